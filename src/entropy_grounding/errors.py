@@ -1,0 +1,5 @@
+"""The error that a user can fix: its message names the thing, the value and the remedy."""
+
+
+class InputError(ValueError):
+    """Bad input, configuration or model; command lines print its one sentence and exit with status 2."""

@@ -1,0 +1,195 @@
+"""Frozen dataclasses that travel between modules.
+
+Boxes are XYXY, half-open, in float pixels of the *original image*. Arrays are (rows, cols); PIL sizes are (width, height).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A rectangle ``x0 <= x < x1``, ``y0 <= y < y1`` in pixels of the original image."""
+
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+
+    @property
+    def width(self) -> float:
+        """Width in pixels."""
+        return self.x1 - self.x0
+
+    @property
+    def height(self) -> float:
+        """Height in pixels."""
+        return self.y1 - self.y0
+
+    @property
+    def area(self) -> float:
+        """Area in square pixels; 0 for an inverted box."""
+        return max(self.width, 0.0) * max(self.height, 0.0)
+
+    @property
+    def center(self) -> tuple[float, float]:
+        """Center (x, y) in pixels."""
+        return (self.x0 + self.x1) / 2, (self.y0 + self.y1) / 2
+
+    def expand(self, margin: float) -> "Box":
+        """Return the box grown by ``margin`` pixels on every side."""
+        return Box(self.x0 - margin, self.y0 - margin, self.x1 + margin, self.y1 + margin)
+
+    def intersection(self, other: "Box") -> "Box | None":
+        """Return the common rectangle, or None when its area is zero."""
+        box = Box(max(self.x0, other.x0), max(self.y0, other.y0), min(self.x1, other.x1), min(self.y1, other.y1))
+        return box if box.width > 0 and box.height > 0 else None
+
+    def iou(self, other: "Box") -> float:
+        """Return intersection over union, in [0, 1]."""
+        common = self.intersection(other)
+        shared = common.area if common else 0.0
+        return shared / (self.area + other.area - shared) if shared else 0.0
+
+    def contains(self, x: float, y: float) -> bool:
+        """Tell whether the point (x, y) lies inside (half-open)."""
+        return self.x0 <= x < self.x1 and self.y0 <= y < self.y1
+
+    def xyxy(self) -> tuple[float, float, float, float]:
+        """Return ``(x0, y0, x1, y1)``."""
+        return self.x0, self.y0, self.x1, self.y1
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A rectangular grid of visual tokens and the rectangle of the original image that it covers.
+
+    Attributes:
+        image_index: which picture of the prompt it belongs to; 0 is the full image, the crops follow.
+        token_indices: int array ``(rows, cols)``, positions in the prompt's flat sequence of visual tokens.
+        box: what the grid covers, in pixels of the original image; reaches outside it where the picture was padded.
+    """
+
+    image_index: int
+    token_indices: np.ndarray
+    box: Box
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of the token grid."""
+        rows, cols = self.token_indices.shape
+        return rows, cols
+
+    def cell_box(self, cells: tuple[int, int, int, int]) -> Box:
+        """Return the pixels of the half-open cell range ``(row0, col0, row1, col1)``."""
+        row0, col0, row1, col1 = cells
+        rows, cols = self.shape
+        height, width = self.box.height / rows, self.box.width / cols
+        x0, y0 = self.box.x0, self.box.y0
+        return Box(x0 + col0 * width, y0 + row0 * height, x0 + col1 * width, y0 + row1 * height)
+
+    def cells_inside(self, size: tuple[int, int]) -> np.ndarray:
+        """Return a bool array ``(rows, cols)``: does the cell's center lie on the image of ``size`` (width, height)?"""
+        rows, cols = self.shape
+        x = self.box.x0 + (np.arange(cols) + 0.5) * self.box.width / cols
+        y = self.box.y0 + (np.arange(rows) + 0.5) * self.box.height / rows
+        return ((y >= 0) & (y < size[1]))[:, None] & ((x >= 0) & (x < size[0]))[None, :]
+
+
+@dataclass(frozen=True, slots=True)
+class RelevanceMap:
+    """Relevance of the visual tokens of one view.
+
+    Attributes:
+        view: the token grid and its place in the original image.
+        values: float64 array ``(rows, cols)``, non-negative, unsmoothed; 0 where ``inside`` is false.
+        smoothed: the same after Gaussian smoothing.
+        inside: bool array ``(rows, cols)``, false for cells that show padding only.
+    """
+
+    view: View
+    values: np.ndarray
+    smoothed: np.ndarray
+    inside: np.ndarray
+
+    def peak(self) -> tuple[float, float]:
+        """Return the center (x, y), in pixels of the original image, of the cell with the largest unsmoothed relevance."""
+        row, col = (int(i) for i in np.unravel_index(np.argmax(self.values), self.values.shape))
+        return self.view.cell_box((row, col, row + 1, col + 1)).center
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A region of interest: connected salient cells of one map, and the box that will be cropped for it.
+
+    Attributes:
+        box: pixels of the original image, inside it, never empty.
+        score: sum (or mean, or peak) of the unsmoothed relevance over the component.
+        map_index: which map of the zoom step it was found in.
+        cells: half-open ``(row0, col0, row1, col1)`` in that map's token grid.
+    """
+
+    box: Box
+    score: float
+    map_index: int
+    cells: tuple[int, int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class ZoomStep:
+    """One grounding round: the prompt's crops, the maps computed with them, and the regions these maps propose.
+
+    Attributes:
+        crops: boxes of the crops that followed the full image in the prompt; empty in round 0.
+        maps: one relevance map per view of every picture.
+        regions: best first; at most K.
+        target: value of the differentiated scalar (nats for the entropies).
+        entropy: next-token entropy in nats.
+        top_probability: probability of the most likely next token.
+        spatial_entropy: of the map that owns the best region, in nats; inf when no mass stands out.
+        visual_tokens: visual tokens in the prompt.
+    """
+
+    crops: tuple[Box, ...]
+    maps: tuple[RelevanceMap, ...]
+    regions: tuple[Region, ...]
+    target: float
+    entropy: float
+    top_probability: float
+    spatial_entropy: float
+    visual_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a grounding spent: prompt-length forwards and backwards of the language model, visual tokens through it."""
+
+    forwards: int
+    backwards: int
+    visual_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Grounding:
+    """The whole course of one question: every zoom step, the crops that the answer was given from, both answers.
+
+    Attributes:
+        question: as asked.
+        size: (width, height) of the original image in pixels.
+        steps: the rounds, first to last, including those that a rollback discarded.
+        crops: boxes the final answer was given from; empty when nothing was zoomed into.
+        stop_reason: why the loop ended, a key of `stopping.STOP_REASONS`.
+        plain_answer: from the full image alone.
+        answer: from the full image and the crops.
+        cost: what it took.
+    """
+
+    question: str
+    size: tuple[int, int]
+    steps: tuple[ZoomStep, ...]
+    crops: tuple[Box, ...]
+    stop_reason: str
+    plain_answer: str
+    answer: str
+    cost: Cost

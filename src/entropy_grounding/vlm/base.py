@@ -1,0 +1,222 @@
+"""The VLM class: prompts, visual tokens as a gradient leaf, last-position logits, greedy answers, views.
+
+What is particular to a family (chat content, token grids) is in its `Family`; everything else is shared. Visual tokens enter through
+``mm_encoder_outputs`` of transformers >= 5.18, so each picture runs through the vision tower once, and nothing is hooked or patched.
+"""
+
+import inspect
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+from transformers import PreTrainedModel, ProcessorMixin
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+from entropy_grounding.errors import InputError
+from entropy_grounding.images import cut
+from entropy_grounding.structures import Box, View
+from entropy_grounding.target import Target
+
+_PIXELS = ("pixel_values", "pixel_attention_mask")
+_RECORDING = "_output_capturing_hooks_installed"  # set by transformers with its own forward hooks
+_HALF_SCALE = 2.0**10  # float16 gradients are scaled by it on their way through the model
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """An encoded image or crop.
+
+    Attributes:
+        image: its pixels, RGB.
+        box: what it shows, in pixels of the original image.
+        features: its visual tokens ``(tokens, dim)``, without gradient.
+        views: its token grids, with indices into ``features`` and boxes in pixels of the original image.
+    """
+
+    image: Image.Image
+    box: Box
+    features: Tensor
+    views: tuple[View, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A question with its pictures, ready for the model.
+
+    Attributes:
+        text: the chat-formatted prompt.
+        inputs: the processor's tensors without the pixels.
+        features: visual tokens of every picture, each ``(tokens, dim)``.
+        views: token grids of all pictures, with indices into their concatenation.
+    """
+
+    text: str
+    inputs: dict[str, Tensor]
+    features: tuple[Tensor, ...]
+    views: tuple[View, ...]
+
+    @property
+    def visual_tokens(self) -> int:
+        """Number of visual tokens."""
+        return sum(len(features) for features in self.features)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenGradients:
+    """Next-token ``logits`` ``(vocabulary,)``; ``gradients`` of a target at the visual tokens, and ``embeddings`` ``(tokens, dim)``."""
+
+    logits: Tensor
+    gradients: Tensor
+    embeddings: Tensor
+
+
+@runtime_checkable
+class Family(Protocol):
+    """What differs between model families."""
+
+    architecture: str  # the transformers class that it serves
+
+    def content(self, question: str, images: int) -> list[dict[str, str]]:
+        """Return the user turn for the chat template: images first, the question last."""
+
+    def prepare(self, model: PreTrainedModel, processor: ProcessorMixin) -> None:
+        """Refuse settings of the processor that the family cannot serve."""
+
+    def views(self, model: PreTrainedModel, processor: ProcessorMixin, size: tuple[int, int]) -> list[View]:
+        """Return the token grids of a picture of ``size`` (width, height); boxes in pixels of that picture."""
+
+
+class VLM:
+    """A vision-language model of `transformers` with what the method needs; the model is returned as it was found.
+
+    Args:
+        model: a model of one of the supported classes.
+        processor: its processor, with a chat template.
+        family: the adapter of its family.
+        name: for labels.
+    """
+
+    def __init__(self, model: PreTrainedModel, processor: ProcessorMixin, family: Family, name: str = "") -> None:
+        if not getattr(processor, "chat_template", None):
+            raise InputError(f"The processor of '{name or type(model).__name__}' has no chat template: use an instruction-tuned model.")
+        self.model: Any = model
+        self.processor: Any = processor
+        self.family, self.name = family, name
+        family.prepare(model, processor)
+
+    def look(self, image: Image.Image, box: Box | None = None) -> Picture:
+        """Encode the image, or the crop ``box`` (pixels of the image, widened to whole ones), without gradient."""
+        shown, place = (image, Box(0.0, 0.0, float(image.width), float(image.height))) if box is None else cut(image, box)
+        inputs = self._process("", [shown])
+        accepted = inspect.signature(type(self.model.model).get_image_features).parameters
+        with frozen(self.model), torch.no_grad():
+            encoded = self.model.get_image_features(**{k: v for k, v in inputs.items() if k in accepted}, return_dict=True)
+        features = torch.cat(list(encoded.pooler_output)).detach()
+        views = self.family.views(self.model, self.processor, shown.size)
+        placed = tuple(replace(view, box=_shift(view.box, place.x0, place.y0)) for view in views)
+        return Picture(shown, place, features, placed)
+
+    def prompt(self, question: str, pictures: Sequence[Picture]) -> Prompt:
+        """Build the chat prompt: all pictures in order, then the question."""
+        inputs = self._process(question, [picture.image for picture in pictures])
+        views: list[View] = []
+        offset = 0
+        for index, picture in enumerate(pictures):
+            views += [replace(v, image_index=index, token_indices=v.token_indices + offset) for v in picture.views]
+            offset += len(picture.features)
+        rest = {name: value for name, value in inputs.items() if name not in _PIXELS}
+        return Prompt(self._text(question, len(pictures)), rest, tuple(p.features for p in pictures), tuple(views))
+
+    def logits(self, prompt: Prompt, visual_tokens: Float[Tensor, "tokens dim"] | None = None) -> Float[Tensor, " vocabulary"]:
+        """Return the next-token logits at the last position; ``visual_tokens`` replaces the embeddings of the prompt's pictures."""
+        tokens = torch.cat(prompt.features) if visual_tokens is None else visual_tokens
+        output = self.model(**prompt.inputs, mm_encoder_outputs=self._encoded(prompt, tokens), logits_to_keep=1, use_cache=False)
+        return output.logits[0, -1]
+
+    def gradient(self, prompt: Prompt, target: Target) -> TokenGradients:
+        """Return the gradient of a target of the next-token logits with respect to every visual token (paper, step 2).
+
+        Raises:
+            InputError: when the logits are not finite or the model passes no gradient to its visual tokens.
+        """
+        leaf = torch.cat(prompt.features).clone().requires_grad_()
+        scale = _HALF_SCALE if leaf.dtype == torch.float16 else 1.0
+        with frozen(self.model), torch.enable_grad():
+            logits = self.logits(prompt, leaf)
+            try:
+                (gradients,) = torch.autograd.grad(target(logits) * scale, leaf)
+            except (RuntimeError, NotImplementedError) as error:
+                raise InputError(
+                    f"The model '{self.name or type(self.model).__name__}' passes no gradient to its visual tokens ({error}): "
+                    "load it unquantised, with attention=sdpa."
+                ) from error
+        if not torch.isfinite(gradients).all():
+            raise InputError("The gradient at the visual tokens is NaN or infinite: try dtype=float32 or bfloat16.")
+        return TokenGradients(logits.detach(), gradients.float() / scale if scale > 1 else gradients, leaf.detach())
+
+    def generate(self, prompt: Prompt, *, max_new_tokens: int) -> str:
+        """Return the greedy answer."""
+        encoded = self._encoded(prompt, torch.cat(prompt.features))
+        with frozen(self.model), torch.no_grad():
+            ids = self.model.generate(
+                **prompt.inputs,
+                mm_encoder_outputs=encoded,
+                max_new_tokens=max_new_tokens,
+                do_sample=False,
+                temperature=None,
+                top_p=None,
+                top_k=None,
+            )
+        new = ids[0, prompt.inputs["input_ids"].shape[1] :]
+        return self.processor.tokenizer.decode(new, skip_special_tokens=True).strip()
+
+    def _text(self, question: str, images: int) -> str:
+        messages = [{"role": "user", "content": self.family.content(question, images)}]
+        return self.processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+
+    def _process(self, question: str, images: list[Image.Image]) -> dict[str, Any]:
+        inputs = self.processor(text=self._text(question, len(images)), images=images, return_tensors="pt")
+        pixels = self.model.dtype
+        return {k: v.to(self.model.device, pixels if v.is_floating_point() else None) for k, v in inputs.items()}
+
+    @staticmethod
+    def _encoded(prompt: Prompt, tokens: Tensor) -> dict[str, BaseModelOutputWithPooling]:
+        split = tokens.split([len(features) for features in prompt.features])
+        return {"image": BaseModelOutputWithPooling(pooler_output=list(split))}  # type: ignore[arg-type]
+
+
+@contextmanager
+def frozen(model: PreTrainedModel) -> Iterator[None]:
+    """Switch off parameter gradients, dropout and other training behaviour; every flag is restored on the way out.
+
+    Hooks that transformers installs for itself during a forward (to record hidden states) are taken off again too.
+    """
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    training = [module for module in model.modules() if module.training]
+    hooks = {module: set(module._forward_hooks) for module in model.modules()}
+    recording = {module for module in hooks if hasattr(module, _RECORDING)}
+    for parameter in trainable:
+        parameter.requires_grad_(False)
+    for module in training:
+        module.training = False
+    try:
+        yield
+    finally:
+        for parameter in trainable:
+            parameter.requires_grad_(True)
+        for module in training:
+            module.training = True
+        for module, before in hooks.items():
+            for new in set(module._forward_hooks) - before:
+                del module._forward_hooks[new]
+            if hasattr(module, _RECORDING) and module not in recording:
+                delattr(module, _RECORDING)
+
+
+def _shift(box: Box, dx: float, dy: float) -> Box:
+    return Box(box.x0 + dx, box.y0 + dy, box.x1 + dx, box.y1 + dy)

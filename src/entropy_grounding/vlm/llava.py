@@ -1,0 +1,46 @@
+"""LLaVA-1.5: one square token grid a picture (24 x 24 at 336 pixels), padded as in the original or centre-cropped as in its port."""
+
+import numpy as np
+from transformers import PreTrainedModel, ProcessorMixin
+
+from entropy_grounding.errors import InputError
+from entropy_grounding.structures import Box, View
+
+
+class LlavaFamily:
+    """Adapter of ``LlavaForConditionalGeneration``."""
+
+    architecture = "LlavaForConditionalGeneration"
+
+    def content(self, question: str, images: int) -> list[dict[str, str]]:
+        """Return the user turn: the template puts every image on its own line before the question."""
+        return [*({"type": "image"} for _ in range(images)), {"type": "text", "text": question}]
+
+    def prepare(self, model: PreTrainedModel, processor: ProcessorMixin) -> None:
+        """Refuse a visual token per picture that belongs to no patch."""
+        if model.config.vision_feature_select_strategy != "default":
+            raise InputError(
+                f"vision_feature_select_strategy is '{model.config.vision_feature_select_strategy}': "
+                "LLaVA is supported with 'default' (patch tokens only)."
+            )
+
+    def views(self, model: PreTrainedModel, processor: ProcessorMixin, size: tuple[int, int]) -> list[View]:
+        """Return the one token grid of a picture; its box is the padded square, or the part that the centre crop keeps."""
+        side = model.config.vision_config.image_size // model.config.vision_config.patch_size
+        return [View(0, np.arange(side * side).reshape(side, side), _visible(processor.image_processor, size))]
+
+
+def _visible(image_processor: object, size: tuple[int, int]) -> Box:
+    """Return what the model sees, in pixels of the picture; reaches outside it where the processor pads."""
+    width, height = size
+    if getattr(image_processor, "do_pad", False):
+        side = max(width, height)
+        left, top = (side - width) // 2, (side - height) // 2
+        return Box(float(-left), float(-top), float(side - left), float(side - top))
+    if not image_processor.do_center_crop:  # type: ignore[attr-defined]
+        return Box(0.0, 0.0, float(width), float(height))
+    short = image_processor.size["shortest_edge"]  # type: ignore[attr-defined]
+    scale = min(width, height) / short
+    crop = image_processor.crop_size["height"] * scale  # type: ignore[attr-defined]
+    left, top = (width - crop) / 2, (height - crop) / 2
+    return Box(left, top, left + crop, top + crop)

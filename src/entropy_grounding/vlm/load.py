@@ -1,0 +1,135 @@
+"""Load a VLM by name, hub id or local folder; the tiny ones and the 7B checkpoints take the same path."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, LlavaImageProcessorPil, ProcessorMixin
+from transformers.utils import logging as transformers_logging
+
+from entropy_grounding.errors import InputError
+from entropy_grounding.vlm.base import VLM, Family
+from entropy_grounding.vlm.llava import LlavaFamily
+
+FAMILIES: dict[str, Family] = {family.architecture: family for family in (LlavaFamily(),)}
+_TINY = Path(__file__).resolve().parents[1] / "tiny" / "weights"
+_DTYPES = ("auto", "float32", "bfloat16", "float16")
+_NEEDED = ("config.json", "tokenizer.json", ("processor_config.json", "preprocessor_config.json"))
+
+
+@dataclass(frozen=True)
+class VLMConfig:
+    """Which weights, and how to load them.
+
+    Attributes:
+        name: for labels and results.
+        weights: a hub id, a local folder, or ``tiny:FAMILY`` for the weights of this repository.
+        revision: commit, tag or branch on the hub.
+        dtype: "auto" (as stored), "float32", "bfloat16" or "float16".
+        attention: kernel, "sdpa" by default; gradients need one with a backward pass.
+        device: "auto" takes the first GPU if there is one.
+        image_fit: "as_released", or "pad" for the padding of the original LLaVA-1.5, whose hub port cuts the ends of the image off.
+    """
+
+    name: str = "tiny_llava"
+    weights: str = "tiny:llava"
+    revision: str | None = None
+    dtype: str = "auto"
+    attention: str = "sdpa"
+    device: str = "auto"
+    image_fit: str = "as_released"
+
+
+def load_vlm(config: VLMConfig | str = "tiny_llava") -> VLM:
+    """Load a VLM, from a configuration or by its name in ``conf/vlm``; parameters are frozen.
+
+    Raises:
+        InputError: for an unknown name, a folder without a needed file, an unsupported architecture, or an unreachable hub.
+    """
+    if isinstance(config, str):
+        from entropy_grounding.configs import compose_config
+
+        config = compose_config([f"vlm={config}"]).vlm
+    if config.dtype not in _DTYPES:
+        raise InputError(f"Unknown dtype '{config.dtype}': use one of {', '.join(_DTYPES)}.")
+    source = _source(config.weights)
+    try:
+        family = _family(source, config)
+        processor = AutoProcessor.from_pretrained(source, revision=config.revision)
+        model = AutoModelForImageTextToText.from_pretrained(
+            source, revision=config.revision, dtype=config.dtype, attn_implementation=config.attention
+        )
+    except (OSError, ValueError, ImportError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(_why(config, error)) from error
+    if config.image_fit == "pad":
+        processor.image_processor = padded(processor)
+    device = ("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device
+    return VLM(model.eval().requires_grad_(False).to(device), processor, family, config.name)
+
+
+def padded(processor: ProcessorMixin) -> LlavaImageProcessorPil:
+    """Return an image processor that pads to a square with the mean color, as the original LLaVA-1.5 does."""
+    released = processor.image_processor
+    side = released.crop_size["height"]
+    return LlavaImageProcessorPil(
+        do_pad=True,
+        size={"height": side, "width": side},
+        do_center_crop=False,
+        image_mean=released.image_mean,
+        image_std=released.image_std,
+        resample=released.resample,
+    )
+
+
+def weights_folder(weights: str) -> Path | None:
+    """Return the local folder that ``weights`` names, None for a hub id."""
+    folder = _TINY / weights.removeprefix("tiny:") if weights.startswith("tiny:") else Path(weights).expanduser()
+    return folder if folder.is_dir() else None
+
+
+def _source(weights: str) -> str:
+    """Return the hub id, or the checked local folder, that ``weights`` names."""
+    folder = weights_folder(weights)
+    if folder is not None:
+        _check_folder(folder)
+        return str(folder)
+    if weights.startswith("tiny:"):
+        have = ", ".join(f"tiny:{each.name}" for each in sorted(_TINY.glob("*")) if each.is_dir())
+        raise InputError(f"No tiny weights '{weights}': this repository has {have or 'none'}.")
+    if weights.startswith((".", "/", "~")):
+        raise InputError(f"No weights folder at '{weights}': check the path (vlm.weights=...).")
+    return weights
+
+
+def _check_folder(folder: Path) -> None:
+    for needed in _NEEDED:
+        names = (needed,) if isinstance(needed, str) else needed
+        if not any((folder / name).is_file() for name in names):
+            raise InputError(f"The weights folder '{folder}' has no {' or '.join(names)}: save model and processor with save_pretrained.")
+    index = folder / "model.safetensors.index.json"
+    shards = sorted(set(json.loads(index.read_text())["weight_map"].values())) if index.is_file() else ["model.safetensors"]
+    for shard in shards:
+        if not (folder / shard).is_file():
+            raise InputError(f"The weights folder '{folder}' has no {shard}: copy it there, or download the checkpoint again.")
+
+
+def _family(source: str, config: VLMConfig) -> Family:
+    architecture = (AutoConfig.from_pretrained(source, revision=config.revision).architectures or ["none"])[0]
+    if architecture not in FAMILIES:
+        raise InputError(f"The architecture {architecture} of '{config.weights}' is not supported: supported are {', '.join(FAMILIES)}.")
+    return FAMILIES[architecture]
+
+
+def _why(config: VLMConfig, error: Exception) -> str:
+    first = " ".join(str(error).split())[:300]
+    return (
+        f"Could not load the VLM '{config.name}' from '{config.weights}' ({first}). If the hub is out of reach, fetch it ahead with "
+        f"'hf download {config.weights} --local-dir weights/{config.name}' and pass vlm.weights=weights/{config.name}."
+    )
+
+
+transformers_logging.set_verbosity_error()
+transformers_logging.disable_progress_bar()

@@ -1,0 +1,1 @@
+"""Tiny VLMs: their scenes, their recipe, their weights."""

@@ -1,0 +1,97 @@
+"""Does a tiny VLM show the paper's phenomenon? ``python -m entropy_grounding.tiny.check`` answers on held-out scenes."""
+
+import sys
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import hydra
+import numpy as np
+import pandas as pd
+import torch
+from tqdm.auto import tqdm
+
+from entropy_grounding.baselines.controls import answer_from_crops, oracle_box, random_box
+from entropy_grounding.configs import CONF_DIR, build, compose_config, register
+from entropy_grounding.errors import InputError
+from entropy_grounding.results import write_results
+from entropy_grounding.structures import Box, Grounding, RelevanceMap
+from entropy_grounding.tables import check_table
+from entropy_grounding.tiny.questions import held_out_example
+from entropy_grounding.tiny.scenes import draw_scene
+from entropy_grounding.vlm import VLM, VLMConfig, load_vlm
+from entropy_grounding.zoom import GroundingOptions, ground
+
+
+@dataclass(frozen=True)
+class CheckConfig:
+    """Options of the check."""
+
+    vlm: VLMConfig = field(default_factory=VLMConfig)
+    examples: int = 500
+    first_seed: int = 0
+    threads: int = 1
+    results_dir: str = "results/tiny_check"
+    methods: dict[str, list[str]] = field(default_factory=dict)
+
+
+register("check_schema", CheckConfig)
+
+
+def evidence_hit(relevance_map: RelevanceMap, evidence: Box) -> tuple[bool, float]:
+    """Return whether the peak cell of a map overlaps the evidence, and the share of cells that do (the chance of a hit)."""
+    rows, cols = relevance_map.values.shape
+    touching = np.array(
+        [[relevance_map.view.cell_box((r, c, r + 1, c + 1)).intersection(evidence) is not None for c in range(cols)] for r in range(rows)]
+    )
+    return bool(touching.flat[np.argmax(relevance_map.values)]), float(touching.mean())
+
+
+def check_example(vlm: VLM, seed: int, methods: dict[str, GroundingOptions]) -> list[dict[str, Any]]:
+    """Return one row per method for the held-out scene of this seed; "plain" comes with the oracle crop's prompt."""
+    scene, question = held_out_example(seed)
+    image, (evidence,) = draw_scene(scene), question.evidence
+    oracle = oracle_box(evidence, image.size)
+    anywhere = random_box(np.random.default_rng([seed, 1]), oracle, image.size)
+    groundings = {
+        "oracle crop": answer_from_crops(vlm, image, question.text, [oracle]),
+        "random crop": answer_from_crops(vlm, image, question.text, [anywhere]),
+        **{name: ground(vlm, image, question.text, options) for name, options in methods.items()},
+    }
+    rows = [_row(seed, "plain", question.answer, groundings["oracle crop"].plain_answer, None, evidence)]
+    return rows + [_row(seed, name, question.answer, g.answer, g, evidence) for name, g in groundings.items()]
+
+
+def _row(seed: int, method: str, truth: str, answer: str, grounding: Grounding | None, evidence: Box) -> dict[str, Any]:
+    row: dict[str, Any] = {"seed": seed, "method": method, "truth": truth, "answer": answer, "correct": answer == truth}
+    if grounding is not None and grounding.steps:
+        first = grounding.steps[0]
+        hit, chance = evidence_hit(first.maps[0], evidence)
+        row |= {"peak_hit": hit, "peak_chance": chance, "rounds": len(grounding.steps), "entropy": first.entropy}
+        row |= {"stop_reason": grounding.stop_reason, **asdict(grounding.cost)}
+    return row
+
+
+def check(vlm: VLM, config: CheckConfig) -> pd.DataFrame:
+    """Return the rows of all examples and methods."""
+    methods: dict[str, GroundingOptions] = {label: compose_config(overrides).method for label, overrides in config.methods.items()}
+    seeds = range(config.first_seed, config.first_seed + config.examples)
+    bar = tqdm(seeds, desc=f"checking {vlm.name}")
+    return pd.DataFrame([row for seed in bar for row in check_example(vlm, seed, methods)])
+
+
+@hydra.main(config_path=str(CONF_DIR), config_name="check", version_base="1.3")
+def main(config: Any) -> None:
+    """Print the table of required figures and store the rows behind it."""
+    try:
+        options = build(CheckConfig, config)
+        torch.set_num_threads(options.threads)
+        rows = check(load_vlm(options.vlm), options)
+        folder = write_results(Path(options.results_dir) / options.vlm.name, rows, asdict(options))
+    except InputError as error:
+        sys.exit(f"error: {error}")
+    print(check_table(folder))
+
+
+if __name__ == "__main__":
+    main()

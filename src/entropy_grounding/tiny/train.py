@@ -1,0 +1,192 @@
+"""Train a tiny VLM from scratch, in stages that checkpoint and resume: ``python -m entropy_grounding.tiny.train``."""
+
+import shutil
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import hydra
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from tqdm.auto import tqdm
+from transformers import PreTrainedModel, ProcessorMixin
+
+from entropy_grounding.configs import CONF_DIR, build, register
+from entropy_grounding.tiny.build import build_llava
+from entropy_grounding.tiny.data import IGNORE, Stage, StageBatches
+from entropy_grounding.tiny.vocabulary import COLORS, READABLE
+from entropy_grounding.tracking import TrackingConfig, tracked_run
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Options of the training command; the recipe itself is in ``conf/train.yaml``."""
+
+    family: str = "llava"
+    seed: int = 0
+    device: str = "cpu"
+    threads: int = 1
+    checkpoint_every: int = 200
+    run_dir: str = "outputs/train/llava"
+    output: str | None = None
+    stages: tuple[Stage, ...] = ()
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+
+
+register("train_schema", TrainConfig)
+
+
+class Student(nn.Module):
+    """The model plus what only the alignment stage needs: a temperature and a "background" logit."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        super().__init__()
+        self.model: Any = model
+        self.log_scale = nn.Parameter(torch.tensor(2.3))
+        self.background = nn.Parameter(torch.zeros(2))
+
+
+def alignment_loss(student: Student, batch: dict[str, Tensor], words: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
+    """Classify every visual token against the word embeddings of colors and letters (cosine, learned temperature)."""
+    model = student.model
+    tokens = torch.stack(list(model.get_image_features(batch["pixel_values"], return_dict=True).pooler_output))
+    tokens = F.normalize(tokens.float(), dim=-1)
+    embeddings = model.get_input_embeddings().weight.float()
+    loss, report = torch.zeros(()), {}
+    for index, kind in enumerate(("colors", "letters")):
+        similarity = tokens @ F.normalize(embeddings[words[kind]], dim=-1).T * student.log_scale.exp()
+        logits = torch.cat([similarity, student.background[index].expand(*similarity.shape[:-1], 1)], -1).flatten(0, 1)
+        target = batch[kind].flatten()
+        weight = torch.ones(logits.shape[-1])
+        weight[-1] = 0.1
+        loss = loss + F.cross_entropy(logits, target, weight=weight.to(logits.device), ignore_index=IGNORE)
+        known = (target != IGNORE) & (target != logits.shape[-1] - 1)
+        report[f"{kind}_accuracy"] = (logits.argmax(-1) == target)[known].float().mean().item()
+    return loss, report
+
+
+def answer_loss(student: Student, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
+    """Cross-entropy of the answer tokens; logits are computed at those positions only."""
+    model = student.model
+    hidden = model.model(input_ids=batch["input_ids"], pixel_values=batch["pixel_values"], use_cache=False).last_hidden_state
+    target = batch["labels"][:, 1:]
+    kept = target != IGNORE
+    logits = model.lm_head(hidden[:, :-1][kept]).float()
+    target = target[kept]
+    return F.cross_entropy(logits, target), {"answer_accuracy": (logits.argmax(-1) == target).float().mean().item()}
+
+
+def optimizer_for(student: Student, stage: Stage) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    """AdamW with its own rate for the vision tower, 5 % warm-up, then cosine to zero."""
+    tower = {id(p) for p in student.model.model.vision_tower.parameters()}
+    rate = stage.learning_rate
+    groups = [
+        {"params": [p for p in student.parameters() if id(p) in tower], "lr": rate * stage.tower_scale},
+        {"params": [p for p in student.parameters() if id(p) not in tower], "lr": rate},
+    ]
+    optimizer = torch.optim.AdamW(groups, weight_decay=0.01, betas=(0.9, 0.98))
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, max_lr=[rate * stage.tower_scale, rate], total_steps=stage.steps + 1, pct_start=0.05, div_factor=20, cycle_momentum=False
+    )
+    return optimizer, schedule
+
+
+class Trainer:
+    """Run the stages in order; everything needed to go on is in ``checkpoint.pt`` of the run folder."""
+
+    def __init__(self, config: TrainConfig) -> None:
+        torch.manual_seed(config.seed)
+        torch.set_num_threads(config.threads)
+        self.config = config
+        self.folder = Path(config.run_dir)
+        self.stages = config.stages
+        model, self.processor = build_llava()
+        self.student = Student(model).to(config.device)
+        ids = self.processor.tokenizer.convert_tokens_to_ids
+        self.words = {"colors": torch.tensor(ids(list(COLORS))), "letters": torch.tensor(ids(list(READABLE)))}
+
+    @property
+    def checkpoint(self) -> Path:
+        """Path of the file that a resumed run starts from."""
+        return self.folder / "checkpoint.pt"
+
+    def fit(self) -> Path:
+        """Train what is left to train and return the folder of the saved model."""
+        state: dict[str, Any] = {"stage": 0, "step": 0}
+        if self.checkpoint.exists():
+            state = torch.load(self.checkpoint, weights_only=True)
+        if "student" in state:
+            self.student.load_state_dict(state["student"])
+        with tracked_run(self.config.tracking, self.folder, job_type="train", config=asdict(self.config)) as run:
+            for number in range(state["stage"], len(self.stages)):
+                resumed = state if number == state["stage"] else {"step": 0}
+                self._fit_stage(number, resumed, run)
+        return self._release()
+
+    def _fit_stage(self, number: int, state: dict[str, Any], run: Any) -> None:
+        stage = self.stages[number]
+        optimizer, schedule = optimizer_for(self.student, stage)
+        if "optimizer" in state:
+            optimizer.load_state_dict(state["optimizer"])
+            schedule.load_state_dict(state["schedule"])
+        batches = StageBatches(stage, number, self.processor, seed=self.config.seed, start=state["step"])
+        loader: Iterable = DataLoader(batches, batch_size=None, shuffle=False, num_workers=1, worker_init_fn=_one_thread)
+        self.student.train()
+        bar = tqdm(loader, desc=f"stage {number + 1}/{len(self.stages)} {stage.kind}", initial=state["step"], total=stage.steps)
+        for step, batch in enumerate(bar, start=state["step"] + 1):
+            loss, report = self._step(stage, {k: v.to(self.config.device) for k, v in batch.items()}, optimizer)
+            schedule.step()
+            bar.set_postfix(loss=f"{loss:.3f}", **{k: f"{v:.2f}" for k, v in report.items()})
+            run.log({f"{stage.kind}/loss": loss, **{f"{stage.kind}/{k}": v for k, v in report.items()}})
+            if step % self.config.checkpoint_every == 0 and step < stage.steps:
+                self._save(stage=number, step=step, optimizer=optimizer.state_dict(), schedule=schedule.state_dict())
+        self._save(stage=number + 1, step=0)
+
+    def _step(self, stage: Stage, batch: dict[str, Tensor], optimizer: torch.optim.Optimizer) -> tuple[float, dict[str, float]]:
+        with torch.autocast(self.config.device, torch.bfloat16):
+            if stage.kind == "align":
+                loss, report = alignment_loss(self.student, batch, self.words)
+            else:
+                loss, report = answer_loss(self.student, batch)
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.student.parameters(), 1.0)
+        optimizer.step()
+        return loss.item(), report
+
+    def _save(self, **progress: Any) -> None:
+        partial = self.checkpoint.with_suffix(".partial")
+        torch.save({"student": self.student.state_dict(), **progress}, partial)
+        partial.replace(self.checkpoint)
+
+    def _release(self) -> Path:
+        """Save model and processor as a folder that `AutoModelForImageTextToText` reads; replaced only when complete."""
+        output = Path(self.config.output or self.folder / "release")
+        partial = output.with_name(output.name + ".partial")
+        save_release(self.student.model, self.processor, partial)
+        shutil.rmtree(output, ignore_errors=True)
+        partial.replace(output)
+        return output
+
+
+def save_release(model: PreTrainedModel, processor: ProcessorMixin, folder: Path) -> None:
+    """Write weights (safetensors), configuration, processor and tokenizer to ``folder``."""
+    model.eval().float().cpu().save_pretrained(folder)
+    processor.save_pretrained(folder)
+
+
+def _one_thread(_: int) -> None:
+    torch.set_num_threads(1)
+
+
+@hydra.main(config_path=str(CONF_DIR), config_name="train", version_base="1.3")
+def main(config: Any) -> None:
+    """Train the tiny VLM that the configuration describes."""
+    print(Trainer(build(TrainConfig, config)).fit())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""Words of the tiny VLMs: one vocabulary for today's questions and the seven miniature benchmarks to come.
+
+The tokenizer is word level, so a question outside this vocabulary turns into ``<unk>``; `unknown_words` names such words.
+"""
+
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
+from transformers import PreTrainedTokenizerFast
+
+COLORS: dict[str, tuple[int, int, int]] = {
+    "red": (215, 40, 40),
+    "orange": (245, 140, 20),
+    "yellow": (240, 225, 50),
+    "green": (40, 160, 70),
+    "cyan": (70, 210, 220),
+    "blue": (45, 80, 215),
+    "purple": (135, 55, 190),
+    "pink": (250, 135, 195),
+}
+READABLE = tuple("ABCDEHKMTX")  # letters on the cards of the scenes
+SHAPES = ("card", "circle", "square", "triangle", "star", "cross")
+
+_SPECIAL = ("<pad>", "<unk>", "<s>", "</s>", "<image>")
+_PUNCTUATION = ("\n", "?", ".", ",", ":", ";", "-", "(", ")", "/", "'", "%", "$")
+_GLYPHS = tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
+_WORDS = """
+USER ASSISTANT
+a an the of on in at to and or is are do does have there this that it any no yes not same different
+what which where who how many much letter letters word text number color shape size kind say says written read
+left right above below between near next top bottom middle side corner
+card cards sign signs object objects picture image scene page form chart bar bars row rows column field value
+circle square triangle star cross circles squares triangles stars crosses small large smaller larger big
+highest lowest more less most least than total sum difference first last
+name date city code amount price year month day invoice order phone
+answer with option s from given choices directly using single phrase please list all
+black white gray brown
+""".split()
+_SENTENCE_STARTS = ("What", "Which", "Where", "Who", "How", "Is", "Are", "Do", "Does", "Answer", "Please", "List", "The", "Yes", "No")
+
+
+def words() -> list[str]:
+    """Return every word of the vocabulary in token-id order (special tokens first, no duplicates)."""
+    return list(dict.fromkeys((*_SPECIAL, *_PUNCTUATION, *_GLYPHS, *COLORS, *SHAPES, *_WORDS)))
+
+
+def build_tokenizer() -> PreTrainedTokenizerFast:
+    """Build the word-level tokenizer shared by the tiny VLMs; a newline is a token, as in the real chat templates."""
+    vocabulary = {word: index for index, word in enumerate(words())}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Replace(Regex(rf"\b{start}\b"), start.lower()) for start in _SENTENCE_STARTS])
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(r"[ \t]+"), "removed"),
+            pre_tokenizers.Split("\n", "isolated"),
+            pre_tokenizers.Punctuation("isolated"),
+        ]
+    )
+    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", vocabulary["<s>"])])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="<pad>",
+        unk_token="<unk>",
+        bos_token="<s>",
+        eos_token="</s>",
+        padding_side="left",
+        extra_special_tokens={"image_token": "<image>"},
+        model_max_length=2048,
+    )
+
+
+def unknown_words(tokenizer: PreTrainedTokenizerFast, text: str) -> list[str]:
+    """Return the words of ``text`` that ``tokenizer`` maps to its unknown token, in order, without repeats.
+
+    Subword tokenizers have no such words: the list is then empty.
+    """
+    unknown = tokenizer.unk_token_id
+    backend = tokenizer.backend_tokenizer
+    if unknown is None or not isinstance(backend.model, models.WordLevel):
+        return []
+    encoding = backend.encode(text, add_special_tokens=False)
+    found = [text[start:end] for token, (start, end) in zip(encoding.ids, encoding.offsets, strict=True) if token == unknown]
+    return list(dict.fromkeys(found))

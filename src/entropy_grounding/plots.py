@@ -1,0 +1,131 @@
+"""Pictures of groundings; functions return figures and never show or save them."""
+
+import textwrap
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from PIL import Image
+
+from entropy_grounding.images import cut
+from entropy_grounding.stopping import STOP_REASONS
+from entropy_grounding.structures import Box, Grounding, Region, RelevanceMap, ZoomStep
+
+REGION_COLORS = sns.color_palette("colorblind")
+MAP_COLORS = "magma"
+_PANEL = 2.9  # inches
+
+
+def plot_map(axes: Axes, image: Image.Image, relevance_map: RelevanceMap, *, smoothed: bool = True, alpha: float = 0.55) -> None:
+    """Draw the part of the image that a map covers, with the map over it."""
+    box = _shown(relevance_map.view.box, image)
+    values = relevance_map.smoothed if smoothed else relevance_map.values
+    place = relevance_map.view.box
+    axes.imshow(image, extent=(0, image.width, image.height, 0))
+    axes.imshow(values, extent=(place.x0, place.x1, place.y1, place.y0), cmap=MAP_COLORS, alpha=alpha, interpolation="nearest")
+    _frame(axes, box)
+
+
+def plot_boxes(axes: Axes, boxes: Sequence[Box], labels: Sequence[str] | None = None, style: str = "-") -> None:
+    """Outline boxes (pixels of the original image), best first, one color each."""
+    for index, box in enumerate(boxes):
+        color = REGION_COLORS[index % len(REGION_COLORS)]
+        axes.add_patch(Rectangle((box.x0, box.y0), box.width, box.height, fill=False, edgecolor=color, linewidth=2.2, linestyle=style))
+        if labels:
+            axes.text(box.x0, box.y0, labels[index], color="white", fontsize=8, va="bottom", backgroundcolor=color)
+
+
+def plot_grounding(grounding: Grounding, image: Image.Image, *, max_rounds: int = 6) -> Figure:
+    """Draw every zoom step as a row (full image, then its crops, each with its map and the regions found in it), then the answers.
+
+    Args:
+        grounding: result of `ground`.
+        image: the original image.
+        max_rounds: rows at most; later rounds are left out and the title says so.
+    """
+    steps = grounding.steps[:max_rounds]
+    columns = max([2, *(1 + len(step.crops) for step in steps), 1 + len(grounding.crops)])
+    height = _PANEL * min(1.0, max(0.45, image.height / image.width)) + 0.45
+    figure, grid = plt.subplots(len(steps) + 1, columns, squeeze=False, figsize=(_PANEL * columns, height * (len(steps) + 1) + 0.9))
+    for axes in grid.ravel():
+        axes.axis("off")
+    for number, step in enumerate(steps):
+        _plot_step(grid[number], image, number, step)
+    _plot_answer(grid[-1], image, grounding)
+    more = len(grounding.steps) - len(steps)
+    reason = STOP_REASONS[grounding.stop_reason] + (f"; {more} more rounds not shown" if more else "")
+    title = f"{grounding.question}\nplain: {grounding.plain_answer}   →   zoomed: {grounding.answer}\n({reason})"
+    figure.suptitle("\n".join(textwrap.fill(line, 36 * columns) for line in title.splitlines()), fontsize=11)
+    figure.tight_layout()
+    return figure
+
+
+def _plot_step(row: Sequence[Axes], image: Image.Image, number: int, step: ZoomStep) -> None:
+    """Draw one round: the first map of every picture, with the regions that were found in that picture."""
+    first_maps = {each.view.image_index: index for index, each in reversed(list(enumerate(step.maps)))}
+    for image_index, map_index in sorted(first_maps.items()):
+        axes = row[image_index]
+        axes.axis("on")
+        plot_map(axes, image, step.maps[map_index])
+        here = [r for r in step.regions if step.maps[r.map_index].view.image_index == image_index]
+        _plot_regions(axes, step.regions, here)
+        if image_index:
+            axes.set_title(f"crop {image_index}", fontsize=9)
+    row[0].set_title(f"round {number}: entropy {step.entropy:.2f}, spatial {step.spatial_entropy:.2f} nats", fontsize=9, loc="left")
+
+
+def _plot_regions(axes: Axes, ranked: Sequence[Region], here: Sequence[Region]) -> None:
+    for region in here:
+        rank = ranked.index(region)
+        color = REGION_COLORS[rank % len(REGION_COLORS)]
+        box = region.box
+        axes.add_patch(Rectangle((box.x0, box.y0), box.width, box.height, fill=False, edgecolor=color, linewidth=2.2))
+        axes.text(box.x0, box.y0, f"{rank + 1}", color="white", fontsize=8, va="bottom", backgroundcolor=color, clip_on=True)
+
+
+def _plot_answer(row: Sequence[Axes], image: Image.Image, grounding: Grounding) -> None:
+    row[0].axis("on")
+    row[0].imshow(image, extent=(0, image.width, image.height, 0))
+    _frame(row[0], Box(0, 0, image.width, image.height))
+    plot_boxes(row[0], grounding.crops)
+    row[0].set_title(f"answer: {textwrap.shorten(grounding.answer, 40) or '(empty)'}", fontsize=9, loc="left")
+    for index, box in enumerate(grounding.crops):
+        crop, place = cut(image, box)
+        axes = row[index + 1]
+        axes.axis("on")
+        axes.imshow(crop, extent=(place.x0, place.x1, place.y1, place.y0))
+        _frame(axes, place)
+        for spine in axes.spines.values():
+            spine.set(edgecolor=REGION_COLORS[index % len(REGION_COLORS)], linewidth=2.2)
+        axes.set_title(f"read from crop {index + 1}", fontsize=9)
+
+
+def _shown(box: Box, image: Image.Image) -> Box:
+    return box.intersection(Box(0, 0, image.width, image.height)) or box
+
+
+def _frame(axes: Axes, box: Box) -> None:
+    axes.set(xlim=(box.x0, box.x1), ylim=(box.y1, box.y0), xticks=[], yticks=[])
+
+
+def plot_values(axes: Axes, values: np.ndarray, *, title: str = "") -> None:
+    """Draw an array ``(rows, cols)`` as cells with a color bar."""
+    drawn = axes.imshow(values, cmap=MAP_COLORS)
+    axes.set(title=title, xlabel="column", ylabel="row")
+    axes.figure.colorbar(drawn, ax=axes, fraction=0.046)
+
+
+def plot_elbow(axes: Axes, values: np.ndarray, threshold: float) -> None:
+    """Draw the sorted values, the chord between their ends, and the elbow."""
+    ordered = np.sort(values.ravel())
+    last = len(ordered) - 1
+    axes.plot(ordered, color=REGION_COLORS[0], label="sorted values")
+    axes.plot([0, last], ordered[[0, last]], color="gray", linestyle="--", label="chord")
+    axes.plot(np.searchsorted(ordered, threshold), threshold, "o", color=REGION_COLORS[3], label="elbow")
+    axes.set(xlabel="rank of the cell", ylabel="smoothed relevance")
+    axes.legend()
+    sns.despine(ax=axes)

@@ -1,0 +1,42 @@
+import sys
+from pathlib import Path
+
+import matplotlib
+import pytest
+import torch
+from jaxtyping import install_import_hook
+
+sys.path.insert(0, str(Path(__file__).parent))
+install_import_hook("entropy_grounding", "typecheck.tower")
+matplotlib.use("Agg")
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def tiny_vlm():
+    """The committed tiny LLaVA."""
+    from entropy_grounding import load_vlm
+
+    return load_vlm("tiny_llava")
+
+
+@pytest.fixture(scope="session")
+def random_vlm():
+    """The same class with untrained weights."""
+    from entropy_grounding.tiny.build import build_llava
+    from entropy_grounding.vlm.base import VLM
+    from entropy_grounding.vlm.llava import LlavaFamily
+
+    torch.manual_seed(0)
+    model, processor = build_llava(width=32, vision_layers=2, text_layers=2)
+    return VLM(model, processor, LlavaFamily(), "random")
+
+
+@pytest.fixture(scope="session")
+def scene():
+    """A held-out scene as (image, question)."""
+    from entropy_grounding.tiny.questions import held_out_example
+    from entropy_grounding.tiny.scenes import draw_scene
+
+    drawn, question = held_out_example(5)
+    return draw_scene(drawn), question

@@ -1,0 +1,223 @@
+"""The VLM class on real ``transformers`` models with few weights."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from transformers import CLIPImageProcessorPil
+
+from entropy_grounding.errors import InputError
+from entropy_grounding.structures import Box
+from entropy_grounding.target import next_token_entropy
+from entropy_grounding.tiny.build import build_llava
+from entropy_grounding.vlm import VLMConfig, load_vlm
+from entropy_grounding.vlm.base import VLM
+from entropy_grounding.vlm.llava import LlavaFamily
+from entropy_grounding.vlm.load import padded
+
+CROP = Box(10, 20, 80, 60)
+
+
+@pytest.fixture
+def prompt(random_vlm, scene):
+    image, question = scene
+    return random_vlm.prompt(question.text, [random_vlm.look(image), random_vlm.look(image, CROP)])
+
+
+@pytest.mark.parametrize("crops", [[], [CROP], [CROP, Box(100, 100, 256, 256)]])
+def test_logits_equal_the_ordinary_forward_from_pixels(random_vlm, scene, crops):
+    image, question = scene
+    prompt = random_vlm.prompt(question.text, [random_vlm.look(image), *(random_vlm.look(image, box) for box in crops)])
+    pictures = [image, *(image.crop(box.xyxy()) for box in crops)]
+    inputs = random_vlm.processor(text=prompt.text, images=pictures, return_tensors="pt")
+    random_vlm.model.eval()
+    with torch.no_grad():
+        expected = random_vlm.model(**inputs).logits[0, -1]
+        torch.testing.assert_close(random_vlm.logits(prompt), expected, atol=1e-5, rtol=0)
+
+
+def test_gradient_matches_finite_differences(random_vlm, prompt):
+    """Central differences along random directions; norm layers stay in float32, hence the tolerance (MODELS section 1.3)."""
+    found = random_vlm.gradient(prompt, next_token_entropy)
+    generator = torch.Generator().manual_seed(0)
+    random_vlm.model.eval()
+    for _ in range(4):
+        direction = torch.randn(found.embeddings.shape, generator=generator)
+        step = 1e-2 * found.embeddings.norm() / direction.norm()
+        with torch.no_grad():
+            up = next_token_entropy(random_vlm.logits(prompt, found.embeddings + step * direction).double())
+            down = next_token_entropy(random_vlm.logits(prompt, found.embeddings - step * direction).double())
+        exact = (found.gradients * direction).sum().double()
+        scale = found.gradients.norm() * direction.norm()
+        assert abs(exact - (up - down) / (2 * step)) < 5e-3 * scale
+
+
+def test_every_visual_token_has_one_gradient_and_parameters_have_none(random_vlm, prompt):
+    found = random_vlm.gradient(prompt, next_token_entropy)
+    assert found.gradients.shape == found.embeddings.shape == (128, 32)
+    assert (found.gradients.norm(dim=-1) > 0).all()
+    assert all(parameter.grad is None for parameter in random_vlm.model.parameters())
+
+
+def state_of(model):
+    hooks = sum(len(m._forward_hooks) + len(m._forward_pre_hooks) + len(m._backward_hooks) for m in model.modules())
+    return [m.training for m in model.modules()], [p.requires_grad for p in model.parameters()], hooks
+
+
+@pytest.mark.parametrize("failing", [False, True])
+def test_the_model_is_returned_as_found(scene, failing):
+    image, question = scene
+    model, processor = build_llava(width=32, vision_layers=1, text_layers=1)
+    vlm = VLM(model, processor, LlavaFamily())
+    model.train()
+    model.lm_head.requires_grad_(False)
+    before = state_of(model)
+    prompt = vlm.prompt(question.text, [vlm.look(image)])
+
+    def broken(logits):
+        raise KeyError("target")
+
+    if failing:
+        with pytest.raises(KeyError):
+            vlm.gradient(prompt, broken)
+    else:
+        vlm.gradient(prompt, next_token_entropy)
+        vlm.generate(prompt, max_new_tokens=2)
+    assert state_of(model) == before
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_a_model_without_gradients_is_refused(random_vlm, prompt, monkeypatch):
+    monkeypatch.setattr(random_vlm, "logits", lambda *_: torch.zeros(5))
+    with pytest.raises(InputError, match="passes no gradient to its visual tokens"):
+        random_vlm.gradient(prompt, next_token_entropy)
+
+
+def test_nan_weights_are_refused(scene):
+    image, question = scene
+    model, processor = build_llava(width=32, vision_layers=1, text_layers=1)
+    torch.nn.init.constant_(model.model.multi_modal_projector.linear_2.weight, float("nan"))
+    vlm = VLM(model, processor, LlavaFamily())
+    with pytest.raises(InputError, match="NaN or infinite logits"):
+        vlm.gradient(vlm.prompt(question.text, [vlm.look(image)]), next_token_entropy)
+
+
+def test_bfloat16_gives_the_same_map(tiny_vlm, scene):
+    image, question = scene
+    half = load_vlm(VLMConfig(dtype="bfloat16"))
+    norms = []
+    for vlm in (tiny_vlm, half):
+        found = vlm.gradient(vlm.prompt(question.text, [vlm.look(image)]), next_token_entropy)
+        norms.append(found.gradients.float().norm(dim=-1))
+    assert torch.cosine_similarity(norms[0], norms[1], dim=0) > 0.95
+
+
+def test_a_planted_patch_moves_only_the_tokens_whose_cells_it_meets(random_vlm):
+    """At the patch embedding, before attention mixes tokens; the picture is padded, so rows are offset."""
+    image = Image.new("RGB", (256, 128), "gray")
+    planted = image.copy()
+    planted.paste((255, 0, 0), (96, 32, 128, 64))
+    (view,) = random_vlm.look(image).views
+    (embed,) = [module for name, module in random_vlm.model.named_modules() if name.endswith("patch_embedding")]
+    tokens = [embed(random_vlm.processor.image_processor([p], return_tensors="pt")["pixel_values"])[0] for p in (image, planted)]
+    moved = (tokens[0] - tokens[1]).abs().amax(0).detach().numpy() > 0.2
+    rows, cols = view.shape
+    meets = np.array(
+        [[view.cell_box((r, c, r + 1, c + 1)).intersection(Box(96, 32, 128, 64)) is not None for c in range(cols)] for r in range(rows)]
+    )
+    assert (moved == meets).all()
+
+
+@pytest.mark.parametrize(
+    ("size", "box"), [((256, 256), (0, 0, 256, 256)), ((200, 100), (0, -50, 200, 150)), ((90, 120), (-15, 0, 105, 120))]
+)
+def test_padding_reaches_outside_the_image(random_vlm, size, box):
+    (view,) = random_vlm.look(Image.new("RGB", size)).views
+    assert view.box.xyxy() == box
+
+
+def test_views_of_a_crop_lie_where_the_crop_lies(random_vlm, scene):
+    (view,) = random_vlm.look(scene[0], CROP).views
+    assert view.box.center == CROP.center
+    assert view.box.width == view.box.height == 70
+
+
+@pytest.mark.parametrize(("size", "box"), [((100, 50), (25, 0, 75, 50)), ((50, 100), (0, 25, 50, 75))])
+def test_the_hub_port_sees_only_the_central_square(size, box):
+    model, processor = build_llava(width=32, vision_layers=1, text_layers=1)
+    processor.image_processor = CLIPImageProcessorPil(size={"shortest_edge": 64}, crop_size={"height": 64, "width": 64})
+    vlm = VLM(model, processor, LlavaFamily())
+    (view,) = vlm.look(Image.new("RGB", size)).views
+    assert view.box.xyxy() == box
+    processor.image_processor = padded(processor)
+    (view,) = vlm.look(Image.new("RGB", size)).views
+    assert view.box.width == view.box.height == 100
+
+
+def test_a_processor_without_chat_template_is_refused():
+    model, processor = build_llava(width=32, vision_layers=1, text_layers=1)
+    processor.chat_template = None
+    with pytest.raises(InputError, match="no chat template"):
+        VLM(model, processor, LlavaFamily(), "mute")
+
+
+def test_saved_weights_load_by_folder(tmp_path, scene):
+    from entropy_grounding.tiny.train import save_release
+
+    model, processor = build_llava(width=32, vision_layers=1, text_layers=1)
+    save_release(model, processor, tmp_path)
+    vlm = load_vlm(VLMConfig(weights=str(tmp_path)))
+    assert not any(parameter.requires_grad for parameter in vlm.model.parameters())
+    assert isinstance(vlm.generate(vlm.prompt("What?", [vlm.look(scene[0])]), max_new_tokens=2), str)
+
+
+@pytest.mark.parametrize("missing", ["model.safetensors", "config.json", "tokenizer.json", "processor_config.json"])
+def test_a_folder_without_a_file_is_refused(tmp_path, missing):
+    from entropy_grounding.tiny.train import save_release
+
+    save_release(*build_llava(width=32, vision_layers=1, text_layers=1), tmp_path)
+    (tmp_path / missing).unlink()
+    with pytest.raises(InputError, match=missing):
+        load_vlm(VLMConfig(weights=str(tmp_path)))
+
+
+def test_unsupported_architectures_are_named(tmp_path):
+    from entropy_grounding.tiny.train import save_release
+
+    save_release(*build_llava(width=32, vision_layers=1, text_layers=1), tmp_path)
+    config = tmp_path / "config.json"
+    config.write_text(config.read_text().replace('"LlavaForConditionalGeneration"', '"Other"'))
+    with pytest.raises(InputError, match="architecture Other .* supported are LlavaForConditionalGeneration"):
+        load_vlm(VLMConfig(weights=str(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    ("config", "complaint"),
+    [
+        (VLMConfig(weights="tiny:unheard_of"), "No tiny weights 'tiny:unheard_of': this repository has tiny:llava"),
+        (VLMConfig(weights="./nowhere"), "No weights folder at './nowhere'"),
+        (VLMConfig(dtype="float8"), "Unknown dtype 'float8'"),
+    ],
+)
+def test_bad_sources_are_named(config, complaint):
+    with pytest.raises(InputError, match=complaint):
+        load_vlm(config)
+
+
+def test_an_unreachable_hub_says_how_to_fetch_ahead(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(InputError, match="hf download nobody/nothing-here --local-dir"):
+        load_vlm(VLMConfig(name="x", weights="nobody/nothing-here"))
+
+
+def test_the_prompt_is_frozen(tiny_vlm, scene):
+    """Text and token ids around the image, as the tiny LLaVA was trained."""
+    image, _ = scene
+    prompt = tiny_vlm.prompt("What letter is on the red card?", [tiny_vlm.look(image), tiny_vlm.look(image, CROP)])
+    assert prompt.text == "USER: <image>\n<image>\nWhat letter is on the red card? ASSISTANT:"
+    words = tiny_vlm.processor.tokenizer.convert_ids_to_tokens(prompt.inputs["input_ids"][0].tolist())
+    assert words == [
+        *["<s>", "USER", ":"],
+        *(["<image>"] * 64 + ["\n"]) * 2,
+        *["what", "letter", "is", "on", "the", "red", "card", "?", "ASSISTANT", ":"],
+    ]

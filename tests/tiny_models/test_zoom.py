@@ -1,0 +1,176 @@
+"""The loop on real models: what it records, how it ends, what it refuses."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from entropy_grounding.baselines.controls import answer_from_crops, oracle_box, random_box
+from entropy_grounding.errors import InputError
+from entropy_grounding.regions import RegionOptions
+from entropy_grounding.relevance import RELEVANCES
+from entropy_grounding.stopping import StoppingOptions
+from entropy_grounding.structures import Box
+from entropy_grounding.target import TARGETS
+from entropy_grounding.tiny.questions import held_out_example
+from entropy_grounding.tiny.scenes import draw_scene
+from entropy_grounding.vlm.base import TokenGradients
+from entropy_grounding.zoom import GroundingOptions, Session, ground, relevance_map
+
+
+def options(**stopping):
+    return GroundingOptions(stopping=StoppingOptions(**stopping))
+
+
+def test_the_tiny_vlm_fails_finds_zooms_and_answers(tiny_vlm, scene):
+    image, question = scene
+    grounding = ground(tiny_vlm, image, question.text)
+    assert grounding.plain_answer != question.answer
+    assert grounding.answer == question.answer
+    assert len(grounding.steps) >= 2
+
+
+def test_the_first_map_peaks_on_the_evidence(tiny_vlm, scene):
+    image, question = scene
+    found = relevance_map(tiny_vlm, image, question.text)
+    row, col = (int(i) for i in np.unravel_index(found.values.argmax(), found.values.shape))
+    assert found.view.cell_box((row, col, row + 1, col + 1)).intersection(question.evidence[0])
+
+
+def test_every_round_is_recorded_and_counted(tiny_vlm, scene):
+    image, question = scene
+    grounding = ground(tiny_vlm, image, question.text, options(rule="fixed", rounds=3))
+    assert [len(step.crops) for step in grounding.steps] == [0, *(len(step.regions) for step in grounding.steps[:-1])]
+    assert [step.visual_tokens for step in grounding.steps] == [64 * (1 + len(step.crops)) for step in grounding.steps]
+    assert (grounding.cost.forwards, grounding.cost.backwards) == (5, 3)
+    answers = 64 + 64 * (1 + len(grounding.crops))
+    assert grounding.cost.visual_tokens == sum(step.visual_tokens for step in grounding.steps) + answers
+    assert grounding.crops == tuple(region.box for region in grounding.steps[-1].regions)
+    assert all(step.target == step.entropy for step in grounding.steps)
+    assert all(0 < step.top_probability <= 1 for step in grounding.steps)
+
+
+def test_each_crop_is_encoded_once(tiny_vlm, scene, monkeypatch):
+    image, question = scene
+    seen = []
+    look = type(tiny_vlm).look
+    monkeypatch.setattr(type(tiny_vlm), "look", lambda self, image, box=None: seen.append(box) or look(self, image, box))
+    ground(tiny_vlm, image, question.text, options(rule="fixed", rounds=3))
+    assert len(seen) == len(set(seen))
+
+
+def test_rollback_answers_from_the_crops_before_the_rise(tiny_vlm):
+    rising = (held_out_example(seed) for seed in range(30))
+    kept = lagged = None
+    for drawn, question in rising:
+        image = draw_scene(drawn)
+        kept, lagged = (ground(tiny_vlm, image, question.text, options(rollback=rollback)) for rollback in (True, False))
+        if kept.stop_reason == "entropy_rose":
+            break
+    assert kept.stop_reason == lagged.stop_reason == "entropy_rose"
+    assert kept.crops == tuple(region.box for region in kept.steps[-2].regions)
+    assert lagged.crops == tuple(region.box for region in lagged.steps[-1].regions)
+
+
+def test_no_zoom_means_the_plain_answer_and_one_forward(tiny_vlm, scene):
+    image, question = scene
+    grounding = ground(tiny_vlm, image, question.text, options(max_rounds=0))
+    assert (grounding.stop_reason, grounding.steps, grounding.crops) == ("no_zoom", (), ())
+    assert grounding.answer == grounding.plain_answer
+    assert (grounding.cost.forwards, grounding.cost.backwards) == (1, 0)
+
+
+def test_an_all_zero_map_is_no_error(tiny_vlm, scene, monkeypatch):
+    image, question = scene
+    gradient = type(tiny_vlm).gradient
+
+    def without_gradient(self, prompt, target):
+        found = gradient(self, prompt, target)
+        return TokenGradients(found.logits, torch.zeros_like(found.gradients), found.embeddings)
+
+    monkeypatch.setattr(type(tiny_vlm), "gradient", without_gradient)
+    grounding = ground(tiny_vlm, image, question.text)
+    assert (grounding.stop_reason, grounding.crops) == ("empty_map", ())
+    assert grounding.answer == grounding.plain_answer
+    assert grounding.steps[0].spatial_entropy == math.inf
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("relevance", RELEVANCES)
+def test_every_target_and_relevance_gives_crops(random_vlm, scene, target, relevance):
+    image, question = scene
+    chosen = GroundingOptions(target=target, relevance=relevance, stopping=StoppingOptions(rule="fixed", rounds=1))
+    assert ground(random_vlm, image, question.text, chosen).crops
+
+
+def test_kl_to_uniform_gives_the_same_map_as_entropy(tiny_vlm, scene):
+    image, question = scene
+    entropy, divergence = (
+        relevance_map(tiny_vlm, image, question.text, GroundingOptions(target=t)).values for t in ("entropy", "kl_to_uniform")
+    )
+    np.testing.assert_allclose(entropy, divergence, rtol=1e-3, atol=1e-5 * entropy.max())
+
+
+def test_a_map_relative_to_its_own_question_is_flat(tiny_vlm, scene):
+    image, question = scene
+    found = relevance_map(tiny_vlm, image, question.text, GroundingOptions(neutral_question=question.text))
+    assert found.values.max() == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("size", [(256, 96), (96, 256)])
+def test_crops_of_padded_images_stay_on_the_image(random_vlm, size):
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 255, (size[1], size[0], 3), dtype=np.uint8))
+    grounding = ground(random_vlm, image, "What letter is on the red card?", options(rule="none", max_rounds=4))
+    assert grounding.stop_reason in ("max_rounds", "no_region")
+    for step in grounding.steps:
+        for region in step.regions:
+            assert Box(0, 0, *size).intersection(region.box) == region.box
+
+
+def test_ignoring_padding_stretches_the_view(random_vlm):
+    image = Image.new("RGB", (200, 100), "gray")
+    session = Session(random_vlm, image)
+    from entropy_grounding.zoom import ground_once
+
+    released = ground_once(session, "What?", (), GroundingOptions(padding="ignored"))
+    assert released.maps[0].view.box == Box(0, 0, 200, 100)
+
+
+@pytest.mark.parametrize("most", [1, 2])
+def test_at_most_k_regions_become_crops(random_vlm, scene, most):
+    image, question = scene
+    regions = RegionOptions(max_regions=most, threshold="quantile:0.7", sigma=0)
+    chosen = GroundingOptions(regions=regions, stopping=StoppingOptions(rule="fixed", rounds=1))
+    assert len(ground(random_vlm, image, question.text, chosen).crops) == most
+
+
+@pytest.mark.parametrize("question", ["", "  \n"])
+def test_an_empty_question_is_refused(tiny_vlm, scene, question):
+    with pytest.raises(InputError, match="question is empty"):
+        ground(tiny_vlm, scene[0], question)
+
+
+def test_progress_sees_every_round(tiny_vlm, scene):
+    image, question = scene
+    calls = []
+    ground(tiny_vlm, image, question.text, options(rule="fixed", rounds=2), progress=lambda *call: calls.append(call))
+    assert [rounds for rounds, _ in calls] == [1, 2]
+    assert [decision is None for _, decision in calls] == [True, False]
+
+
+def test_an_oracle_crop_has_context_and_a_random_one_its_size():
+    oracle = oracle_box(Box(100, 100, 120, 120), (256, 256))
+    assert oracle == Box(90, 90, 130, 130)
+    anywhere = random_box(np.random.default_rng(0), oracle, (256, 256))
+    assert (anywhere.width, anywhere.height) == pytest.approx((40, 40))
+    assert Box(0, 0, 256, 256).intersection(anywhere) == anywhere
+
+
+def test_given_crops_answer_without_a_map(tiny_vlm, scene):
+    image, question = scene
+    grounding = answer_from_crops(tiny_vlm, image, question.text, [oracle_box(question.evidence[0], image.size)])
+    assert grounding.answer == question.answer
+    assert dataclasses.astuple(grounding.cost)[:2] == (2, 0)

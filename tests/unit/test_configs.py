@@ -1,0 +1,62 @@
+import subprocess
+import sys
+
+import pytest
+
+from entropy_grounding.configs import CONF_DIR, compose_config, quote_text
+from entropy_grounding.errors import InputError
+from entropy_grounding.zoom import GroundingOptions
+
+PRESETS = sorted(path.stem for path in (CONF_DIR / "method").glob("*.yaml"))
+VLMS = sorted(path.stem for path in (CONF_DIR / "vlm").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_composes(preset):
+    assert isinstance(compose_config([f"method={preset}"]).method, GroundingOptions)
+
+
+@pytest.mark.parametrize("vlm", VLMS)
+def test_every_vlm_composes_under_its_own_name(vlm):
+    assert compose_config([f"vlm={vlm}"]).vlm.name == vlm
+
+
+def test_the_default_options_are_the_paper_preset():
+    assert compose_config(["method=entropy_gradient"]).method == GroundingOptions()
+
+
+def test_the_released_preset_differs_where_the_released_code_does():
+    paper, released = GroundingOptions(), compose_config(["method=entropy_gradient_released"]).method
+    assert (paper.stopping.rollback, released.stopping.rollback) == (True, False)
+    assert (paper.regions.aspect_rule, released.regions.aspect_rule) == ("two_sided", "released")
+    assert (paper.padding, released.padding) == ("respected", "ignored")
+
+
+@pytest.mark.parametrize(
+    ("override", "complaint"),
+    [
+        ("method=nonsense", "Available options in 'method': base entropy_gradient"),
+        ("vlm=nonsense", "Available options in 'vlm'.*tiny_llava"),
+        ("method.sigmaa=1", "Could not override 'method.sigmaa'"),
+        ("method.regions.sigma=wide", "'wide'.*could not be converted to Float"),
+        ("method.target=surprise", "Unknown target 'surprise': use one of entropy"),
+        ("method.stopping.rule=never", "Unknown stopping.rule 'never'"),
+        ("method.regions.max_regions=0", "regions.max_regions is 0: it must be at least 1"),
+        ("method.regions.sigma=-1", "regions.sigma is -1"),
+        ("method.regions.sigma=nan", "regions.sigma is nan"),
+    ],
+)
+def test_bad_options_are_named(override, complaint):
+    with pytest.raises(InputError, match=complaint):
+        compose_config([override])
+
+
+@pytest.mark.parametrize("text", ["What's this, exactly?", "a=b (c) [d] {e}", "back\\slash 'quoted'", "$5 or ~5 %"])
+def test_questions_may_hold_any_character(text):
+    assert compose_config(quote_text([f"question={text}"], ["question"])).question == text
+
+
+def test_help_names_the_options():
+    shown = subprocess.run([sys.executable, "-m", "entropy_grounding.ground", "--help"], capture_output=True, text=True, check=True).stdout
+    for option in ("image", "question", "vlm", "method", "max_regions", "rule"):
+        assert option in shown

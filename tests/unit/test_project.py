@@ -1,0 +1,65 @@
+"""The project's own promises: one place for pins, consistent environments, clean notebooks."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).resolve().parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PINS = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line)
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+
+def requirements():
+    everything = [*PROJECT["dependencies"], *(r for extra in PROJECT["optional-dependencies"].values() for r in extra)]
+    return [each for each in map(Requirement, everything) if each.name != PROJECT["name"]]
+
+
+def normal(name):
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def test_every_requirement_is_pinned_inside_its_range():
+    pins = {normal(name): version for name, version in PINS.items()}
+    for requirement in requirements():
+        assert requirement.specifier.contains(pins[normal(requirement.name)]), requirement
+
+
+def test_environment_installs_this_package_with_extras_and_the_same_pins():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    (pip,) = [each["pip"] for each in environment["dependencies"] if isinstance(each, dict)]
+    assert pip == ["-c constraints.txt", "-e .[dev]"]
+    assert "dev" in PROJECT["optional-dependencies"]
+    assert "python=3.11" in environment["dependencies"]
+    assert "3.11" in PROJECT["requires-python"]
+    assert "defaults" not in environment["channels"]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebooks_are_stripped_and_parameterised(path):
+    notebook = nbformat.read(path, as_version=4)
+    assert notebook.metadata.kernelspec.name == "python3"
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    for cell in code:
+        assert "keep_output" in cell.metadata.get("tags", []) or not cell.outputs
+        assert len(cell.source.splitlines()) <= 16
+        assert ".cuda(" not in cell.source
+        assert not re.search(r"^\s*(def|class) ", cell.source, re.MULTILINE)
+    assert sum("parameters" in cell.metadata.get("tags", []) for cell in code) == 1
+
+
+def test_readme_numbers_come_from_stored_rows():
+    from entropy_grounding.tables import readme_with_tables
+
+    assert readme_with_tables(ROOT) == (ROOT / "README.md").read_text()
+
+
+def test_links_in_the_documents_lead_somewhere():
+    for document in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]:
+        for target in re.findall(r"\]\(([^)#:]+)\)", document.read_text()):
+            assert (document.parent / target).exists(), f"{document.name}: {target}"

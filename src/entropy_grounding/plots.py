@@ -20,13 +20,15 @@ MAP_COLORS = "magma"
 _PANEL = 2.9  # inches
 
 
-def plot_map(axes: Axes, image: Image.Image, relevance_map: RelevanceMap, *, smoothed: bool = True, alpha: float = 0.55) -> None:
-    """Draw the part of the image that a map covers, with the map over it."""
+def plot_map(axes: Axes, image: Image.Image, relevance_map: RelevanceMap, *, smoothed: bool = True) -> None:
+    """Draw the part of the image that a map covers, with the map over it: the more relevant a cell, the more opaque."""
     box = _shown(relevance_map.view.box, image)
     values = relevance_map.smoothed if smoothed else relevance_map.values
     place = relevance_map.view.box
     axes.imshow(image, extent=(0, image.width, image.height, 0))
-    axes.imshow(values, extent=(place.x0, place.x1, place.y1, place.y0), cmap=MAP_COLORS, alpha=alpha, interpolation="nearest")
+    share = values / (values.max() or 1.0)
+    extent = (place.x0, place.x1, place.y1, place.y0)
+    axes.imshow(share, extent=extent, cmap=MAP_COLORS, alpha=0.2 + 0.5 * share, interpolation="nearest", vmin=0, vmax=1)
     _frame(axes, box)
 
 

@@ -58,13 +58,17 @@ def _environment(values: dict[str, str]) -> Iterator[None]:
 
 
 def log_grounding(run: wandb.Run, grounding: Grounding, figure: Figure) -> None:
-    """Log the table of zoom steps, the answers and the figure."""
+    """Log the table of zoom steps, the first map of every round, the answers and the figure."""
     columns: list[str | int] = ["round", "entropy", "spatial_entropy", "top_probability", "visual_tokens", "crops"]
     rows = [
         [number, step.entropy, step.spatial_entropy, step.top_probability, step.visual_tokens, str([box.xyxy() for box in step.crops])]
         for number, step in enumerate(grounding.steps)
     ]
-    run.log({"steps": wandb.Table(columns=columns, data=rows), "grounding": wandb.Image(figure)})
+    maps = [
+        wandb.Image(step.maps[0].smoothed / (step.maps[0].smoothed.max() or 1.0), caption=f"round {number}")
+        for number, step in enumerate(grounding.steps)
+    ]
+    run.log({"steps": wandb.Table(columns=columns, data=rows), "maps": maps, "grounding": wandb.Image(figure)})
     run.summary.update(
         {
             "plain_answer": grounding.plain_answer,

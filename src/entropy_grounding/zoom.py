@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from PIL import Image
 
 from entropy_grounding.errors import InputError
-from entropy_grounding.images import check_image
+from entropy_grounding.images import check_image, to_rgb
 from entropy_grounding.regions import SCORES, RegionOptions, propose_regions, smooth, threshold_value
 from entropy_grounding.relevance import RELEVANCES, relative_relevance, relevance_maps
 from entropy_grounding.stopping import RULES, Decision, StoppingOptions, decide, map_spatial_entropy
@@ -114,7 +114,7 @@ def ground(
 
     Args:
         vlm: a vision-language model from `load_vlm`.
-        image: the original image, RGB.
+        image: the original image, in any Pillow mode.
         question: the question, without any chat template.
         options: every choice of the method; the paper's by default.
         progress: called after every round with the number of rounds and the decision, None to go on.
@@ -127,6 +127,7 @@ def ground(
     """
     options = options or GroundingOptions()
     check_image(image)
+    image = to_rgb(image)
     if not question.strip():
         raise InputError("The question is empty: pass a question about the image.")
     session = Session(vlm, image)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from captum.attr import Saliency
 from PIL import Image
 from transformers import CLIPImageProcessorPil
 
@@ -50,6 +51,16 @@ def test_gradient_matches_finite_differences(random_vlm, prompt):
         exact = (found.gradients * direction).sum().double()
         scale = found.gradients.norm() * direction.norm()
         assert abs(exact - (up - down) / (2 * step)) < 5e-3 * scale
+
+
+def test_gradient_agrees_with_captum(random_vlm, prompt):
+    """Captum differentiates the same scalar on its own."""
+    found = random_vlm.gradient(prompt, next_token_entropy)
+    random_vlm.model.eval()
+    saliency = Saliency(lambda tokens: next_token_entropy(random_vlm.logits(prompt, tokens[0])).reshape(1))
+    theirs = saliency.attribute(found.embeddings[None].requires_grad_(), abs=False)[0]
+    random_vlm.model.zero_grad()
+    torch.testing.assert_close(found.gradients, theirs.detach(), atol=1e-7, rtol=1e-4)
 
 
 def test_every_visual_token_has_one_gradient_and_parameters_have_none(random_vlm, prompt):

@@ -153,6 +153,12 @@ def test_an_empty_question_is_refused(tiny_vlm, scene, question):
         ground(tiny_vlm, scene[0], question)
 
 
+@pytest.mark.parametrize("mode", ["L", "RGBA", "CMYK"])
+def test_pictures_in_other_modes_are_converted(random_vlm, scene, mode):
+    image, question = scene
+    assert ground(random_vlm, image.convert(mode), question.text, options(rule="fixed", rounds=1)).size == image.size
+
+
 def test_progress_sees_every_round(tiny_vlm, scene):
     image, question = scene
     calls = []

@@ -168,7 +168,7 @@ def test_progress_sees_every_round(tiny_vlm, scene):
 
 
 def test_an_oracle_crop_has_context_and_a_random_one_its_size():
-    oracle = oracle_box(Box(100, 100, 120, 120), (256, 256))
+    oracle = oracle_box(Box(100, 100, 120, 120), (256, 256), context=2.0)
     assert oracle == Box(90, 90, 130, 130)
     anywhere = random_box(np.random.default_rng(0), oracle, (256, 256))
     assert (anywhere.width, anywhere.height) == pytest.approx((40, 40))

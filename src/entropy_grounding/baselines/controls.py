@@ -10,7 +10,7 @@ from entropy_grounding.structures import Box, Grounding
 from entropy_grounding.vlm import VLM
 from entropy_grounding.zoom import GroundingOptions, Session
 
-CONTEXT = 2.0  # side of the oracle crop relative to the evidence
+CONTEXT = 3.0  # side of the oracle crop relative to the evidence
 
 
 def oracle_box(evidence: Box, size: tuple[int, int], context: float = CONTEXT) -> Box:

@@ -38,5 +38,5 @@ def scene():
     from entropy_grounding.tiny.questions import held_out_example
     from entropy_grounding.tiny.scenes import draw_scene
 
-    drawn, question = held_out_example(5)
+    drawn, question = held_out_example(6)
     return draw_scene(drawn), question

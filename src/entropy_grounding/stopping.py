@@ -13,6 +13,8 @@ from jaxtyping import Float
 from entropy_grounding.regions import label_components
 from entropy_grounding.structures import RelevanceMap, ZoomStep
 
+_ROUNDING = 1e-12  # nats: a single component may miss a share of exactly 1 by rounding
+
 STOP_REASONS = {
     "empty_map": "no cell of the first map stands out: the answer is the plain one",
     "no_region": "no cell of the map stands out any more",
@@ -72,7 +74,8 @@ def spatial_entropy(smoothed: Float[np.ndarray, "rows cols"], threshold: float, 
         return float("inf")
     labels, count = label_components(excess > threshold, connectivity)
     shares = np.array([excess[labels == number].sum() for number in range(1, count + 1)]) / total
-    return float(-(shares * np.log(shares)).sum()) + 0.0
+    entropy = float(-(shares * np.log(shares)).sum())
+    return entropy if entropy > _ROUNDING else 0.0
 
 
 def map_spatial_entropy(relevance_map: RelevanceMap, region_threshold: float, options: StoppingOptions) -> float:

@@ -30,7 +30,7 @@ def ground(*arguments, folder, tracking="disabled"):
 
 def test_a_scene_is_answered_and_everything_is_written(tmp_path):
     folder = tmp_path / "run"
-    done = ground("seed=5", folder=folder, tracking="offline")
+    done = ground("seed=6", folder=folder, tracking="offline")
     assert done.returncode == 0, done.stderr
     assert "zoomed answer" in done.stdout
     record = json.loads((folder / "grounding.json").read_text())

@@ -21,6 +21,13 @@ def test_one_peak_has_no_spatial_entropy():
     assert spatial_entropy(peaks(5), 0.0) == 0.0
 
 
+@given(st.integers(0, 1000))
+def test_one_component_has_no_spatial_entropy_whatever_the_rounding(seed):
+    values = np.zeros((8, 8))
+    values[2:5, 3:6] = np.random.default_rng(seed).uniform(2, 3, (3, 3))
+    assert spatial_entropy(values, 0.0) == 0.0
+
+
 @pytest.mark.parametrize("count", [2, 3, 4])
 def test_equal_peaks_have_log_of_their_number(count):
     assert spatial_entropy(peaks(*[1.0] * count), 0.0) == pytest.approx(math.log(count))

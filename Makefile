@@ -41,6 +41,7 @@ notebooks: $(READY)  ## execute every notebook into outputs/notebooks
 	  $(BIN)/papermill $$notebook $(OUT)/notebooks/$$(basename $$notebook) -k python3 --log-level WARNING || exit 1; done
 
 figures: $(READY)  ## make the committed figures anew
+	@mkdir -p $(OUT)/notebooks
 	$(BIN)/papermill notebooks/00_quickstart.ipynb $(OUT)/notebooks/00_quickstart.ipynb -k python3 --log-level WARNING -p figure_dir $(CURDIR)/figures
 	$(BIN)/papermill notebooks/01_method_step_by_step.ipynb $(OUT)/notebooks/01_method_step_by_step.ipynb -k python3 --log-level WARNING -p figure_dir $(CURDIR)/figures
 

@@ -77,7 +77,9 @@ def _plot_step(row: Sequence[Axes], image: Image.Image, number: int, step: ZoomS
         _plot_regions(axes, step.regions, here)
         if image_index:
             axes.set_title(f"crop {image_index}", fontsize=9)
-    row[0].set_title(f"round {number}: entropy {step.entropy:.2f}, spatial {step.spatial_entropy:.2f} nats", fontsize=9, loc="left")
+    row[0].set_title(
+        f"round {number}: entropy {step.entropy:.2f}, spatial {step.spatial_entropy:.2f} nats".replace("inf", "∞"), fontsize=9, loc="left"
+    )
 
 
 def _plot_regions(axes: Axes, ranked: Sequence[Region], here: Sequence[Region]) -> None:

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from entropy_grounding.regions import smooth
 from entropy_grounding.structures import RelevanceMap, View
 
 
@@ -53,20 +54,30 @@ def relevance_maps(
     relevance: Float[Tensor, " tokens"],
     views: Sequence[View],
     size: tuple[int, int],
-    smooth: Callable[[np.ndarray], np.ndarray],
+    sigma_for: Callable[[tuple[int, int]], float],
 ) -> tuple[RelevanceMap, ...]:
     """Put the relevance of the visual tokens on the token grid of each view; cells that show only padding are 0.
+
+    Smoothing sees the cells on the image only, so padding neither dims its border nor counts as quiet ground.
 
     Args:
         relevance: one value per visual token of the prompt.
         views: the token grids.
         size: (width, height) of the original image in pixels.
-        smooth: maps an array ``(rows, cols)`` to its smoothed version.
+        sigma_for: the Gaussian smoothing, in cells, of a ``(rows, cols)`` grid.
     """
     values = relevance.detach().double().cpu().numpy()
     maps = []
     for view in views:
         inside = view.cells_inside(size)
         grid = np.where(inside, values[view.token_indices], 0.0)
-        maps.append(RelevanceMap(view, grid, np.where(inside, smooth(grid), 0.0), inside))
+        smoothed = np.zeros_like(grid)
+        if inside.any():
+            smoothed[inside] = smooth(on_image(grid, inside), sigma_for(view.shape)).ravel()
+        maps.append(RelevanceMap(view, grid, smoothed, inside))
     return tuple(maps)
+
+
+def on_image(grid: Float[np.ndarray, "rows cols"], inside: np.ndarray) -> Float[np.ndarray, "inner_rows inner_cols"]:
+    """Return the rectangle of the cells that lie on the image; ``inside`` is true exactly there."""
+    return grid[np.ix_(inside.any(axis=1), inside.any(axis=0))]

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from entropy_grounding.regions import label_components
+from entropy_grounding.relevance import on_image
 from entropy_grounding.structures import RelevanceMap, ZoomStep
 
 _ROUNDING = 1e-12  # nats: a single component may miss a share of exactly 1 by rounding
@@ -81,7 +82,7 @@ def spatial_entropy(smoothed: Float[np.ndarray, "rows cols"], threshold: float, 
 def map_spatial_entropy(relevance_map: RelevanceMap, region_threshold: float, options: StoppingOptions) -> float:
     """Return the spatial entropy of one map in nats, with the threshold that the options name."""
     threshold = region_threshold if options.entropy_threshold == "elbow" else float(options.entropy_threshold)
-    return spatial_entropy(relevance_map.smoothed, threshold, offset=options.offset)
+    return spatial_entropy(on_image(relevance_map.smoothed, relevance_map.inside), threshold, offset=options.offset)
 
 
 Rule = Callable[[Sequence[ZoomStep], StoppingOptions], Decision | None]

@@ -7,7 +7,7 @@ from PIL import Image
 
 from entropy_grounding.errors import InputError
 from entropy_grounding.images import check_image, to_rgb
-from entropy_grounding.regions import SCORES, RegionOptions, propose_regions, smooth, threshold_value
+from entropy_grounding.regions import SCORES, RegionOptions, propose_regions, threshold_value
 from entropy_grounding.relevance import RELEVANCES, relative_relevance, relevance_maps
 from entropy_grounding.stopping import RULES, Decision, StoppingOptions, decide, map_spatial_entropy
 from entropy_grounding.structures import Box, Cost, Grounding, RelevanceMap, View, ZoomStep
@@ -156,7 +156,7 @@ def ground_once(session: Session, question: str, crops: Sequence[Box], options: 
         relevance = relative_relevance(relevance, RELEVANCES[options.relevance](neutral.gradients, neutral.embeddings))
     size = session.image.size
     views = prompt.views if options.padding == "respected" else tuple(_stretched(view, pictures) for view in prompt.views)
-    maps = relevance_maps(relevance, views, size, lambda grid: smooth(grid, options.regions.sigma_for(grid.shape)))
+    maps = relevance_maps(relevance, views, size, options.regions.sigma_for)
     regions = propose_regions(maps, size, options.regions)
     return ZoomStep(
         crops=tuple(crops),

@@ -67,7 +67,7 @@ def test_rollback_answers_from_the_crops_before_the_rise(tiny_vlm):
     kept = lagged = None
     for drawn, question in rising:
         image = draw_scene(drawn)
-        kept, lagged = (ground(tiny_vlm, image, question.text, options(rollback=rollback)) for rollback in (True, False))
+        kept, lagged = (ground(tiny_vlm, image, question.text, options(rollback=rollback, offset=0.0)) for rollback in (True, False))
         if kept.stop_reason == "entropy_rose":
             break
     assert kept.stop_reason == lagged.stop_reason == "entropy_rose"

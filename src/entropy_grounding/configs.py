@@ -1,6 +1,7 @@
 """Hydra: schemas are made from the library's own dataclasses, so a typo in a key or a type stops the run before it starts."""
 
 import dataclasses
+import re
 import sys
 import typing
 from collections.abc import Sequence
@@ -110,12 +111,16 @@ def compose_config(overrides: Sequence[str] = (), name: str = "ground", options:
 
 
 def quote_text(arguments: Sequence[str], keys: Sequence[str]) -> list[str]:
-    """Quote the values of free-text options, so that users may type commas, apostrophes and brackets in a question."""
+    """Quote the values of free-text options, so that users may type commas, apostrophes and brackets in a question.
+
+    Hydra's rule: inside quotes a backslash escapes only a quote, so backslashes are doubled where a quote follows.
+    """
     quoted = []
     for argument in arguments:
         key, separator, value = argument.partition("=")
         if separator and key in keys and value and value != "null":
-            value = "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+            value = re.sub(r"(\\*)'", r"\1\1\'", value).replace("${", r"\${")
+            value = "'" + re.sub(r"(\\+)$", r"\1\1", value) + "'"
         quoted.append(key + separator + value)
     return quoted
 

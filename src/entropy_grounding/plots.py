@@ -20,13 +20,15 @@ MAP_COLORS = "magma"
 _PANEL = 2.9  # inches
 
 
-def plot_map(axes: Axes, image: Image.Image, relevance_map: RelevanceMap, *, smoothed: bool = True) -> None:
-    """Draw the part of the image that a map covers, with the map over it: the more relevant a cell, the more opaque."""
+def plot_map(axes: Axes, image: Image.Image, relevance_map: RelevanceMap, *, top: float | None = None) -> None:
+    """Draw the part of the image that a map covers, with the smoothed map over it: the more relevant a cell, the more opaque.
+
+    ``top`` is the relevance drawn brightest, the map's own largest by default.
+    """
     box = _shown(relevance_map.view.box, image)
-    values = relevance_map.smoothed if smoothed else relevance_map.values
     place = relevance_map.view.box
     axes.imshow(image, extent=(0, image.width, image.height, 0))
-    share = values / (values.max() or 1.0)
+    share = relevance_map.smoothed / (top or relevance_map.smoothed.max() or 1.0)
     extent = (place.x0, place.x1, place.y1, place.y0)
     axes.imshow(share, extent=extent, cmap=MAP_COLORS, alpha=0.2 + 0.5 * share, interpolation="nearest", vmin=0, vmax=1)
     _frame(axes, box)
@@ -72,7 +74,7 @@ def _plot_step(row: Sequence[Axes], image: Image.Image, number: int, step: ZoomS
     for image_index, map_index in sorted(first_maps.items()):
         axes = row[image_index]
         axes.axis("on")
-        plot_map(axes, image, step.maps[map_index])
+        plot_map(axes, image, step.maps[map_index], top=max(each.smoothed.max() for each in step.maps))
         here = [r for r in step.regions if step.maps[r.map_index].view.image_index == image_index]
         _plot_regions(axes, step.regions, here)
         if image_index:

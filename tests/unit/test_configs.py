@@ -51,7 +51,9 @@ def test_bad_options_are_named(override, complaint):
         compose_config([override])
 
 
-@pytest.mark.parametrize("text", ["What's this, exactly?", "a=b (c) [d] {e}", "back\\slash 'quoted'", "$5 or ~5 %"])
+@pytest.mark.parametrize(
+    "text", ["What's this, exactly?", "a=b (c) [d] {e}", "back\\slash 'quoted'", "$5 or ~5 %", "what is ${this}?", "ends in \\"]
+)
 def test_questions_may_hold_any_character(text):
     assert compose_config(quote_text([f"question={text}"], ["question"])).question == text
 

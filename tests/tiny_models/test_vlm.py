@@ -104,6 +104,25 @@ def test_a_model_without_gradients_is_refused(random_vlm, prompt, monkeypatch):
         random_vlm.gradient(prompt, next_token_entropy)
 
 
+def test_a_kernel_without_backward_is_refused(random_vlm, prompt):
+    class OneWay(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, logits):
+            return logits.sum()
+
+        @staticmethod
+        def backward(ctx, gradient):
+            raise NotImplementedError("no backward here")
+
+    with pytest.raises(InputError, match="no backward here"):
+        random_vlm.gradient(prompt, OneWay.apply)
+
+
+def test_an_image_placeholder_in_the_question_is_refused(random_vlm, scene):
+    with pytest.raises(InputError, match="holds '<image>'"):
+        random_vlm.prompt("What is <image>?", [random_vlm.look(scene[0])])
+
+
 def test_nan_weights_are_refused(scene):
     image, question = scene
     model, processor = build_llava(width=32, vision_layers=1, text_layers=1)

@@ -8,7 +8,7 @@ import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -75,20 +75,32 @@ class TokenGradients:
     embeddings: Tensor
 
 
-@runtime_checkable
-class Family(Protocol):
-    """What differs between model families."""
+class Family:
+    """What differs between model families; a new one overrides `views`, and the rest only where it must."""
 
     architecture: str  # the transformers class that it serves
 
     def content(self, question: str, images: int) -> list[dict[str, str]]:
         """Return the user turn for the chat template: images first, the question last."""
+        return [*({"type": "image"} for _ in range(images)), {"type": "text", "text": question}]
 
-    def prepare(self, model: PreTrainedModel, processor: ProcessorMixin) -> None:
-        """Refuse settings of the processor that the family cannot serve."""
+    def prepare(self, model: Any, processor: Any) -> None:
+        """Refuse settings of model or processor that the family cannot serve."""
 
-    def views(self, model: PreTrainedModel, processor: ProcessorMixin, size: tuple[int, int]) -> list[View]:
-        """Return the token grids of a picture of ``size`` (width, height); boxes in pixels of that picture."""
+    def views(self, model: Any, processor: Any, inputs: dict[str, Tensor], size: tuple[int, int]) -> dict[str, View]:
+        """Return the token grids of a picture, the one to ground on by default first.
+
+        Args:
+            model: the model.
+            processor: its processor.
+            inputs: what the processor made of this picture alone.
+            size: (width, height) of the picture; the boxes of the views are in its pixels.
+        """
+        raise NotImplementedError
+
+    def pack(self, tokens: list[Tensor]) -> Any:
+        """Return the visual tokens of all pictures, each ``(tokens, dim)``, in the structure that the model's merge expects."""
+        return tokens
 
 
 class VLM:
@@ -99,14 +111,17 @@ class VLM:
         processor: its processor, with a chat template.
         family: the adapter of its family.
         name: for labels.
+        grounding: which view carries the map: "default", one by name ("canvas", "base", "thumbnail"), or "all".
     """
 
-    def __init__(self, model: PreTrainedModel, processor: ProcessorMixin, family: Family, name: str = "") -> None:
+    def __init__(
+        self, model: PreTrainedModel, processor: ProcessorMixin, family: Family, name: str = "", grounding: str = "default"
+    ) -> None:
         if not getattr(processor, "chat_template", None):
             raise InputError(f"The processor of '{name or type(model).__name__}' has no chat template: use an instruction-tuned model.")
         self.model: Any = model
         self.processor: Any = processor
-        self.family, self.name = family, name
+        self.family, self.name, self.grounding = family, name, grounding
         family.prepare(model, processor)
 
     def look(self, image: Image.Image, box: Box | None = None) -> Picture:
@@ -116,13 +131,20 @@ class VLM:
         accepted = inspect.signature(type(self.model.model).get_image_features).parameters
         with frozen(self.model), torch.no_grad():
             encoded = self.model.get_image_features(**{k: v for k, v in inputs.items() if k in accepted}, return_dict=True)
-        features = torch.cat(list(encoded.pooler_output)).detach()
-        views = self.family.views(self.model, self.processor, shown.size)
+        features = torch.cat([tokens.reshape(-1, tokens.shape[-1]) for tokens in encoded.pooler_output]).detach()
+        views = self._chosen(self.family.views(self.model, self.processor, inputs, shown.size))
         placed = tuple(replace(view, box=_shift(view.box, place.x0, place.y0)) for view in views)
         return Picture(shown, place, features, placed)
 
     def prompt(self, question: str, pictures: Sequence[Picture]) -> Prompt:
-        """Build the chat prompt: all pictures in order, then the question."""
+        """Build the chat prompt: all pictures in order, then the question.
+
+        Raises:
+            InputError: when the question holds the model's placeholder for an image.
+        """
+        placeholder = self.processor.image_token
+        if placeholder in question:
+            raise InputError(f"The question holds '{placeholder}', which stands for an image in this model's prompts: leave it out.")
         inputs = self._process(question, [picture.image for picture in pictures])
         views: list[View] = []
         offset = 0
@@ -148,16 +170,19 @@ class VLM:
         scale = _HALF_SCALE if leaf.dtype == torch.float16 else 1.0
         with frozen(self.model), torch.enable_grad():
             logits = self.logits(prompt, leaf)
+            if not logits.requires_grad:
+                raise self._no_gradient("its kernels record none")
             try:
                 (gradients,) = torch.autograd.grad(target(logits) * scale, leaf)
-            except (RuntimeError, NotImplementedError) as error:
-                raise InputError(
-                    f"The model '{self.name or type(self.model).__name__}' passes no gradient to its visual tokens ({error}): "
-                    "load it unquantised, with attention=sdpa."
-                ) from error
+            except NotImplementedError as error:
+                raise self._no_gradient(str(error)) from error
         if not torch.isfinite(gradients).all():
             raise InputError("The gradient at the visual tokens is NaN or infinite: try dtype=float32 or bfloat16.")
         return TokenGradients(logits.detach(), gradients.float() / scale if scale > 1 else gradients, leaf.detach())
+
+    def _no_gradient(self, why: str) -> InputError:
+        name = self.name or type(self.model).__name__
+        return InputError(f"The model '{name}' passes no gradient to its visual tokens ({why}): load it unquantised, attention=sdpa.")
 
     def generate(self, prompt: Prompt, *, max_new_tokens: int) -> str:
         """Return the greedy answer."""
@@ -184,10 +209,15 @@ class VLM:
         pixels = self.model.dtype
         return {k: v.to(self.model.device, pixels if v.is_floating_point() else None) for k, v in inputs.items()}
 
-    @staticmethod
-    def _encoded(prompt: Prompt, tokens: Tensor) -> dict[str, BaseModelOutputWithPooling]:
+    def _chosen(self, views: dict[str, View]) -> list[View]:
+        """Return the views to ground on; a picture without the wanted one (a single tile has no thumbnail) uses its first."""
+        if self.grounding == "all":
+            return list(views.values())
+        return [views.get(self.grounding, next(iter(views.values())))]
+
+    def _encoded(self, prompt: Prompt, tokens: Tensor) -> dict[str, BaseModelOutputWithPooling]:
         split = tokens.split([len(features) for features in prompt.features])
-        return {"image": BaseModelOutputWithPooling(pooler_output=list(split))}  # type: ignore[arg-type]
+        return {"image": BaseModelOutputWithPooling(pooler_output=self.family.pack(list(split)))}
 
 
 @contextmanager

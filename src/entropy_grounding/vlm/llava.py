@@ -1,22 +1,21 @@
 """LLaVA-1.5: one square token grid a picture (24 x 24 at 336 pixels), padded as in the original or centre-cropped as in its port."""
 
+from typing import Any
+
 import numpy as np
-from transformers import PreTrainedModel, ProcessorMixin
+from torch import Tensor
 
 from entropy_grounding.errors import InputError
 from entropy_grounding.structures import Box, View
+from entropy_grounding.vlm.base import Family
 
 
-class LlavaFamily:
+class LlavaFamily(Family):
     """Adapter of ``LlavaForConditionalGeneration``."""
 
     architecture = "LlavaForConditionalGeneration"
 
-    def content(self, question: str, images: int) -> list[dict[str, str]]:
-        """Return the user turn: the template puts every image on its own line before the question."""
-        return [*({"type": "image"} for _ in range(images)), {"type": "text", "text": question}]
-
-    def prepare(self, model: PreTrainedModel, processor: ProcessorMixin) -> None:
+    def prepare(self, model: Any, processor: Any) -> None:
         """Refuse a visual token per picture that belongs to no patch."""
         if model.config.vision_feature_select_strategy != "default":
             raise InputError(
@@ -24,10 +23,10 @@ class LlavaFamily:
                 "LLaVA is supported with 'default' (patch tokens only)."
             )
 
-    def views(self, model: PreTrainedModel, processor: ProcessorMixin, size: tuple[int, int]) -> list[View]:
+    def views(self, model: Any, processor: Any, inputs: dict[str, Tensor], size: tuple[int, int]) -> dict[str, View]:
         """Return the one token grid of a picture; its box is the padded square, or the part that the centre crop keeps."""
         side = model.config.vision_config.image_size // model.config.vision_config.patch_size
-        return [View(0, np.arange(side * side).reshape(side, side), _visible(processor.image_processor, size))]
+        return {"image": View(0, np.arange(side * side).reshape(side, side), _visible(processor.image_processor, size))}
 
 
 def _visible(image_processor: object, size: tuple[int, int]) -> Box:

@@ -5,14 +5,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, LlavaImageProcessorPil, ProcessorMixin
+from transformers import AutoConfig, AutoModelForImageTextToText, LlavaImageProcessorPil, ProcessorMixin
 from transformers.utils import logging as transformers_logging
 
 from entropy_grounding.errors import InputError
 from entropy_grounding.vlm.base import VLM, Family
+from entropy_grounding.vlm.internvl import InternVLFamily
 from entropy_grounding.vlm.llava import LlavaFamily
+from entropy_grounding.vlm.llava_next import LlavaNextFamily
+from entropy_grounding.vlm.processor import load_processor
+from entropy_grounding.vlm.qwen2_5_vl import QwenFamily
 
-FAMILIES: dict[str, Family] = {family.architecture: family for family in (LlavaFamily(),)}
+FAMILIES: dict[str, Family] = {family.architecture: family for family in (LlavaFamily(), LlavaNextFamily(), InternVLFamily(), QwenFamily())}
 _TINY = Path(__file__).resolve().parents[1] / "tiny" / "weights"
 _DTYPES = ("auto", "float32", "bfloat16", "float16")
 _NEEDED = ("config.json", "tokenizer.json", ("processor_config.json", "preprocessor_config.json"))
@@ -29,6 +33,7 @@ class VLMConfig:
         dtype: "auto" (as stored), "float32", "bfloat16" or "float16".
         attention: kernel, "sdpa" by default; gradients need one with a backward pass.
         device: "auto" takes the first GPU if there is one.
+        grounding: which view carries the map: "default", one by name ("canvas", "base", "thumbnail"), or "all".
         image_fit: "as_released", or "pad" for the padding of the original LLaVA-1.5, whose hub port cuts the ends of the image off.
     """
 
@@ -38,6 +43,7 @@ class VLMConfig:
     dtype: str = "auto"
     attention: str = "sdpa"
     device: str = "auto"
+    grounding: str = "default"
     image_fit: str = "as_released"
 
 
@@ -56,7 +62,7 @@ def load_vlm(config: VLMConfig | str = "tiny_llava") -> VLM:
     source = _source(config.weights)
     try:
         family = _family(source, config)
-        processor = AutoProcessor.from_pretrained(source, revision=config.revision)
+        processor = load_processor(source, config.revision)
         model = AutoModelForImageTextToText.from_pretrained(
             source, revision=config.revision, dtype=config.dtype, attn_implementation=config.attention
         )
@@ -67,7 +73,7 @@ def load_vlm(config: VLMConfig | str = "tiny_llava") -> VLM:
     if config.image_fit == "pad":
         processor.image_processor = padded(processor)
     device = ("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device
-    return VLM(model.eval().requires_grad_(False).to(device), processor, family, config.name)
+    return VLM(model.eval().requires_grad_(False).to(device), processor, family, config.name, config.grounding)
 
 
 def padded(processor: ProcessorMixin) -> LlavaImageProcessorPil:

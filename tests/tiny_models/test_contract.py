@@ -1,0 +1,194 @@
+"""The contract that every family passes, on untrained models of several sizes, tilings and aspect ratios."""
+
+import numpy as np
+import pytest
+import torch
+from families import CASES, GEOMETRIES, Case
+from PIL import Image
+
+from entropy_grounding.regions import RegionOptions
+from entropy_grounding.stopping import StoppingOptions
+from entropy_grounding.structures import Box
+from entropy_grounding.target import next_token_entropy
+from entropy_grounding.vlm import VLMConfig, load_vlm
+from entropy_grounding.zoom import GroundingOptions, ground
+
+CROP = Box(8, 6, 48, 38)
+EACH_CASE = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+ONE_A_FAMILY = pytest.mark.parametrize(
+    "case", [Case(name, build, variants[0], sizes[0]) for name, (build, variants, sizes) in GEOMETRIES.items()], ids=lambda case: case.name
+)
+QUESTION = "what is it ?"
+
+
+def pictures_of(vlm, image, crops):
+    return [vlm.look(image), *(vlm.look(image, box) for box in crops)]
+
+
+@EACH_CASE
+@pytest.mark.parametrize("crops", [[], [CROP], [CROP, Box(0, 0, 40, 40)]], ids=["single", "one crop", "two crops"])
+def test_logits_through_embeddings_equal_the_forward_from_pixels(case, crops):
+    vlm, image = case.vlm(), case.image()
+    prompt = vlm.prompt(QUESTION, pictures_of(vlm, image, crops))
+    pixels = [image, *(image.crop(box.xyxy()) for box in crops)]
+    with torch.no_grad():
+        expected = vlm.model(**vlm.processor(text=prompt.text, images=pixels, return_tensors="pt")).logits[0, -1]
+        torch.testing.assert_close(vlm.logits(prompt), expected, atol=1e-5, rtol=0)
+
+
+@EACH_CASE
+def test_gradient_matches_finite_differences(case):
+    vlm = case.vlm()
+    prompt = vlm.prompt(QUESTION, pictures_of(vlm, case.image(), [CROP]))
+    found = vlm.gradient(prompt, next_token_entropy)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(2):
+        direction = torch.randn(found.embeddings.shape, generator=generator)
+        step = 3e-2 * found.embeddings.norm() / direction.norm()
+        with torch.no_grad():
+            up, down = (next_token_entropy(vlm.logits(prompt, found.embeddings + s * step * direction).double()) for s in (1, -1))
+        exact = (found.gradients * direction).sum().double()
+        assert abs(exact - (up - down) / (2 * step)) < 2e-2 * found.gradients.norm() * direction.norm()
+
+
+@EACH_CASE
+def test_every_visual_token_has_one_gradient_and_parameters_have_none(case):
+    vlm = case.vlm()
+    prompt = vlm.prompt(QUESTION, pictures_of(vlm, case.image(), [CROP]))
+    found = vlm.gradient(prompt, next_token_entropy)
+    placeholders = int((prompt.inputs["input_ids"] == vlm.model.config.image_token_id).sum())
+    assert len(found.gradients) == prompt.visual_tokens == placeholders
+    assert all(parameter.grad is None for parameter in vlm.model.parameters())
+
+
+@EACH_CASE
+def test_views_name_each_token_once_within_their_own_picture(case):
+    vlm = case.vlm(grounding="all")
+    pictures = pictures_of(vlm, case.image(), [CROP])
+    prompt = vlm.prompt(QUESTION, pictures)
+    named = np.concatenate([view.token_indices.ravel() for view in prompt.views])
+    assert len(set(named.tolist())) == len(named)
+    ends = np.cumsum([len(picture.features) for picture in pictures])
+    for view in prompt.views:
+        start = 0 if view.image_index == 0 else ends[view.image_index - 1]
+        assert start <= view.token_indices.min()
+        assert view.token_indices.max() < ends[view.image_index]
+
+
+@EACH_CASE
+def test_views_cover_their_picture_within_a_cell(case):
+    """LLaVA-NeXT drops rows that are mostly padding, so its canvas may miss part of a cell; nothing misses more."""
+    vlm = case.vlm(grounding="all")
+    for picture in pictures_of(vlm, case.image(), [CROP]):
+        for view in picture.views:
+            rows, cols = view.shape
+            cell_width, cell_height = view.box.width / cols, view.box.height / rows
+            assert view.box.x0 < picture.box.x0 + cell_width
+            assert view.box.y0 < picture.box.y0 + cell_height
+            assert view.box.x1 > picture.box.x1 - cell_width
+            assert view.box.y1 > picture.box.y1 - cell_height
+
+
+def silence_attention(vlm):
+    """Zero what attention adds in the vision tower: each token then sees its own patches only."""
+    silenced = 0
+    for name, module in vlm.model.named_modules():
+        if ("vision" in name or "visual" in name) and name.endswith((".out_proj", ".projection_layer", ".attn.proj")):
+            torch.nn.init.zeros_(module.weight)
+            torch.nn.init.zeros_(module.bias)
+            silenced += 1
+    assert silenced
+
+
+@EACH_CASE
+def test_a_planted_patch_moves_the_tokens_whose_cells_it_meets(case):
+    """Resampling spreads a little, hence the shares: strongly moved cells meet the patch, covered cells are moved."""
+    vlm = case.vlm(grounding="all")
+    silence_attention(vlm)
+    width, height = case.size
+    ground_color = Image.new("RGB", case.size, (120, 120, 120))
+    for center in ((0.3, 0.4), (0.75, 0.7)):
+        patch = Box(*(round(v) for v in (width * center[0] - 12, height * center[1] - 12, width * center[0] + 12, height * center[1] + 12)))
+        planted = ground_color.copy()
+        planted.paste((255, 30, 0), tuple(int(v) for v in patch.xyxy()))
+        before, after = vlm.look(ground_color), vlm.look(planted)
+        moved = (before.features - after.features).abs().amax(-1).numpy()
+        for view in before.views:
+            values = moved[view.token_indices] / moved[view.token_indices].max()
+            rows, cols = view.shape
+            for row in range(rows):
+                for col in range(cols):
+                    cell = view.cell_box((row, col, row + 1, col + 1))
+                    common = cell.intersection(patch)
+                    if values[row, col] > 0.35:
+                        assert cell.expand(0.35 * max(cell.width, cell.height)).intersection(patch), (view.shape, row, col)
+                    if common and common.area > 0.8 * cell.area:
+                        assert values[row, col] > 0.1, (view.shape, row, col)
+
+
+@ONE_A_FAMILY
+def test_kernels_and_precisions_agree(case):
+    maps = {}
+    for name, attention, dtype in (("sdpa", "sdpa", None), ("eager", "eager", None), ("bfloat16", "sdpa", torch.bfloat16)):
+        vlm = case.vlm()
+        vlm.model.set_attn_implementation(attention)
+        if dtype:
+            vlm.model.to(dtype)
+        prompt = vlm.prompt(QUESTION, pictures_of(vlm, case.image(), [CROP]))
+        maps[name] = vlm.gradient(prompt, next_token_entropy).gradients.double().norm(dim=-1)
+    assert torch.cosine_similarity(maps["sdpa"], maps["eager"], dim=0) >= 0.999
+    assert torch.cosine_similarity(maps["sdpa"], maps["bfloat16"], dim=0) >= 0.95
+
+
+@ONE_A_FAMILY
+def test_the_loop_runs_and_generation_starts_from_the_same_logits(case):
+    vlm, image = case.vlm(), case.image()
+    options = GroundingOptions(
+        regions=RegionOptions(threshold="quantile:0.8"), stopping=StoppingOptions(rule="fixed", rounds=2), max_new_tokens=1
+    )
+    grounding = ground(vlm, image, QUESTION, options)
+    prompt = vlm.prompt(QUESTION, [vlm.look(image)])
+    with torch.no_grad():
+        first = int(vlm.logits(prompt).argmax())
+    assert grounding.plain_answer == vlm.processor.tokenizer.decode([first], skip_special_tokens=True).strip()
+    assert grounding.stop_reason == "rounds"
+
+
+@ONE_A_FAMILY
+def test_a_saved_model_loads_by_folder(case, tmp_path):
+    vlm = case.vlm()
+    vlm.model.save_pretrained(tmp_path)
+    vlm.processor.save_pretrained(tmp_path)
+    loaded = load_vlm(VLMConfig(weights=str(tmp_path)))
+    assert type(loaded.model) is type(vlm.model)
+    prompts = [each.prompt(QUESTION, [each.look(case.image())]) for each in (vlm, loaded)]
+    assert torch.equal(prompts[0].inputs["input_ids"], prompts[1].inputs["input_ids"])
+    with torch.no_grad():
+        torch.testing.assert_close(loaded.logits(prompts[1]), vlm.logits(prompts[0]), atol=1e-5, rtol=0)
+
+
+def test_qwen_positions_are_three_dimensional_also_with_embeddings():
+    """Without ``mm_token_type_ids`` the model silently falls back to one-dimensional positions and other logits."""
+    (case,) = [case for case in CASES if case.name == "qwen2_5_vl-0-200x120"]
+    vlm = case.vlm()
+    prompt = vlm.prompt(QUESTION, [vlm.look(case.image())])
+    with torch.no_grad():
+        right = vlm.logits(prompt)
+        del prompt.inputs["mm_token_type_ids"]
+        wrong = vlm.logits(prompt)
+    assert (right - wrong).abs().max() > 1e-5
+
+
+@pytest.mark.parametrize(("grounding", "shape"), [("default", (4, 8)), ("canvas", (4, 8)), ("base", (4, 4))])
+def test_grounding_on_the_canvas_or_the_base_tile(grounding, shape):
+    (case,) = [case for case in CASES if case.name == "llava_next-0-200x120"]
+    assert [view.shape for view in case.vlm(grounding).look(case.image()).views] == [shape]
+
+
+def test_internvl_tiles_lie_in_row_major_order_on_the_canvas():
+    """Each tile's tokens are contiguous in the sequence: two by three tiles of 4 x 4 tokens."""
+    (case,) = [case for case in CASES if case.name == "internvl-0-200x120"]
+    (view,) = case.vlm().look(case.image()).views
+    rows, cols = view.shape
+    tile = view.token_indices // 16
+    assert (tile == np.add.outer(np.arange(rows) // 4 * (cols // 4), np.arange(cols) // 4)).all()

@@ -16,11 +16,11 @@ from entropy_grounding.errors import InputError
 _PACKAGES = ("entropy-grounding", "torch", "transformers", "numpy", "scipy", "pillow")
 
 
-def write_results(folder: Path, rows: pd.DataFrame, config: dict[str, Any]) -> Path:
-    """Write ``rows.parquet`` and ``manifest.json``; each replaces its predecessor only when complete."""
+def write_results(folder: Path, rows: pd.DataFrame, source: dict[str, Any]) -> Path:
+    """Write ``rows.parquet`` and ``manifest.json`` (``source``, taken before the run); each replaces its predecessor when complete."""
     folder.mkdir(parents=True, exist_ok=True)
     rows.to_parquet(folder / "rows.partial", index=False)
-    (folder / "manifest.partial").write_text(json.dumps(manifest(config), indent=1) + "\n")
+    (folder / "manifest.partial").write_text(json.dumps(source, indent=1) + "\n")
     (folder / "rows.partial").replace(folder / "rows.parquet")
     (folder / "manifest.partial").replace(folder / "manifest.json")
     return folder

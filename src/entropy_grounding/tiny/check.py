@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 from entropy_grounding.baselines.controls import answer_from_crops, oracle_box, random_box
 from entropy_grounding.configs import CONF_DIR, build, compose_config, register
 from entropy_grounding.errors import InputError
-from entropy_grounding.results import write_results
+from entropy_grounding.results import manifest, write_results
 from entropy_grounding.structures import Box, Grounding, RelevanceMap
 from entropy_grounding.tables import check_table
 from entropy_grounding.tiny.questions import held_out_example
@@ -86,8 +86,8 @@ def main(config: Any) -> None:
     try:
         options = build(CheckConfig, config)
         torch.set_num_threads(options.threads)
-        rows = check(load_vlm(options.vlm), options)
-        folder = write_results(Path(options.results_dir) / options.vlm.name, rows, asdict(options))
+        vlm, source = load_vlm(options.vlm), manifest(asdict(options))
+        folder = write_results(Path(options.results_dir) / options.vlm.name, check(vlm, options), source)
     except InputError as error:
         sys.exit(f"error: {error}")
     print(check_table(folder))

@@ -16,7 +16,7 @@ from entropy_grounding.structures import Box
 from entropy_grounding.tiny.vocabulary import COLORS, READABLE
 
 CANVAS = 256  # pixels, width and height of a scene
-SMALL = (14.0, 20.0)  # side in pixels of evidence that the full picture hides
+SMALL = (14.0, 18.0)  # side in pixels of evidence that the full picture hides
 _FONT = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans-Bold.ttf"
 
 

@@ -33,7 +33,7 @@ check: $(READY)  ## lint, format, types, stripped notebooks
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/nbstripout --verify --extra-keys "metadata.papermill metadata.language_info.version" notebooks/*.ipynb
+	$(BIN)/nbstripout --verify --keep-count --extra-keys "metadata.papermill metadata.language_info.version" notebooks/*.ipynb
 
 notebooks: $(READY)  ## execute every notebook into outputs/notebooks
 	@mkdir -p $(OUT)/notebooks

@@ -40,6 +40,8 @@ class Task:
 def load_task(config: GroundConfig) -> Task:
     """Return the user's image and question, or scene number ``seed`` with its own."""
     if config.image is None:
+        if config.seed < 0:
+            raise InputError(f"seed is {config.seed}: scenes are numbered from 0.")
         scene, asked = held_out_example(config.seed)
         return Task(draw_scene(scene), config.question or asked.text, None if config.question else asked.answer)
     if not (config.question or "").strip():
@@ -117,7 +119,10 @@ def answer(config: GroundConfig) -> None:
     figure = plot_grounding(grounding, task.image)
     record = to_record(grounding, config)
     folder = Path(config.run_dir)
-    written = write_outputs(folder, grounding, task.image, figure, record)
+    try:
+        written = write_outputs(folder, grounding, task.image, figure, record)
+    except OSError as error:
+        raise InputError(f"Could not write to '{folder}' ({error.strerror or error}): choose another run_dir=...") from error
     with tracked_run(config.tracking, folder, job_type="ground", config={"vlm": record["vlm"], "method": record["method"]}) as tracked:
         log_grounding(tracked, grounding, figure)
     print(f"question       {grounding.question}")

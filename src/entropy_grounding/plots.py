@@ -68,7 +68,7 @@ def plot_grounding(grounding: Grounding, image: Image.Image, *, max_rounds: int 
     return figure
 
 
-def _plot_step(row: Sequence[Axes], image: Image.Image, number: int, step: ZoomStep) -> None:
+def _plot_step(row: np.ndarray, image: Image.Image, number: int, step: ZoomStep) -> None:
     """Draw one round: the first map of every picture, with the regions that were found in that picture."""
     first_maps = {each.view.image_index: index for index, each in reversed(list(enumerate(step.maps)))}
     for image_index, map_index in sorted(first_maps.items()):
@@ -93,7 +93,7 @@ def _plot_regions(axes: Axes, ranked: Sequence[Region], here: Sequence[Region]) 
         axes.text(box.x0, box.y0, f"{rank + 1}", color="white", fontsize=8, va="bottom", backgroundcolor=color, clip_on=True)
 
 
-def _plot_answer(row: Sequence[Axes], image: Image.Image, grounding: Grounding) -> None:
+def _plot_answer(row: np.ndarray, image: Image.Image, grounding: Grounding) -> None:
     row[0].axis("on")
     row[0].imshow(image, extent=(0, image.width, image.height, 0))
     _frame(row[0], Box(0, 0, image.width, image.height))

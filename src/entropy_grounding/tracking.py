@@ -10,6 +10,7 @@ from typing import Any
 import wandb
 from matplotlib.figure import Figure
 
+from entropy_grounding.errors import InputError
 from entropy_grounding.structures import Grounding
 
 
@@ -29,16 +30,19 @@ def tracked_run(tracking: TrackingConfig, folder: Path, *, job_type: str, config
     folder.mkdir(parents=True, exist_ok=True)
     inside = {name: str(folder / "wandb_data") for name in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR")}
     with _environment({"WANDB_DIR": str(folder), "WANDB_SILENT": "true", **inside}):
-        run = wandb.init(
-            project=tracking.project,
-            entity=tracking.entity,
-            group=tracking.group,
-            job_type=job_type,
-            mode=tracking.mode,  # type: ignore[arg-type]
-            dir=str(folder),
-            config=config,
-            settings=wandb.Settings(silent=True, console="off", quiet=True),
-        )
+        try:
+            run = wandb.init(
+                project=tracking.project,
+                entity=tracking.entity,
+                group=tracking.group,
+                job_type=job_type,
+                mode=tracking.mode,  # type: ignore[arg-type]
+                dir=str(folder),
+                config=config,
+                settings=wandb.Settings(silent=True, console="off", quiet=True),
+            )
+        except wandb.errors.Error as error:
+            raise InputError(f"Weights & Biases could not start ({error}): run 'wandb login', or pass tracking=offline.") from error
         with run:
             yield run
 

@@ -67,6 +67,8 @@ def test_a_photo_with_an_unknown_word_is_answered_with_a_warning(tmp_path):
         (["vlm.weights=./empty"], "has no config.json"),
         (["vlm.weights=tiny:unknown"], "No tiny weights"),
         (["frobnicate=1"], "frobnicate"),
+        (["seed=-1"], "seed is -1"),
+        (["run_dir=dot.png"], "Could not write to 'dot.png'"),
     ],
 )
 def test_bad_input_ends_in_one_message_and_no_output(tmp_path, monkeypatch, capsys, arguments, complaint):

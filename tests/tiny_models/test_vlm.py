@@ -227,6 +227,10 @@ def test_unsupported_architectures_are_named(tmp_path):
         (VLMConfig(weights="tiny:unheard_of"), "No tiny weights 'tiny:unheard_of': this repository has tiny:llava"),
         (VLMConfig(weights="./nowhere"), "No weights folder at './nowhere'"),
         (VLMConfig(dtype="float8"), "Unknown dtype 'float8'"),
+        (VLMConfig(grounding="thumbnail"), "Unknown grounding 'thumbnail' for Llava.*: use default, all, image"),
+        pytest.param(
+            VLMConfig(device="cuda"), "torch sees no GPU", marks=pytest.mark.skipif(torch.cuda.is_available(), reason="has a GPU")
+        ),
     ],
 )
 def test_bad_sources_are_named(config, complaint):

@@ -79,6 +79,7 @@ class Family:
     """What differs between model families; a new one overrides `views`, and the rest only where it must."""
 
     architecture: str  # the transformers class that it serves
+    view_names: tuple[str, ...] = ("image",)  # of what `views` may return
 
     def content(self, question: str, images: int) -> list[dict[str, str]]:
         """Return the user turn for the chat template: images first, the question last."""
@@ -119,6 +120,10 @@ class VLM:
     ) -> None:
         if not getattr(processor, "chat_template", None):
             raise InputError(f"The processor of '{name or type(model).__name__}' has no chat template: use an instruction-tuned model.")
+        if grounding not in ("default", "all", *family.view_names):
+            raise InputError(
+                f"Unknown grounding '{grounding}' for {family.architecture}: use default, all, {', '.join(family.view_names)}."
+            )
         self.model: Any = model
         self.processor: Any = processor
         self.family, self.name, self.grounding = family, name, grounding

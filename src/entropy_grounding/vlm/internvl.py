@@ -15,6 +15,7 @@ class InternVLFamily(Family):
     """Adapter of ``InternVLForConditionalGeneration``; grounding on the tile canvas (default) or the thumbnail."""
 
     architecture = "InternVLForConditionalGeneration"
+    view_names = ("canvas", "thumbnail")
 
     def views(self, model: Any, processor: Any, inputs: dict[str, Tensor], size: tuple[int, int]) -> dict[str, View]:
         """Return the canvas of all tiles in true row-major order and, behind more than one tile, the thumbnail; both squash the image."""

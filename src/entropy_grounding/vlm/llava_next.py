@@ -16,6 +16,7 @@ class LlavaNextFamily(LlavaFamily):
     """Adapter of ``LlavaNextForConditionalGeneration``; grounding on the canvas (default) or the base tile."""
 
     architecture = "LlavaNextForConditionalGeneration"
+    view_names = ("canvas", "base")
 
     def views(self, model: Any, processor: Any, inputs: dict[str, Tensor], size: tuple[int, int]) -> dict[str, View]:
         """Return the canvas of the tiles and the base tile, which shows the whole image squashed to a square."""

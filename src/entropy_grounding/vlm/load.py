@@ -59,6 +59,8 @@ def load_vlm(config: VLMConfig | str = "tiny_llava") -> VLM:
         config = compose_config([f"vlm={config}"]).vlm
     if config.dtype not in _DTYPES:
         raise InputError(f"Unknown dtype '{config.dtype}': use one of {', '.join(_DTYPES)}.")
+    if config.device.startswith("cuda") and not torch.cuda.is_available():
+        raise InputError(f"vlm.device is '{config.device}', but torch sees no GPU: use vlm.device=cpu or auto.")
     source = _source(config.weights)
     try:
         family = _family(source, config)

@@ -1,0 +1,49 @@
+import matplotlib.pyplot as plt
+import numpy as np
+
+from entropy_grounding.plots import plot_elbow, plot_grounding, plot_values
+from entropy_grounding.regions import elbow_threshold
+from entropy_grounding.stopping import StoppingOptions
+from entropy_grounding.zoom import GroundingOptions, ground
+
+
+def titles(figure):
+    return [title for axes in figure.axes for title in (axes.get_title(), axes.get_title(loc="left")) if title]
+
+
+def test_every_round_is_a_row_and_the_answer_is_the_last(tiny_vlm, scene):
+    image, question = scene
+    grounding = ground(tiny_vlm, image, question.text, GroundingOptions(stopping=StoppingOptions(rule="fixed", rounds=2)))
+    figure = plot_grounding(grounding, image)
+    shown = titles(figure)
+    assert [title.split(":")[0] for title in shown if title.startswith("round")] == ["round 0", "round 1"]
+    assert f"answer: {grounding.answer}" in shown
+    assert question.text in figure.get_suptitle()
+    plt.close(figure)
+
+
+def test_rounds_beyond_the_limit_are_named(tiny_vlm, scene):
+    image, question = scene
+    grounding = ground(tiny_vlm, image, question.text, GroundingOptions(stopping=StoppingOptions(rule="fixed", rounds=3)))
+    figure = plot_grounding(grounding, image, max_rounds=1)
+    assert "2 more rounds" in figure.get_suptitle()
+    plt.close(figure)
+
+
+def test_no_zoom_shows_the_image_alone(tiny_vlm, scene):
+    image, question = scene
+    figure = plot_grounding(ground(tiny_vlm, image, question.text, GroundingOptions(stopping=StoppingOptions(max_rounds=0))), image)
+    assert len(titles(figure)) == 1
+    plt.close(figure)
+
+
+def test_the_elbow_is_marked_on_the_sorted_values():
+    figure, (left, right) = plt.subplots(1, 2)
+    values = np.random.default_rng(0).exponential(size=(5, 6))
+    threshold = elbow_threshold(values)
+    plot_values(left, values, title="map")
+    plot_elbow(right, values, threshold)
+    (marker,) = [line for line in right.lines if line.get_marker() == "o"]
+    assert marker.get_ydata() == threshold
+    assert np.sort(values.ravel())[int(marker.get_xdata()[0])] == threshold
+    plt.close(figure)

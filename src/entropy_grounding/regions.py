@@ -37,7 +37,7 @@ class RegionOptions:
         max_aspect: largest ratio of the sides of a box; the shorter side is widened.
         aspect_rule: "two_sided", or "released" for the authors' arithmetic, which turns tall boxes into wide ones.
         margin: added on every side, as a fraction of the longer side of the box.
-        min_side: smallest side of a box, as a fraction of the shorter side of the image.
+        min_side: smallest side of a box, as a fraction of the shorter side of the image; two cells of 24 by default.
         max_iou: drop a region whose box overlaps a better one by more than this; 1 keeps all.
     """
 
@@ -50,7 +50,7 @@ class RegionOptions:
     max_aspect: float = 3.0
     aspect_rule: str = "two_sided"
     margin: float = 0.0
-    min_side: float = 0.0
+    min_side: float = 0.0833
     max_iou: float = 1.0
 
     def sigma_for(self, shape: tuple[int, int]) -> float:

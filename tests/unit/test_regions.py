@@ -133,13 +133,13 @@ def test_boxes_stay_inside_and_are_never_empty(x, y, width, height, image_width,
 
 @pytest.mark.parametrize(("box", "sides"), [(Box(50, 0, 52, 60), (20, 60)), (Box(0, 50, 60, 52), (60, 20))])
 def test_aspect_is_limited_on_both_sides(box, sides):
-    fitted = fit_box(box, (100, 100), RegionOptions(max_aspect=3.0))
+    fitted = fit_box(box, (100, 100), RegionOptions(max_aspect=3.0, min_side=0.0))
     assert (fitted.width, fitted.height) == pytest.approx(sides)
 
 
 def test_released_aspect_rule_turns_tall_boxes_wide():
     """PAPER section 2: w/h < 1/3 became a 3:1 wide box."""
-    fitted = fit_box(Box(200, 100, 210, 160), (400, 400), RegionOptions(aspect_rule="released"))
+    fitted = fit_box(Box(200, 100, 210, 160), (400, 400), RegionOptions(aspect_rule="released", min_side=0.0))
     assert (fitted.width, fitted.height) == (180, 60)
 
 
@@ -175,3 +175,8 @@ def test_cells_in_the_padding_never_become_regions():
     view = View(0, np.arange(16).reshape(4, 4), Box(0, -10, 40, 30))
     padded = RelevanceMap(view, values, values, view.cells_inside((40, 20)))
     assert propose_regions([padded], (40, 20), RegionOptions(threshold=0.5)) == ()
+
+
+def test_the_smallest_crop_is_two_cells_of_the_reference_grid():
+    fitted = fit_box(Box(100, 100, 101, 101), (480, 240), RegionOptions())
+    assert fitted.width == fitted.height == pytest.approx(240 * 2 / 24, rel=1e-3)

@@ -6,6 +6,7 @@ import torch
 from families import CASES, GEOMETRIES, Case
 from PIL import Image
 
+from entropy_grounding.errors import InputError
 from entropy_grounding.regions import RegionOptions
 from entropy_grounding.stopping import StoppingOptions
 from entropy_grounding.structures import Box
@@ -165,6 +166,24 @@ def test_a_saved_model_loads_by_folder(case, tmp_path):
     assert torch.equal(prompts[0].inputs["input_ids"], prompts[1].inputs["input_ids"])
     with torch.no_grad():
         torch.testing.assert_close(loaded.logits(prompts[1]), vlm.logits(prompts[0]), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "budget", "tokens"), [("qwen2_5_vl-0-200x120", {"max_pixels": 64 * 64}, 64), ("internvl-0-200x120", {"max_tiles": 1}, 16)]
+)
+def test_a_budget_limits_the_visual_tokens(name, budget, tokens, tmp_path):
+    (case,) = [case for case in CASES if case.name == name]
+    vlm = case.vlm()
+    vlm.model.save_pretrained(tmp_path)
+    vlm.processor.save_pretrained(tmp_path)
+    limited = load_vlm(VLMConfig(weights=str(tmp_path), **budget))
+    assert len(limited.look(case.image()).features) <= tokens < len(vlm.look(case.image()).features)
+
+
+@pytest.mark.parametrize("budget", [{"max_pixels": 4096}, {"max_tiles": 2}])
+def test_a_budget_without_meaning_is_refused(budget):
+    with pytest.raises(InputError, match="has no meaning for 'tiny_llava'"):
+        load_vlm(VLMConfig(**budget))
 
 
 def test_qwen_positions_are_three_dimensional_also_with_embeddings():

@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModelForImageTextToText, LlavaImageProcessorPil, ProcessorMixin
@@ -34,6 +35,8 @@ class VLMConfig:
         attention: kernel, "sdpa" by default; gradients need one with a backward pass.
         device: "auto" takes the first GPU if there is one.
         grounding: which view carries the map: "default", one by name ("canvas", "base", "thumbnail"), or "all".
+        max_pixels: pixel budget of a picture, for families with dynamic resolution; None keeps the checkpoint's.
+        max_tiles: most tiles of a picture, for families that tile by count; None keeps the checkpoint's.
         image_fit: "as_released", or "pad" for the padding of the original LLaVA-1.5, whose hub port cuts the ends of the image off.
     """
 
@@ -44,6 +47,8 @@ class VLMConfig:
     attention: str = "sdpa"
     device: str = "auto"
     grounding: str = "default"
+    max_pixels: int | None = None
+    max_tiles: int | None = None
     image_fit: str = "as_released"
 
 
@@ -72,10 +77,24 @@ def load_vlm(config: VLMConfig | str = "tiny_llava") -> VLM:
         if isinstance(error, InputError):
             raise
         raise InputError(_why(config, error)) from error
+    _limit(processor.image_processor, config)
     if config.image_fit == "pad":
         processor.image_processor = padded(processor)
     device = ("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device
     return VLM(model.eval().requires_grad_(False).to(device), processor, family, config.name, config.grounding)
+
+
+def _limit(image_processor: Any, config: VLMConfig) -> None:
+    """Apply the pixel and tile budgets; a budget that the family does not know is an error, not ignored."""
+    if config.max_pixels is not None:
+        if "longest_edge" not in image_processor.size:
+            raise InputError(f"vlm.max_pixels has no meaning for '{config.name}': its pictures have a fixed size.")
+        smallest = min(image_processor.size["shortest_edge"], config.max_pixels)
+        image_processor.size = {"shortest_edge": smallest, "longest_edge": config.max_pixels}
+    if config.max_tiles is not None:
+        if not hasattr(image_processor, "max_patches"):
+            raise InputError(f"vlm.max_tiles has no meaning for '{config.name}': it does not tile by count.")
+        image_processor.max_patches = config.max_tiles
 
 
 def padded(processor: ProcessorMixin) -> LlavaImageProcessorPil:

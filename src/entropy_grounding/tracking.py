@@ -14,7 +14,7 @@ from entropy_grounding.errors import InputError
 from entropy_grounding.structures import Grounding
 
 
-@dataclass
+@dataclass(frozen=True)
 class TrackingConfig:
     """Where runs are logged: ``mode`` is "offline" (a folder, upload later with ``wandb sync``), "online" or "disabled"."""
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image, ImageChops
 
+from entropy_grounding.errors import InputError
 from entropy_grounding.structures import Box
 from entropy_grounding.tiny.build import build_llava
 from entropy_grounding.tiny.check import evidence_hit
@@ -112,7 +113,7 @@ def test_training_prompts_are_those_of_the_chat_template():
 def test_an_interrupted_training_resumes_to_the_same_weights(tmp_path, monkeypatch):
     from entropy_grounding.tiny import train
 
-    monkeypatch.setattr(train, "build_llava", lambda: build_llava(width=32, vision_layers=1, text_layers=1))
+    monkeypatch.setitem(train.BUILDERS, "llava", lambda: build_llava(width=32, vision_layers=1, text_layers=1))
 
     def config(folder):
         stages = [Stage("align", 3, 4, 1e-3), Stage("question", 4, 2, 1e-3, crops=(0, 1))]
@@ -143,3 +144,10 @@ def test_evidence_hit_knows_chance(tiny_vlm, scene):
     hit, chance = evidence_hit(relevance_map(tiny_vlm, image, question.text), Box(0, 0, 32, 32))
     assert chance == 1 / 64
     assert not hit or question.evidence[0].x0 < 32
+
+
+def test_a_family_without_a_recipe_is_refused(tmp_path):
+    from entropy_grounding.tiny.train import TrainConfig, Trainer
+
+    with pytest.raises(InputError, match="Unknown family 'unicorn': there is a recipe for llava"):
+        Trainer(TrainConfig(family="unicorn", run_dir=str(tmp_path)))

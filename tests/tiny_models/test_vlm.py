@@ -123,6 +123,12 @@ def test_an_image_placeholder_in_the_question_is_refused(random_vlm, scene):
         random_vlm.prompt("What is <image>?", [random_vlm.look(scene[0])])
 
 
+def test_a_prompt_beyond_the_context_is_refused(random_vlm, scene):
+    picture = random_vlm.look(scene[0])
+    with pytest.raises(InputError, match=r"40 pictures has 26\d\d tokens, more than the 2048"):
+        random_vlm.prompt("What?", [picture] * 40)
+
+
 def test_nan_weights_are_refused(scene):
     image, question = scene
     model, processor = build_llava(width=32, vision_layers=1, text_layers=1)

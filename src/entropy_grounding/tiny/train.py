@@ -1,6 +1,7 @@
 """Train a tiny VLM from scratch, in stages that checkpoint and resume: ``python -m entropy_grounding.tiny.train``."""
 
 import shutil
+import sys
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel, ProcessorMixin
 
 from entropy_grounding.configs import CONF_DIR, build, register
+from entropy_grounding.errors import InputError
 from entropy_grounding.tiny.build import build_llava
 from entropy_grounding.tiny.data import IGNORE, Stage, StageBatches
 from entropy_grounding.tiny.vocabulary import COLORS, READABLE
@@ -37,6 +39,7 @@ class TrainConfig:
 
 
 register("train_schema", TrainConfig)
+BUILDERS = {"llava": build_llava}
 
 
 class Student(nn.Module):
@@ -103,7 +106,9 @@ class Trainer:
         self.config = config
         self.folder = Path(config.run_dir)
         self.stages = config.stages
-        model, self.processor = build_llava()
+        if config.family not in BUILDERS:
+            raise InputError(f"Unknown family '{config.family}': there is a recipe for {', '.join(BUILDERS)}.")
+        model, self.processor = BUILDERS[config.family]()
         self.student = Student(model).to(config.device)
         ids = self.processor.tokenizer.convert_tokens_to_ids
         self.words = {"colors": torch.tensor(ids(list(COLORS))), "letters": torch.tensor(ids(list(READABLE)))}
@@ -185,7 +190,10 @@ def _one_thread(_: int) -> None:
 @hydra.main(config_path=str(CONF_DIR), config_name="train", version_base="1.3")
 def main(config: Any) -> None:
     """Train the tiny VLM that the configuration describes."""
-    print(Trainer(build(TrainConfig, config)).fit())
+    try:
+        print(Trainer(build(TrainConfig, config)).fit())
+    except InputError as error:
+        sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":

@@ -145,12 +145,18 @@ class VLM:
         """Build the chat prompt: all pictures in order, then the question.
 
         Raises:
-            InputError: when the question holds the model's placeholder for an image.
+            InputError: when the question holds the model's placeholder for an image, or the prompt exceeds the model's context.
         """
         placeholder = self.processor.image_token
         if placeholder in question:
             raise InputError(f"The question holds '{placeholder}', which stands for an image in this model's prompts: leave it out.")
         inputs = self._process(question, [picture.image for picture in pictures])
+        length, context = inputs["input_ids"].shape[1], self.model.config.get_text_config().max_position_embeddings
+        if length > context:
+            raise InputError(
+                f"The prompt of {len(pictures)} pictures has {length} tokens, more than the {context} of the model's context: "
+                "use fewer crops (method.regions.max_regions) or a smaller vlm.max_pixels or vlm.max_tiles."
+            )
         views: list[View] = []
         offset = 0
         for index, picture in enumerate(pictures):

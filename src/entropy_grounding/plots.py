@@ -13,7 +13,7 @@ from PIL import Image
 
 from entropy_grounding.images import cut
 from entropy_grounding.stopping import STOP_REASONS
-from entropy_grounding.structures import Box, Grounding, Region, RelevanceMap, ZoomStep
+from entropy_grounding.structures import Box, Grounding, RelevanceMap, ZoomStep
 
 REGION_COLORS = sns.color_palette("colorblind")
 MAP_COLORS = "magma"
@@ -34,13 +34,13 @@ def plot_map(axes: Axes, image: Image.Image, relevance_map: RelevanceMap, *, top
     _frame(axes, box)
 
 
-def plot_boxes(axes: Axes, boxes: Sequence[Box], labels: Sequence[str] | None = None, style: str = "-") -> None:
-    """Outline boxes (pixels of the original image), best first, one color each."""
+def plot_boxes(axes: Axes, boxes: Sequence[Box], labels: Sequence[str] = (), ranks: Sequence[int] | None = None) -> None:
+    """Outline boxes (pixels of the original image), one color for each rank; best first unless ``ranks`` are given."""
     for index, box in enumerate(boxes):
-        color = REGION_COLORS[index % len(REGION_COLORS)]
-        axes.add_patch(Rectangle((box.x0, box.y0), box.width, box.height, fill=False, edgecolor=color, linewidth=2.2, linestyle=style))
+        color = REGION_COLORS[(ranks[index] if ranks else index) % len(REGION_COLORS)]
+        axes.add_patch(Rectangle((box.x0, box.y0), box.width, box.height, fill=False, edgecolor=color, linewidth=2.2))
         if labels:
-            axes.text(box.x0, box.y0, labels[index], color="white", fontsize=8, va="bottom", backgroundcolor=color)
+            axes.text(box.x0, box.y0, labels[index], color="white", fontsize=8, va="bottom", backgroundcolor=color, clip_on=True)
 
 
 def plot_grounding(grounding: Grounding, image: Image.Image, *, max_rounds: int = 6) -> Figure:
@@ -75,22 +75,13 @@ def _plot_step(row: np.ndarray, image: Image.Image, number: int, step: ZoomStep)
         axes = row[image_index]
         axes.axis("on")
         plot_map(axes, image, step.maps[map_index], top=max(each.smoothed.max() for each in step.maps))
-        here = [r for r in step.regions if step.maps[r.map_index].view.image_index == image_index]
-        _plot_regions(axes, step.regions, here)
+        ranks = [rank for rank, r in enumerate(step.regions) if step.maps[r.map_index].view.image_index == image_index]
+        plot_boxes(axes, [step.regions[rank].box for rank in ranks], [f"{rank + 1}" for rank in ranks], ranks)
         if image_index:
             axes.set_title(f"crop {image_index}", fontsize=9)
     row[0].set_title(
         f"round {number}: entropy {step.entropy:.2f}, spatial {step.spatial_entropy:.2f} nats".replace("inf", "∞"), fontsize=9, loc="left"
     )
-
-
-def _plot_regions(axes: Axes, ranked: Sequence[Region], here: Sequence[Region]) -> None:
-    for region in here:
-        rank = ranked.index(region)
-        color = REGION_COLORS[rank % len(REGION_COLORS)]
-        box = region.box
-        axes.add_patch(Rectangle((box.x0, box.y0), box.width, box.height, fill=False, edgecolor=color, linewidth=2.2))
-        axes.text(box.x0, box.y0, f"{rank + 1}", color="white", fontsize=8, va="bottom", backgroundcolor=color, clip_on=True)
 
 
 def _plot_answer(row: np.ndarray, image: Image.Image, grounding: Grounding) -> None:

@@ -66,7 +66,7 @@ def spatial_entropy(smoothed: Float[np.ndarray, "rows cols"], threshold: float, 
 
     ``B = relu(S - offset * mean(S))``; over the components c of ``B > threshold``, ``p_c`` is the mass of B in c divided by the
     total mass of B (not renormalised over the components), and the result is ``-sum p_c log p_c``. No component gives 0, no mass +inf.
-    Source: PAPER, step 7, as in the authors' code.
+    Source: the paper, step 7, in the arithmetic of the authors' code.
     """
     smoothed = np.asarray(smoothed, dtype=np.float64)
     excess = np.maximum(smoothed - offset * smoothed.mean(), 0.0)

@@ -23,6 +23,11 @@ class TrackingConfig:
     entity: str | None = None
     group: str | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse an unknown mode before any work is done."""
+        if self.mode not in ("offline", "online", "disabled"):
+            raise InputError(f"Unknown tracking.mode '{self.mode}': use offline, online or disabled.")
+
 
 @contextmanager
 def tracked_run(tracking: TrackingConfig, folder: Path, *, job_type: str, config: dict[str, Any]) -> Iterator[wandb.Run]:

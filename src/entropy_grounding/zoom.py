@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 from PIL import Image
 
 from entropy_grounding.errors import InputError
@@ -50,6 +51,10 @@ class GroundingOptions:
         _check_at_least("regions.sigma", self.regions.sigma, 0)
         _check_at_least("regions.max_aspect", self.regions.max_aspect, 1)
         _check_at_least("regions.margin", self.regions.margin, 0)
+        _check_at_least("regions.min_side", self.regions.min_side, 0)
+        _check_at_least("regions.max_iou", self.regions.max_iou, 0)
+        threshold_value(np.array([0.0, 1.0]), self.regions.threshold)
+        threshold_value(np.array([0.0, 1.0]), self.stopping.entropy_threshold)
         _check_at_least("stopping.rounds", self.stopping.rounds, 1)
         _check_at_least("stopping.max_rounds", self.stopping.max_rounds, 0)
         _check_at_least("max_new_tokens", self.max_new_tokens, 1)

@@ -8,7 +8,7 @@ import torch
 from PIL import Image, ImageChops
 
 from entropy_grounding.errors import InputError
-from entropy_grounding.structures import Box
+from entropy_grounding.structures import Box, RelevanceMap, View
 from entropy_grounding.tiny.build import build_llava
 from entropy_grounding.tiny.check import evidence_hit
 from entropy_grounding.tiny.data import IGNORE, LETTER_INDEX, Stage, StageBatches, patch_labels, sample_crop
@@ -137,13 +137,14 @@ def test_an_interrupted_training_resumes_to_the_same_weights(tmp_path, monkeypat
     assert (straight / "model.safetensors").read_bytes() == (resumed / "model.safetensors").read_bytes()
 
 
-def test_evidence_hit_knows_chance(tiny_vlm, scene):
-    from entropy_grounding.zoom import relevance_map
-
-    image, question = scene
-    hit, chance = evidence_hit(relevance_map(tiny_vlm, image, question.text), Box(0, 0, 32, 32))
-    assert chance == 1 / 64
-    assert not hit or question.evidence[0].x0 < 32
+def test_evidence_hit_and_chance_by_hand():
+    """The peak is the cell (2, 3) of 4 x 4 cells of 10 pixels; the first evidence meets it and one neighbour."""
+    values = np.zeros((4, 4))
+    values[2, 3] = 1.0
+    view = View(0, np.arange(16).reshape(4, 4), Box(0, 0, 40, 40))
+    found = RelevanceMap(view, values, values, np.ones((4, 4), bool))
+    assert evidence_hit(found, Box(28, 22, 34, 28)) == (True, 2 / 16)
+    assert evidence_hit(found, Box(2, 2, 8, 8)) == (False, 1 / 16)
 
 
 def test_a_family_without_a_recipe_is_refused(tmp_path):

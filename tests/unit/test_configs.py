@@ -43,6 +43,10 @@ def test_the_released_preset_differs_where_the_released_code_does():
         ("method.stopping.rule=never", "Unknown stopping.rule 'never'"),
         ("method.regions.max_regions=0", "regions.max_regions is 0: it must be at least 1"),
         ("method.regions.sigma=-1", "regions.sigma is -1"),
+        ("method.regions.threshold=elbows", "Unknown threshold 'elbows'"),
+        ("method.stopping.entropy_threshold=half", "Unknown threshold 'half'"),
+        ("method.regions.min_side=-0.1", "regions.min_side is -0.1"),
+        ("tracking.mode=loud", "Unknown tracking.mode 'loud'"),
         ("method.regions.sigma=nan", "regions.sigma is nan"),
     ],
 )

@@ -95,7 +95,7 @@ def test_unknown_connectivity_is_refused():
 
 
 def test_smoothing_is_the_same_blur_on_every_grid():
-    """The paper's 1.5 cells of 24 are 2.56 on 41 x 61 cells; the authors' Qwen script uses 2.5 there (PAPER section 2)."""
+    """The paper's 1.5 cells of 24 are 2.56 on 41 x 61 cells; the authors' Qwen script uses 2.5 there."""
     options = RegionOptions()
     assert options.sigma_for((24, 24)) == 1.5
     assert options.sigma_for((8, 8)) == 0.5
@@ -138,7 +138,7 @@ def test_aspect_is_limited_on_both_sides(box, sides):
 
 
 def test_released_aspect_rule_turns_tall_boxes_wide():
-    """PAPER section 2: w/h < 1/3 became a 3:1 wide box."""
+    """In the authors' code w/h < 1/3 becomes a 3:1 wide box (docs/deviations.md)."""
     fitted = fit_box(Box(200, 100, 210, 160), (400, 400), RegionOptions(aspect_rule="released", min_side=0.0))
     assert (fitted.width, fitted.height) == (180, 60)
 

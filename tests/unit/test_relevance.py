@@ -24,7 +24,7 @@ def test_norm_of_a_zero_gradient_is_zero():
 
 
 def test_norm_product_is_scale_free():
-    """Pre-norm layers: scaling a token by c scales its gradient by 1/c (MODELS section 8), so the product stays."""
+    """Pre-norm layers: scaling a token by c scales its gradient by 1/c as the norm sees only directions, so the product stays."""
     gradients, embeddings = torch.randn(5, 8), torch.randn(5, 8)
     torch.testing.assert_close(norm_product(gradients / 4, embeddings * 4), norm_product(gradients, embeddings))
 

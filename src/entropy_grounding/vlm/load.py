@@ -64,6 +64,8 @@ def load_vlm(config: VLMConfig | str = "tiny_llava") -> VLM:
         config = compose_config([f"vlm={config}"]).vlm
     if config.dtype not in _DTYPES:
         raise InputError(f"Unknown dtype '{config.dtype}': use one of {', '.join(_DTYPES)}.")
+    if config.image_fit not in ("as_released", "pad"):
+        raise InputError(f"Unknown image_fit '{config.image_fit}': use as_released or pad.")
     if config.device.startswith("cuda") and not torch.cuda.is_available():
         raise InputError(f"vlm.device is '{config.device}', but torch sees no GPU: use vlm.device=cpu or auto.")
     source = _source(config.weights)

@@ -9,7 +9,7 @@ export OMP_NUM_THREADS ?= 1
 export TQDM_MININTERVAL ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check notebooks figures clean
+.PHONY: help demo test check contract notebooks figures clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -34,6 +34,9 @@ check: $(READY)  ## lint, format, types, stripped notebooks
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/nbstripout --verify --keep-count --extra-keys "metadata.papermill metadata.language_info.version" notebooks/*.ipynb
+
+contract: $(READY)  ## the contract of every VLM adapter as a table, check by family
+	$(BIN)/python -m pytest -q --contract-table tests/tiny_models/test_contract.py
 
 notebooks: $(READY)  ## execute every notebook into outputs/notebooks
 	@mkdir -p $(OUT)/notebooks

@@ -7,9 +7,21 @@ import torch
 from jaxtyping import install_import_hook
 
 sys.path.insert(0, str(Path(__file__).parent))
+from contract_table import contract_table
+
 install_import_hook("entropy_grounding", "typecheck.tower")
 matplotlib.use("Agg")
 torch.set_num_threads(1)
+
+
+def pytest_addoption(parser):
+    parser.addoption("--freeze-prompts", action="store_true", help="write the prompt snapshots anew instead of comparing")
+    parser.addoption("--contract-table", action="store_true", help="print the contract as a table, check by family")
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    if config.getoption("contract_table"):
+        terminalreporter.write_line(contract_table(terminalreporter.stats))
 
 
 @pytest.fixture(scope="session")

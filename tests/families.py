@@ -25,10 +25,11 @@ from transformers import (
     Qwen2_5_VLProcessor,
     Qwen2Config,
     Qwen2VLImageProcessorPil,
+    Qwen3Config,
 )
 
 from entropy_grounding.tiny.build import build_llava
-from entropy_grounding.vlm import FAMILIES, VLM
+from entropy_grounding.vlm import FAMILIES, VLM, load_vlm
 from entropy_grounding.vlm.processor import without_video
 
 WIDTH = 32
@@ -95,12 +96,12 @@ def llava_next(side=56, patch=14, pinpoints=((56, 112), (112, 56), (112, 112))):
     return LlavaNextForConditionalGeneration(config), processor
 
 
-def internvl(side=56, patch=7, tiles=6):
+def internvl(side=56, patch=7, tiles=6, language=Qwen2Config):
     tokens = tokenizer(start_image_token="<img>", end_image_token="</img>", context_image_token="<IMG_CONTEXT>", video_token="<video>")
     length = (side // patch // 2) ** 2
     config = InternVLConfig(
         vision_config=InternVLVisionConfig(**VISION, num_hidden_layers=2, image_size=[side, side], patch_size=[patch, patch]),
-        text_config=Qwen2Config(**text(tokens)),
+        text_config=language(**text(tokens)),
         image_token_id=tokens.context_image_token_id,
         image_seq_length=length,
         downsample_ratio=0.5,
@@ -150,6 +151,11 @@ def qwen2_5_vl(patch=4, merge=2, least=16, most=400):
     return Qwen2_5_VLForConditionalGeneration(config), processor
 
 
+def committed(family):
+    vlm = load_vlm(f"tiny_{family}")
+    return vlm.model, vlm.processor
+
+
 @dataclass(frozen=True)
 class Case:
     """A family in one geometry, asked about a picture of one size (width, height)."""
@@ -176,12 +182,23 @@ GEOMETRIES = {
         [{}, {"side": 42, "pinpoints": ((42, 126), (126, 42), (84, 84))}],
         [(200, 120), (60, 150), (300, 40), (64, 64)],
     ),
-    "internvl": (internvl, [{}, {"side": 28, "tiles": 12}, {"tiles": 1}], [(200, 120), (60, 150), (300, 40), (64, 64)]),
+    "internvl": (
+        internvl,
+        [{}, {"side": 28, "tiles": 12, "language": Qwen3Config}, {"tiles": 1}],
+        [(200, 120), (60, 150), (300, 40), (64, 64)],
+    ),
     "qwen2_5_vl": (qwen2_5_vl, [{}, {"least": 4, "most": 64}], [(200, 120), (60, 150), (300, 40), (64, 64)]),
 }
-CASES = [
+UNTRAINED = [
     Case(f"{name}-{number}-{size[0]}x{size[1]}", build, options, size)
     for name, (build, variants, sizes) in GEOMETRIES.items()
     for number, options in enumerate(variants)
     for size in sizes
 ]
+TRAINED = ("llava",)
+TINY = [
+    Case(f"tiny_{name}-{width}x{height}", committed, {"family": name}, (width, height))
+    for name in TRAINED
+    for width, height in ((200, 120), (60, 150))
+]
+CASES = UNTRAINED + TINY

@@ -3,3 +3,7 @@
 
 class InputError(ValueError):
     """Bad input, configuration or model; command lines print its one sentence and exit with status 2."""
+
+
+class ContextError(InputError):
+    """A prompt is longer than the model's context; fewer pictures may fit."""

@@ -13,7 +13,7 @@ from PIL import Image
 
 from entropy_grounding.images import cut
 from entropy_grounding.stopping import STOP_REASONS
-from entropy_grounding.structures import Box, Grounding, RelevanceMap, ZoomStep
+from entropy_grounding.structures import Box, Grounding, RelevanceMap, View, ZoomStep
 
 REGION_COLORS = sns.color_palette("colorblind")
 MAP_COLORS = "magma"
@@ -32,6 +32,22 @@ def plot_map(axes: Axes, image: Image.Image, relevance_map: RelevanceMap, *, top
     extent = (place.x0, place.x1, place.y1, place.y0)
     axes.imshow(share, extent=extent, cmap=MAP_COLORS, alpha=0.2 + 0.5 * share, interpolation="nearest", vmin=0, vmax=1)
     _frame(axes, box)
+
+
+def plot_token_grid(axes: Axes, image: Image.Image, view: View) -> None:
+    """Draw the cells of a view over the image, each visual token one cell; cells that show only padding are hatched."""
+    axes.imshow(image, extent=(0, image.width, image.height, 0))
+    rows, cols = view.shape
+    inside = view.cells_inside()
+    for row in range(rows):
+        for col in range(cols):
+            cell = view.cell_box((row, col, row + 1, col + 1))
+            outline = Rectangle((cell.x0, cell.y0), cell.width, cell.height, fill=False, edgecolor="white", linewidth=0.6)
+            if not inside[row, col]:
+                outline.set(edgecolor="gray", linewidth=0.3, hatch="////")
+            axes.add_patch(outline)
+    x0, y0, x1, y1 = view.box.xyxy()
+    _frame(axes, Box(min(x0, 0), min(y0, 0), max(x1, image.width), max(y1, image.height)))
 
 
 def plot_boxes(axes: Axes, boxes: Sequence[Box], labels: Sequence[str] = (), ranks: Sequence[int] | None = None) -> None:

@@ -53,23 +53,21 @@ def relative_relevance(relevance: Float[Tensor, " tokens"], neutral: Float[Tenso
 def relevance_maps(
     relevance: Float[Tensor, " tokens"],
     views: Sequence[View],
-    size: tuple[int, int],
     sigma_for: Callable[[tuple[int, int]], float],
 ) -> tuple[RelevanceMap, ...]:
     """Put the relevance of the visual tokens on the token grid of each view; cells that show only padding are 0.
 
-    Smoothing sees the cells on the image only, so padding neither dims its border nor counts as quiet ground.
+    Smoothing sees the other cells only, so padding neither dims its border nor counts as quiet ground.
 
     Args:
         relevance: one value per visual token of the prompt.
         views: the token grids.
-        size: (width, height) of the original image in pixels.
         sigma_for: the Gaussian smoothing, in cells, of a ``(rows, cols)`` grid.
     """
     values = relevance.detach().double().cpu().numpy()
     maps = []
     for view in views:
-        inside = view.cells_inside(size)
+        inside = view.cells_inside()
         grid = np.where(inside, values[view.token_indices], 0.0)
         smoothed = np.zeros_like(grid)
         if inside.any():

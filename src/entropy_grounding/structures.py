@@ -68,12 +68,14 @@ class View:
     Attributes:
         image_index: which picture of the prompt it belongs to; 0 is the full image, the crops follow.
         token_indices: int array ``(rows, cols)``, positions in the prompt's flat sequence of visual tokens.
-        box: what the grid covers, in pixels of the original image; reaches outside it where the picture was padded.
+        box: what the grid covers, in pixels of the original image; reaches outside ``shown`` where the picture was padded.
+        shown: what the picture shows of the original image; None when it is all of ``box``.
     """
 
     image_index: int
     token_indices: np.ndarray
     box: Box
+    shown: Box | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -89,12 +91,13 @@ class View:
         x0, y0 = self.box.x0, self.box.y0
         return Box(x0 + col0 * width, y0 + row0 * height, x0 + col1 * width, y0 + row1 * height)
 
-    def cells_inside(self, size: tuple[int, int]) -> np.ndarray:
-        """Return a bool array ``(rows, cols)``: does the cell's center lie on the image of ``size`` (width, height)?"""
+    def cells_inside(self) -> np.ndarray:
+        """Return a bool array ``(rows, cols)``: does the cell's center lie on what the picture shows, not on its padding?"""
         rows, cols = self.shape
+        shown = self.shown or self.box
         x = self.box.x0 + (np.arange(cols) + 0.5) * self.box.width / cols
         y = self.box.y0 + (np.arange(rows) + 0.5) * self.box.height / rows
-        return ((y >= 0) & (y < size[1]))[:, None] & ((x >= 0) & (x < size[0]))[None, :]
+        return ((y >= shown.y0) & (y < shown.y1))[:, None] & ((x >= shown.x0) & (x < shown.x1))[None, :]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,13 @@
 """The loop of the paper: ground, crop, re-ground, until the stopping rule says so; then answer."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from PIL import Image
 
-from entropy_grounding.errors import InputError
+from entropy_grounding.errors import ContextError, InputError
 from entropy_grounding.images import check_image, to_rgb
 from entropy_grounding.regions import SCORES, RegionOptions, propose_regions, threshold_value
 from entropy_grounding.relevance import RELEVANCES, relative_relevance, relevance_maps
@@ -86,16 +87,35 @@ class Session:
                 self._crops[box] = self.vlm.look(self.image, box)
         return [self.full, *(self._crops[box] for box in crops)]
 
+    def prompt(self, question: str, crops: Sequence[Box]) -> tuple[Prompt, tuple[Box, ...]]:
+        """Return the prompt and the crops in it; where they exceed the context, the lowest-ranked are left out, with a warning.
+
+        Raises:
+            ContextError: when not even the full image alone fits.
+        """
+        kept = tuple(crops)
+        while True:
+            try:
+                prompt = self.vlm.prompt(question, self.pictures(kept))
+            except ContextError:
+                if not kept:
+                    raise
+                kept = kept[:-1]
+            else:
+                if len(kept) < len(crops):
+                    warnings.warn(f"{len(crops)} crops do not fit into the context: the first {len(kept)} by rank are used.", stacklevel=2)
+                return prompt, kept
+
     def gradient(self, prompt: Prompt, target: str) -> TokenGradients:
         """Return the logits, and gradients and embeddings of the visual tokens."""
         self._count(prompt, backwards=1)
         return self.vlm.gradient(prompt, TARGETS[target])
 
-    def answer(self, question: str, crops: Sequence[Box], max_new_tokens: int) -> str:
-        """Return the greedy answer from the full image and these crops."""
-        prompt = self.vlm.prompt(question, self.pictures(crops))
+    def answer(self, question: str, crops: Sequence[Box], max_new_tokens: int) -> tuple[str, tuple[Box, ...]]:
+        """Return the greedy answer from the full image and these crops, and the crops that fitted into the prompt."""
+        prompt, kept = self.prompt(question, crops)
         self._count(prompt, backwards=0)
-        return self.vlm.generate(prompt, max_new_tokens=max_new_tokens)
+        return self.vlm.generate(prompt, max_new_tokens=max_new_tokens), kept
 
     def _count(self, prompt: Prompt, backwards: int) -> None:
         self._forwards += 1
@@ -145,26 +165,25 @@ def ground(
         decision = decide(steps, options.stopping)
         progress(len(steps), decision)
     used = () if decision.use is None else tuple(region.box for region in steps[decision.use].regions)
-    plain = session.answer(question, (), options.max_new_tokens)
-    answer = session.answer(question, used, options.max_new_tokens) if used else plain
+    plain, _ = session.answer(question, (), options.max_new_tokens)
+    answer, used = session.answer(question, used, options.max_new_tokens) if used else (plain, used)
     return Grounding(question, image.size, tuple(steps), used, decision.reason, plain, answer, session.cost())
 
 
 def ground_once(session: Session, question: str, crops: Sequence[Box], options: GroundingOptions) -> ZoomStep:
     """Run one grounding round on the full image and its crops: maps, regions, and how concentrated the best map is."""
-    pictures = session.pictures(crops)
-    prompt = session.vlm.prompt(question, pictures)
+    prompt, crops = session.prompt(question, crops)
     found = session.gradient(prompt, options.target)
     relevance = RELEVANCES[options.relevance](found.gradients, found.embeddings)
     if options.neutral_question is not None:
-        neutral = session.gradient(session.vlm.prompt(options.neutral_question, pictures), options.target)
+        neutral = session.gradient(session.vlm.prompt(options.neutral_question, session.pictures(crops)), options.target)
         relevance = relative_relevance(relevance, RELEVANCES[options.relevance](neutral.gradients, neutral.embeddings))
     size = session.image.size
-    views = prompt.views if options.padding == "respected" else tuple(_stretched(view, pictures) for view in prompt.views)
-    maps = relevance_maps(relevance, views, size, options.regions.sigma_for)
+    views = prompt.views if options.padding == "respected" else tuple(_stretched(v, session.pictures(crops)) for v in prompt.views)
+    maps = relevance_maps(relevance, views, options.regions.sigma_for)
     regions = propose_regions(maps, size, options.regions)
     return ZoomStep(
-        crops=tuple(crops),
+        crops=crops,
         maps=maps,
         regions=regions,
         target=float(TARGETS[options.target](found.logits)),
@@ -176,7 +195,7 @@ def ground_once(session: Session, question: str, crops: Sequence[Box], options: 
 
 
 def _stretched(view: View, pictures: Sequence[Picture]) -> View:
-    return replace(view, box=pictures[view.image_index].box)
+    return replace(view, box=pictures[view.image_index].box, shown=None)
 
 
 def _spatial_entropy_of_best(maps: Sequence[RelevanceMap], regions: Sequence, options: GroundingOptions) -> float:

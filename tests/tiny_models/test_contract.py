@@ -1,13 +1,17 @@
 """The contract that every family passes, on untrained models of several sizes, tilings and aspect ratios."""
 
+import itertools
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
-from families import CASES, GEOMETRIES, Case
+from families import CASES, GEOMETRIES, TINY, TRAINED, Case
 from PIL import Image
 
 from entropy_grounding.errors import InputError
-from entropy_grounding.regions import RegionOptions
+from entropy_grounding.regions import RegionOptions, propose_regions
+from entropy_grounding.relevance import relevance_maps
 from entropy_grounding.stopping import StoppingOptions
 from entropy_grounding.structures import Box
 from entropy_grounding.target import next_token_entropy
@@ -17,9 +21,12 @@ from entropy_grounding.zoom import GroundingOptions, ground
 CROP = Box(8, 6, 48, 38)
 EACH_CASE = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 ONE_A_FAMILY = pytest.mark.parametrize(
-    "case", [Case(name, build, variants[0], sizes[0]) for name, (build, variants, sizes) in GEOMETRIES.items()], ids=lambda case: case.name
+    "case",
+    [Case(name, build, variants[0], sizes[0]) for name, (build, variants, sizes) in GEOMETRIES.items()] + TINY[::2],
+    ids=lambda case: case.name,
 )
 QUESTION = "what is it ?"
+PROMPTS = Path(__file__).parent / "prompts"
 
 
 def pictures_of(vlm, image, crops):
@@ -47,11 +54,15 @@ def test_gradient_matches_finite_differences(case):
         random = torch.randn(found.embeddings.shape, generator=generator)
         direction = found.gradients / found.gradients.norm() + random / random.norm()  # a random one alone is nearly orthogonal
         exact = (found.gradients * direction).sum().double()
-        # small against curvature (tokens, or entropy by 1e-3 nats), large against rounding
+        # small against curvature (tokens, or entropy by 1e-3 nats), large against rounding; four points cancel the third derivative
         step = torch.minimum(5e-4 / abs(exact), 1e-2 * found.embeddings.norm() / direction.norm())
         with torch.no_grad():
-            up, down = (next_token_entropy(vlm.logits(prompt, found.embeddings + (s * step * direction).float()).double()) for s in (1, -1))
-        assert abs(exact - (up - down) / (2 * step)) < 2e-2 * abs(exact)
+            up2, up, down, down2 = (
+                next_token_entropy(vlm.logits(prompt, found.embeddings + (s * step * direction).float()).double())
+                for s in (1, 0.5, -0.5, -1)
+            )
+        numeric = (8 * (up - down) - (up2 - down2)) / (6 * step)
+        assert abs(exact - numeric) < 2e-2 * abs(exact)
 
 
 @EACH_CASE
@@ -62,6 +73,57 @@ def test_every_visual_token_has_one_gradient_and_parameters_have_none(case):
     placeholders = int((prompt.inputs["input_ids"] == vlm.model.config.image_token_id).sum())
     assert len(found.gradients) == prompt.visual_tokens == placeholders
     assert all(parameter.grad is None for parameter in vlm.model.parameters())
+
+
+@EACH_CASE
+def test_a_batch_of_prompts_gives_the_maps_of_single_prompts(case):
+    vlm, image = case.vlm(), case.image()
+    asked = [(QUESTION, [CROP]), ("is it what is it ?", []), ("what ?", [CROP, Box(0, 0, 40, 40)])]
+    prompts = [vlm.prompt(question, pictures_of(vlm, image, crops)) for question, crops in asked]
+    for prompt, batched in zip(prompts, vlm.gradients(prompts, next_token_entropy), strict=True):
+        single = vlm.gradient(prompt, next_token_entropy)
+        torch.testing.assert_close(batched.logits, single.logits, atol=1e-4, rtol=1e-4)
+        assert (batched.gradients - single.gradients).norm() <= 1e-3 * single.gradients.norm()
+
+
+@ONE_A_FAMILY
+def test_flags_and_hooks_are_restored_after_an_exception(case):
+    vlm = case.vlm()
+    vlm.model.train().requires_grad_(True)
+    prompt = vlm.prompt(QUESTION, [vlm.look(case.image())])
+    hooks = [dict(module._forward_hooks) for module in vlm.model.modules()]
+    with pytest.raises(RuntimeError, match="on purpose"):
+        vlm.gradient(prompt, fail)
+    assert [dict(module._forward_hooks) for module in vlm.model.modules()] == hooks
+    assert all(parameter.requires_grad and parameter.grad is None for parameter in vlm.model.parameters())
+    assert all(module.training for module in vlm.model.modules())
+
+
+def fail(logits):
+    raise RuntimeError("on purpose")
+
+
+@EACH_CASE
+def test_padding_never_becomes_a_region(case):
+    """Relevance is largest on the padding, of the image and of a crop, where there is some: no map and no region has it."""
+    vlm = case.vlm(grounding="all")
+    pictures = pictures_of(vlm, case.image(), [CROP])
+    prompt = vlm.prompt(QUESTION, pictures)
+    options = RegionOptions(threshold=0.5, margin=0.0, min_side=0.0)
+    relevance = torch.ones(prompt.visual_tokens)
+    outside = [~view.cells_inside() for view in prompt.views]
+    for view, padding in zip(prompt.views, outside, strict=True):
+        shown = pictures[view.image_index].box
+        for row, col in np.argwhere(padding).tolist():
+            assert not shown.contains(*view.cell_box((row, col, row + 1, col + 1)).center)
+        relevance[view.token_indices[padding]] = 100.0
+    maps = relevance_maps(relevance, prompt.views, options.sigma_for)
+    for found, padding in zip(maps, outside, strict=True):
+        assert (found.values[padding] == 0).all()
+        assert (found.smoothed[padding] == 0).all()
+        assert found.values.max() == 1
+    for region in propose_regions(maps, case.size, options):
+        assert not outside[region.map_index][region.cells[0] : region.cells[2], region.cells[1] : region.cells[3]].any()
 
 
 @EACH_CASE
@@ -104,17 +166,22 @@ def silence_attention(vlm):
 
 
 @EACH_CASE
-def test_a_planted_patch_moves_the_tokens_whose_cells_it_meets(case):
-    """Resampling spreads a little, hence the shares: strongly moved cells meet the patch, covered cells are moved."""
+@pytest.mark.parametrize("part", [None, (0.1, 0.2, 0.9, 0.95)], ids=["image", "crop"])
+def test_a_planted_patch_moves_the_tokens_whose_cells_it_meets(case, part):
+    """Resampling spreads a little, hence the shares: strongly moved cells meet the patch, covered cells are moved.
+
+    In a crop the boxes are pixels of the original image, so crops compose.
+    """
     vlm = case.vlm(grounding="all")
     silence_attention(vlm)
     width, height = case.size
+    shown = part and Box(*(float(round(share * side)) for share, side in zip(part, case.size * 2, strict=True)))
     ground_color = Image.new("RGB", case.size, (120, 120, 120))
     for center in ((0.3, 0.4), (0.75, 0.7)):
         patch = Box(*(round(v) for v in (width * center[0] - 12, height * center[1] - 12, width * center[0] + 12, height * center[1] + 12)))
         planted = ground_color.copy()
         planted.paste((255, 30, 0), tuple(int(v) for v in patch.xyxy()))
-        before, after = vlm.look(ground_color), vlm.look(planted)
+        before, after = vlm.look(ground_color, shown), vlm.look(planted, shown)
         moved = (before.features - after.features).abs().amax(-1).numpy()
         for view in before.views:
             values = moved[view.token_indices] / moved[view.token_indices].max()
@@ -155,6 +222,20 @@ def test_the_loop_runs_and_generation_starts_from_the_same_logits(case):
         first = int(vlm.logits(prompt).argmax())
     assert grounding.plain_answer == vlm.processor.tokenizer.decode([first], skip_special_tokens=True).strip()
     assert grounding.stop_reason == "rounds"
+
+
+@pytest.mark.parametrize("family", TRAINED)
+def test_the_prompt_is_the_frozen_one(family, request):
+    """Text and token ids of a prompt with one crop, runs of one id written once; after a change on purpose: pytest --freeze-prompts."""
+    vlm = load_vlm(f"tiny_{family}")
+    image = Image.new("RGB", (200, 120))
+    prompt = vlm.prompt("What letter is on the red card?", pictures_of(vlm, image, [CROP]))
+    runs = [(token, len(list(run))) for token, run in itertools.groupby(prompt.inputs["input_ids"][0].tolist())]
+    ids = " ".join(f"{token}x{count}" if count > 1 else str(token) for token, count in runs)
+    frozen = PROMPTS / f"{family}.txt"
+    if request.config.getoption("freeze_prompts"):
+        frozen.write_text(f"{prompt.text}\n--- ids\n{ids}\n")
+    assert frozen.read_text() == f"{prompt.text}\n--- ids\n{ids}\n"
 
 
 @ONE_A_FAMILY

@@ -5,7 +5,7 @@ import pytest
 import torch
 from captum.attr import Saliency
 from PIL import Image
-from transformers import CLIPImageProcessorPil
+from transformers import CLIPImageProcessorPil, LlavaConfig
 
 from entropy_grounding.errors import InputError
 from entropy_grounding.structures import Box
@@ -14,7 +14,7 @@ from entropy_grounding.tiny.build import build_llava
 from entropy_grounding.vlm import VLMConfig, load_vlm
 from entropy_grounding.vlm.base import VLM
 from entropy_grounding.vlm.llava import LlavaFamily
-from entropy_grounding.vlm.load import padded
+from entropy_grounding.vlm.load import estimate_memory, padded
 
 CROP = Box(10, 20, 80, 60)
 
@@ -105,7 +105,7 @@ def test_the_model_is_returned_as_found(scene, failing):
 
 
 def test_a_model_without_gradients_is_refused(random_vlm, prompt, monkeypatch):
-    monkeypatch.setattr(random_vlm, "logits", lambda *_: torch.zeros(5))
+    monkeypatch.setattr(random_vlm, "_logits", lambda *_: torch.zeros(1, 5))
     with pytest.raises(InputError, match="passes no gradient to its visual tokens"):
         random_vlm.gradient(prompt, next_token_entropy)
 
@@ -241,6 +241,9 @@ def test_unsupported_architectures_are_named(tmp_path):
         (VLMConfig(image_fit="squeeze"), "Unknown image_fit 'squeeze'"),
         (VLMConfig(dtype="float8"), "Unknown dtype 'float8'"),
         (VLMConfig(grounding="thumbnail"), "Unknown grounding 'thumbnail' for Llava.*: use default, all, image"),
+        (VLMConfig(quantization="2bit"), "Unknown quantization '2bit': use one of none, 8bit, 4bit"),
+        (VLMConfig(max_tiles=0), "vlm.max_tiles is 0: a picture would have no visual token"),
+        (VLMConfig(max_pixels=0), "vlm.max_pixels is 0: a picture would have no visual token"),
         pytest.param(
             VLMConfig(device="cuda"), "torch sees no GPU", marks=pytest.mark.skipif(torch.cuda.is_available(), reason="has a GPU")
         ),
@@ -257,14 +260,47 @@ def test_an_unreachable_hub_says_how_to_fetch_ahead(monkeypatch):
         load_vlm(VLMConfig(name="x", weights="nobody/nothing-here"))
 
 
-def test_the_prompt_is_frozen(tiny_vlm, scene):
-    """Text and token ids around the image, as the tiny LLaVA was trained."""
-    image, _ = scene
-    prompt = tiny_vlm.prompt("What letter is on the red card?", [tiny_vlm.look(image), tiny_vlm.look(image, CROP)])
-    assert prompt.text == "USER: <image>\n<image>\nWhat letter is on the red card? ASSISTANT:"
-    words = tiny_vlm.processor.tokenizer.convert_ids_to_tokens(prompt.inputs["input_ids"][0].tolist())
-    assert words == [
-        *["<s>", "USER", ":"],
-        *(["<image>"] * 64 + ["\n"]) * 2,
-        *["what", "letter", "is", "on", "the", "red", "card", "?", "ASSISTANT", ":"],
-    ]
+@pytest.mark.skipif(torch.cuda.is_available(), reason="has a GPU")
+@pytest.mark.parametrize(("quantization", "installed", "complaint"), [("8bit", False, "needs bitsandbytes"), ("4bit", True, "needs a GPU")])
+def test_quantisation_that_cannot_work_is_refused(monkeypatch, quantization, installed, complaint):
+    monkeypatch.setattr("entropy_grounding.vlm.load.is_bitsandbytes_available", lambda: installed)
+    with pytest.raises(InputError, match=complaint):
+        load_vlm(VLMConfig(quantization=quantization))
+
+
+def test_eight_bit_weights_give_nearly_the_same_map(tiny_vlm, scene):
+    pytest.importorskip("bitsandbytes")
+    image, question = scene
+    quantised = load_vlm(VLMConfig(quantization="8bit", device="cpu"))
+    assert any(type(module).__name__ == "Linear8bitLt" for module in quantised.model.modules())
+    prompts = [vlm.prompt(question.text, [vlm.look(image)]) for vlm in (tiny_vlm, quantised)]
+    exact = tiny_vlm.gradient(prompts[0], next_token_entropy).gradients.norm(dim=-1)
+    rounded = quantised.gradient(prompts[1], next_token_entropy).gradients.norm(dim=-1)
+    assert torch.cosine_similarity(exact, rounded, dim=0) > 0.95
+
+
+def test_memory_is_estimated_from_the_configuration():
+    """LLaVA-1.5 7B, the class default: 7.06 billion weights of 2 bytes, 32 layers of width 4,096."""
+    need = estimate_memory(LlavaConfig(), torch.bfloat16)
+    assert need.weights == pytest.approx(14.1, abs=0.1)
+    assert need.map_per_1000_tokens == pytest.approx(32 * 4096 * 32 * 1000 / 1e9)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="has a GPU")
+def test_a_large_model_on_a_cpu_is_warned_of_before_it_loads(monkeypatch):
+    """The tiny VLM stands in for a large one by a lower limit."""
+    monkeypatch.setattr("entropy_grounding.vlm.load.LARGE", 0.001)
+    with pytest.warns(UserWarning, match="'tiny_llava' runs on the CPU: about 0 GB of weights in bfloat16 and 0.0 GB"):
+        load_vlm(VLMConfig(dtype="bfloat16"))
+
+
+@pytest.mark.parametrize("error", [ValueError("absolute aspect ratio must be smaller than 200"), None])
+def test_a_picture_without_visual_tokens_is_refused(random_vlm, monkeypatch, error):
+    def process(question, images):
+        if error:
+            raise error
+        return {"pixel_values": torch.zeros(0, 3, 64, 64)}
+
+    monkeypatch.setattr(random_vlm, "_process", process)
+    with pytest.raises(InputError, match="300 x 10 pixels"):
+        random_vlm.look(Image.new("RGB", (300, 10)))

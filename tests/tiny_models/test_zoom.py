@@ -15,10 +15,12 @@ from entropy_grounding.relevance import RELEVANCES
 from entropy_grounding.stopping import StoppingOptions
 from entropy_grounding.structures import Box
 from entropy_grounding.target import TARGETS
+from entropy_grounding.tiny.build import build_llava
 from entropy_grounding.tiny.questions import held_out_example
 from entropy_grounding.tiny.scenes import draw_scene
-from entropy_grounding.vlm.base import TokenGradients
-from entropy_grounding.zoom import GroundingOptions, Session, ground, relevance_map
+from entropy_grounding.vlm.base import VLM, TokenGradients
+from entropy_grounding.vlm.llava import LlavaFamily
+from entropy_grounding.zoom import GroundingOptions, Session, ground, ground_once, relevance_map
 
 
 def options(**stopping):
@@ -180,3 +182,26 @@ def test_given_crops_answer_without_a_map(tiny_vlm, scene):
     grounding = answer_from_crops(tiny_vlm, image, question.text, [oracle_box(question.evidence[0], image.size)])
     assert grounding.answer == question.answer
     assert dataclasses.astuple(grounding.cost)[:2] == (2, 0)
+
+
+def test_crops_beyond_the_context_are_dropped_lowest_rank_first(scene):
+    image, question = scene
+    model, processor = build_llava(width=32, vision_layers=1, text_layers=1)
+    model.config.get_text_config().max_position_embeddings = 64 * 3 + 30  # the image and two crops
+    vlm = VLM(model, processor, LlavaFamily())
+    crops = [Box(x, 0, x + 40, 40) for x in (0, 50, 100, 150)]
+    with pytest.warns(UserWarning, match="4 crops do not fit into the context: the first 2 by rank are used"):
+        grounding = answer_from_crops(vlm, image, question.text, crops)
+    assert grounding.crops == tuple(crops[:2])
+    with pytest.warns(UserWarning, match="the first 2 by rank"):
+        step = ground_once(Session(vlm, image), question.text, crops, GroundingOptions())
+    assert step.crops == tuple(crops[:2])
+    assert step.visual_tokens == 3 * 64
+
+
+def test_an_image_beyond_the_context_is_refused(scene):
+    image, question = scene
+    model, processor = build_llava(width=32, vision_layers=1, text_layers=1)
+    model.config.get_text_config().max_position_embeddings = 50
+    with pytest.raises(InputError, match="more than the 50 of the model's context"):
+        ground(VLM(model, processor, LlavaFamily()), image, question.text)

@@ -172,8 +172,8 @@ def test_overlapping_worse_regions_can_be_dropped():
 def test_cells_in_the_padding_never_become_regions():
     values = np.zeros((4, 4))
     values[0] = 9.0
-    view = View(0, np.arange(16).reshape(4, 4), Box(0, -10, 40, 30))
-    padded = RelevanceMap(view, values, values, view.cells_inside((40, 20)))
+    view = View(0, np.arange(16).reshape(4, 4), Box(0, -10, 40, 30), Box(0, 0, 40, 20))
+    padded = RelevanceMap(view, values, values, view.cells_inside())
     assert propose_regions([padded], (40, 20), RegionOptions(threshold=0.5)) == ()
 
 

@@ -55,8 +55,8 @@ def test_gradient_norm_ignores_embeddings():
 
 def test_padding_cells_carry_no_relevance():
     """A 40 x 20 image padded to a 40 x 40 square: the first and last of four rows show padding only."""
-    view = View(0, np.arange(16).reshape(4, 4), Box(0, -10, 40, 30))
-    (found,) = relevance_maps(torch.ones(16), [view], (40, 20), lambda shape: 0.0)
+    view = View(0, np.arange(16).reshape(4, 4), Box(0, -10, 40, 30), Box(0, 0, 40, 20))
+    (found,) = relevance_maps(torch.ones(16), [view], lambda shape: 0.0)
     assert found.values.sum(axis=1).tolist() == [0, 4, 4, 0]
     assert not found.inside[0].any()
     assert found.inside[1].all()
@@ -64,13 +64,13 @@ def test_padding_cells_carry_no_relevance():
 
 def test_padding_does_not_dim_the_border_of_the_image():
     """A constant relevance stays constant on the image, however the padding around it is blurred."""
-    view = View(0, np.arange(64).reshape(8, 8), Box(0, -20, 80, 60))
-    (found,) = relevance_maps(torch.ones(64), [view], (80, 40), lambda shape: 1.0)
+    view = View(0, np.arange(64).reshape(8, 8), Box(0, -20, 80, 60), Box(0, 0, 80, 40))
+    (found,) = relevance_maps(torch.ones(64), [view], lambda shape: 1.0)
     np.testing.assert_allclose(found.smoothed[2:6], 1.0)
     assert not found.smoothed[[0, 1, 6, 7]].any()
 
 
 def test_tokens_land_in_the_cells_that_the_view_names():
     view = View(0, np.array([[3, 2], [1, 0]]), Box(0, 0, 2, 2))
-    (found,) = relevance_maps(torch.tensor([0.0, 1.0, 2.0, 3.0]), [view], (2, 2), lambda shape: 0.0)
+    (found,) = relevance_maps(torch.tensor([0.0, 1.0, 2.0, 3.0]), [view], lambda shape: 0.0)
     assert found.values.tolist() == [[3, 2], [1, 0]]

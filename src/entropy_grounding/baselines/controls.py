@@ -31,6 +31,6 @@ def answer_from_crops(
     """Answer from the full image and crops that are given rather than found; the stop reason is "given_crops"."""
     options = options or GroundingOptions()
     session = Session(vlm, image)
-    plain = session.answer(question, (), options.max_new_tokens)
-    answer = session.answer(question, crops, options.max_new_tokens) if crops else plain
-    return Grounding(question, image.size, (), tuple(crops), "given_crops", plain, answer, session.cost())
+    plain, _ = session.answer(question, (), options.max_new_tokens)
+    answer, used = session.answer(question, crops, options.max_new_tokens) if crops else (plain, ())
+    return Grounding(question, image.size, (), used, "given_crops", plain, answer, session.cost())

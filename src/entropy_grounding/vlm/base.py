@@ -17,12 +17,13 @@ from torch import Tensor
 from transformers import PreTrainedModel, ProcessorMixin
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from entropy_grounding.errors import InputError
+from entropy_grounding.errors import ContextError, InputError
 from entropy_grounding.images import cut
 from entropy_grounding.structures import Box, View
 from entropy_grounding.target import Target
 
 _PIXELS = ("pixel_values", "pixel_attention_mask")
+_PER_POSITION = ("input_ids", "attention_mask", "mm_token_type_ids")
 _RECORDING = "_output_capturing_hooks_installed"  # set by transformers with its own forward hooks
 _HALF_SCALE = 2.0**10  # float16 gradients are scaled by it on their way through the model
 
@@ -85,14 +86,14 @@ class Family:
         """Return the user turn for the chat template: images first, the question last."""
         return [*({"type": "image"} for _ in range(images)), {"type": "text", "text": question}]
 
-    def prepare(self, model: Any, processor: Any) -> None:
-        """Refuse settings of model or processor that the family cannot serve."""
+    def prepare(self, config: Any, processor: Any) -> None:
+        """Refuse a configuration or a processor that the family cannot serve."""
 
-    def views(self, model: Any, processor: Any, inputs: dict[str, Tensor], size: tuple[int, int]) -> dict[str, View]:
+    def views(self, config: Any, processor: Any, inputs: dict[str, Tensor], size: tuple[int, int]) -> dict[str, View]:
         """Return the token grids of a picture, the one to ground on by default first.
 
         Args:
-            model: the model.
+            config: the configuration of the model.
             processor: its processor.
             inputs: what the processor made of this picture alone.
             size: (width, height) of the picture; the boxes of the views are in its pixels.
@@ -127,25 +128,36 @@ class VLM:
         self.model: Any = model
         self.processor: Any = processor
         self.family, self.name, self.grounding = family, name, grounding
-        family.prepare(model, processor)
+        family.prepare(model.config, processor)
 
     def look(self, image: Image.Image, box: Box | None = None) -> Picture:
         """Encode the image, or the crop ``box`` (pixels of the image, widened to whole ones), without gradient."""
         shown, place = (image, Box(0.0, 0.0, float(image.width), float(image.height))) if box is None else cut(image, box)
-        inputs = self._process("", [shown])
+        inputs = self._alone(shown)
         accepted = inspect.signature(type(self.model.model).get_image_features).parameters
         with frozen(self.model), torch.no_grad():
             encoded = self.model.get_image_features(**{k: v for k, v in inputs.items() if k in accepted}, return_dict=True)
         features = torch.cat([tokens.reshape(-1, tokens.shape[-1]) for tokens in encoded.pooler_output]).detach()
-        views = self._chosen(self.family.views(self.model, self.processor, inputs, shown.size))
-        placed = tuple(replace(view, box=_shift(view.box, place.x0, place.y0)) for view in views)
+        views = self._chosen(self.family.views(self.model.config, self.processor, inputs, shown.size))
+        placed = tuple(replace(view, box=_shift(view.box, place.x0, place.y0), shown=place) for view in views)
         return Picture(shown, place, features, placed)
+
+    def _alone(self, image: Image.Image) -> dict[str, Any]:
+        """Return what the processor makes of one picture, with the picture's size in the error when it makes nothing of it."""
+        try:
+            inputs = self._process("", [image])
+        except (ValueError, ZeroDivisionError, IndexError) as error:
+            raise InputError(f"The processor cannot use a picture of {image.width} x {image.height} pixels ({error}).") from error
+        if not inputs["pixel_values"].numel():
+            raise InputError(f"The processor makes no visual token of a picture of {image.width} x {image.height} pixels: enlarge it.")
+        return inputs
 
     def prompt(self, question: str, pictures: Sequence[Picture]) -> Prompt:
         """Build the chat prompt: all pictures in order, then the question.
 
         Raises:
-            InputError: when the question holds the model's placeholder for an image, or the prompt exceeds the model's context.
+            InputError: when the question holds the model's placeholder for an image.
+            ContextError: when the prompt exceeds the model's context.
         """
         placeholder = self.processor.image_token
         if placeholder in question:
@@ -153,7 +165,7 @@ class VLM:
         inputs = self._process(question, [picture.image for picture in pictures])
         length, context = inputs["input_ids"].shape[1], self.model.config.get_text_config().max_position_embeddings
         if length > context:
-            raise InputError(
+            raise ContextError(
                 f"The prompt of {len(pictures)} pictures has {length} tokens, more than the {context} of the model's context: "
                 "use fewer crops (method.regions.max_regions) or a smaller vlm.max_pixels or vlm.max_tiles."
             )
@@ -167,9 +179,7 @@ class VLM:
 
     def logits(self, prompt: Prompt, visual_tokens: Float[Tensor, "tokens dim"] | None = None) -> Float[Tensor, " vocabulary"]:
         """Return the next-token logits at the last position; ``visual_tokens`` replaces the embeddings of the prompt's pictures."""
-        tokens = torch.cat(prompt.features) if visual_tokens is None else visual_tokens
-        output = self.model(**prompt.inputs, mm_encoder_outputs=self._encoded(prompt, tokens), logits_to_keep=1, use_cache=False)
-        return output.logits[0, -1]
+        return self._logits([prompt], torch.cat(prompt.features) if visual_tokens is None else visual_tokens)[0]
 
     def gradient(self, prompt: Prompt, target: Target) -> TokenGradients:
         """Return the gradient of a target of the next-token logits with respect to every visual token (paper, step 2).
@@ -177,19 +187,33 @@ class VLM:
         Raises:
             InputError: when the logits are not finite or the model passes no gradient to its visual tokens.
         """
-        leaf = torch.cat(prompt.features).clone().requires_grad_()
+        return self.gradients([prompt], target)[0]
+
+    def gradients(self, prompts: Sequence[Prompt], target: Target) -> list[TokenGradients]:
+        """Return what `gradient` returns, for several prompts in one padded forward and one backward of the sum of their targets."""
+        leaf = torch.cat([tokens for prompt in prompts for tokens in prompt.features]).clone().requires_grad_()
         scale = _HALF_SCALE if leaf.dtype == torch.float16 else 1.0
         with frozen(self.model), torch.enable_grad():
-            logits = self.logits(prompt, leaf)
+            logits = self._logits(prompts, leaf)
             if not logits.requires_grad:
                 raise self._no_gradient("its kernels record none")
+            total = torch.stack([target(each) for each in logits]).sum()
             try:
-                (gradients,) = torch.autograd.grad(target(logits) * scale, leaf)
+                (gradients,) = torch.autograd.grad(total * scale, leaf)
             except NotImplementedError as error:
                 raise self._no_gradient(str(error)) from error
         if not torch.isfinite(gradients).all():
             raise InputError("The gradient at the visual tokens is NaN or infinite: try dtype=float32 or bfloat16.")
-        return TokenGradients(logits.detach(), gradients.float() / scale if scale > 1 else gradients, leaf.detach())
+        gradients = gradients.float() / scale if scale > 1 else gradients
+        counts = [prompt.visual_tokens for prompt in prompts]
+        parts = zip(logits.detach(), gradients.split(counts), leaf.detach().split(counts), strict=True)
+        return [TokenGradients(*each) for each in parts]
+
+    def _logits(self, prompts: Sequence[Prompt], tokens: Tensor) -> Tensor:
+        """Return the last-position logits ``(prompts, vocabulary)``; ``tokens`` are the visual tokens of all prompts in order."""
+        inputs = _padded([prompt.inputs for prompt in prompts], self.processor.tokenizer.pad_token_id)
+        encoded = self._encoded(prompts, tokens)
+        return self.model(**inputs, mm_encoder_outputs=encoded, logits_to_keep=1, use_cache=False).logits[:, -1]
 
     def _no_gradient(self, why: str) -> InputError:
         name = self.name or type(self.model).__name__
@@ -197,7 +221,7 @@ class VLM:
 
     def generate(self, prompt: Prompt, *, max_new_tokens: int) -> str:
         """Return the greedy answer."""
-        encoded = self._encoded(prompt, torch.cat(prompt.features))
+        encoded = self._encoded([prompt], torch.cat(prompt.features))
         with frozen(self.model), torch.no_grad():
             ids = self.model.generate(
                 **prompt.inputs,
@@ -226,9 +250,25 @@ class VLM:
             return list(views.values())
         return [views.get(self.grounding, next(iter(views.values())))]
 
-    def _encoded(self, prompt: Prompt, tokens: Tensor) -> dict[str, BaseModelOutputWithPooling]:
-        split = tokens.split([len(features) for features in prompt.features])
+    def _encoded(self, prompts: Sequence[Prompt], tokens: Tensor) -> dict[str, BaseModelOutputWithPooling]:
+        split = tokens.split([len(features) for prompt in prompts for features in prompt.features])
         return {"image": BaseModelOutputWithPooling(pooler_output=self.family.pack(list(split)))}
+
+
+def _padded(inputs: Sequence[dict[str, Tensor]], pad: int | None) -> dict[str, Tensor]:
+    """Put prompts into one batch, padded on the left, so that the last position is the last token of every prompt."""
+    if len(inputs) == 1:
+        return inputs[0]
+    longest = max(each["input_ids"].shape[1] for each in inputs)
+
+    def joined(name: str, fill: int) -> Tensor:
+        rows = [torch.nn.functional.pad(each[name], (longest - each[name].shape[1], 0), value=fill) for each in inputs]
+        return torch.cat(rows)
+
+    return {
+        name: joined(name, pad or 0 if name == "input_ids" else 0) if name in _PER_POSITION else torch.cat([each[name] for each in inputs])
+        for name in inputs[0]
+    }
 
 
 @contextmanager

@@ -17,7 +17,7 @@ class InternVLFamily(Family):
     architecture = "InternVLForConditionalGeneration"
     view_names = ("canvas", "thumbnail")
 
-    def views(self, model: Any, processor: Any, inputs: dict[str, Tensor], size: tuple[int, int]) -> dict[str, View]:
+    def views(self, config: Any, processor: Any, inputs: dict[str, Tensor], size: tuple[int, int]) -> dict[str, View]:
         """Return the canvas of all tiles in true row-major order and, behind more than one tile, the thumbnail; both squash the image."""
         tiles = len(inputs["pixel_values"])
         side = round(processor.image_seq_length**0.5)

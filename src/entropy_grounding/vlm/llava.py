@@ -15,17 +15,17 @@ class LlavaFamily(Family):
 
     architecture = "LlavaForConditionalGeneration"
 
-    def prepare(self, model: Any, processor: Any) -> None:
+    def prepare(self, config: Any, processor: Any) -> None:
         """Refuse a visual token per picture that belongs to no patch."""
-        if model.config.vision_feature_select_strategy != "default":
+        if config.vision_feature_select_strategy != "default":
             raise InputError(
-                f"vision_feature_select_strategy is '{model.config.vision_feature_select_strategy}': "
+                f"vision_feature_select_strategy is '{config.vision_feature_select_strategy}': "
                 "LLaVA is supported with 'default' (patch tokens only)."
             )
 
-    def views(self, model: Any, processor: Any, inputs: dict[str, Tensor], size: tuple[int, int]) -> dict[str, View]:
+    def views(self, config: Any, processor: Any, inputs: dict[str, Tensor], size: tuple[int, int]) -> dict[str, View]:
         """Return the one token grid of a picture; its box is the padded square, or the part that the centre crop keeps."""
-        side = model.config.vision_config.image_size // model.config.vision_config.patch_size
+        side = config.vision_config.image_size // config.vision_config.patch_size
         return {"image": View(0, np.arange(side * side).reshape(side, side), _visible(processor.image_processor, size))}
 
 

@@ -18,12 +18,12 @@ class LlavaNextFamily(LlavaFamily):
     architecture = "LlavaNextForConditionalGeneration"
     view_names = ("canvas", "base")
 
-    def views(self, model: Any, processor: Any, inputs: dict[str, Tensor], size: tuple[int, int]) -> dict[str, View]:
+    def views(self, config: Any, processor: Any, inputs: dict[str, Tensor], size: tuple[int, int]) -> dict[str, View]:
         """Return the canvas of the tiles and the base tile, which shows the whole image squashed to a square."""
-        vision = model.config.vision_config
+        vision = config.vision_config
         side = vision.image_size // vision.patch_size
         base = View(0, np.arange(side * side).reshape(side, side), Box(0.0, 0.0, float(size[0]), float(size[1])))
-        canvas = select_best_resolution((size[1], size[0]), model.config.image_grid_pinpoints)
+        canvas = select_best_resolution((size[1], size[0]), config.image_grid_pinpoints)
         return {"canvas": _canvas(size, canvas, vision.patch_size, side * side), "base": base}
 
 

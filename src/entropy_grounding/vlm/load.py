@@ -1,12 +1,22 @@
 """Load a VLM by name, hub id or local folder; the tiny ones and the 7B checkpoints take the same path."""
 
 import json
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
-from transformers import AutoConfig, AutoModelForImageTextToText, LlavaImageProcessorPil, ProcessorMixin
+from transformers import (
+    AutoConfig,
+    AutoModelForImageTextToText,
+    BitsAndBytesConfig,
+    LlavaImageProcessorPil,
+    PreTrainedConfig,
+    ProcessorMixin,
+)
+from transformers.utils import is_bitsandbytes_available
 from transformers.utils import logging as transformers_logging
 
 from entropy_grounding.errors import InputError
@@ -20,6 +30,8 @@ from entropy_grounding.vlm.qwen2_5_vl import QwenFamily
 FAMILIES: dict[str, Family] = {family.architecture: family for family in (LlavaFamily(), LlavaNextFamily(), InternVLFamily(), QwenFamily())}
 _TINY = Path(__file__).resolve().parents[1] / "tiny" / "weights"
 _DTYPES = ("auto", "float32", "bfloat16", "float16")
+QUANTIZATIONS = ("none", "8bit", "4bit")
+LARGE = 2.0  # gigabytes of weights from which a CPU is worth a warning
 _NEEDED = ("config.json", "tokenizer.json", ("processor_config.json", "preprocessor_config.json"))
 
 
@@ -34,6 +46,8 @@ class VLMConfig:
         dtype: "auto" (as stored), "float32", "bfloat16" or "float16".
         attention: kernel, "sdpa" by default; gradients need one with a backward pass.
         device: "auto" takes the first GPU if there is one.
+        device_map: of accelerate, for example "auto" to spread the layers over several GPUs; then ``device`` is not used.
+        quantization: "none", or "8bit" or "4bit" by bitsandbytes.
         grounding: which view carries the map: "default", one by name ("canvas", "base", "thumbnail"), or "all".
         max_pixels: pixel budget of a picture, for families with dynamic resolution; None keeps the checkpoint's.
         max_tiles: most tiles of a picture, for families that tile by count; None keeps the checkpoint's.
@@ -46,6 +60,8 @@ class VLMConfig:
     dtype: str = "auto"
     attention: str = "sdpa"
     device: str = "auto"
+    device_map: str | None = None
+    quantization: str = "none"
     grounding: str = "default"
     max_pixels: int | None = None
     max_tiles: int | None = None
@@ -66,14 +82,23 @@ def load_vlm(config: VLMConfig | str = "tiny_llava") -> VLM:
         raise InputError(f"Unknown dtype '{config.dtype}': use one of {', '.join(_DTYPES)}.")
     if config.image_fit not in ("as_released", "pad"):
         raise InputError(f"Unknown image_fit '{config.image_fit}': use as_released or pad.")
+    if config.quantization not in QUANTIZATIONS:
+        raise InputError(f"Unknown quantization '{config.quantization}': use one of {', '.join(QUANTIZATIONS)}.")
     if config.device.startswith("cuda") and not torch.cuda.is_available():
         raise InputError(f"vlm.device is '{config.device}', but torch sees no GPU: use vlm.device=cpu or auto.")
-    source = _source(config.weights)
+    source, device = _source(config.weights), _device(config)
     try:
         family = _family(source, config)
         processor = load_processor(source, config.revision)
+        if device.type == "cpu":
+            _warn_of_large_models(source, config)
         model = AutoModelForImageTextToText.from_pretrained(
-            source, revision=config.revision, dtype=config.dtype, attn_implementation=config.attention
+            source,
+            revision=config.revision,
+            dtype=config.dtype,
+            attn_implementation=config.attention,
+            device_map=config.device_map or (device if config.quantization != "none" else None),
+            quantization_config=_quantization(config, device),
         )
     except (OSError, ValueError, ImportError) as error:
         if isinstance(error, InputError):
@@ -82,12 +107,73 @@ def load_vlm(config: VLMConfig | str = "tiny_llava") -> VLM:
     _limit(processor.image_processor, config)
     if config.image_fit == "pad":
         processor.image_processor = padded(processor)
-    device = ("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device
-    return VLM(model.eval().requires_grad_(False).to(device), processor, family, config.name, config.grounding)
+    if not getattr(model, "hf_device_map", None):
+        model.to(device)  # type: ignore[arg-type]
+    return VLM(model.eval().requires_grad_(False), processor, family, config.name, config.grounding)
+
+
+def _device(config: VLMConfig) -> torch.device:
+    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device)
+
+
+def _quantization(config: VLMConfig, device: torch.device) -> BitsAndBytesConfig | None:
+    """Return the settings of bitsandbytes: towers and output layer stay as they are.
+
+    Its 4-bit kernels for CPUs with AVX512-BF16 repack the weights and pass no gradient through the layer: a map would be silently wrong.
+    """
+    if config.quantization == "none":
+        return None
+    if not is_bitsandbytes_available():
+        raise InputError("vlm.quantization needs bitsandbytes: pip install -c constraints.txt 'entropy-grounding[quantization]'.")
+    if config.quantization == "4bit" and device.type == "cpu":
+        raise InputError("vlm.quantization=4bit needs a GPU: on a CPU its kernels drop gradients. Use 8bit or none.")
+    skipped = ["lm_head", "vision_tower", "visual", "multi_modal_projector"]
+    if config.quantization == "8bit":
+        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=skipped)
+    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_compute_dtype=torch.bfloat16, llm_int8_skip_modules=skipped)
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Estimated memory in gigabytes (1e9 bytes): of the weights, and of the activations that a map keeps for 1,000 visual tokens."""
+
+    weights: float
+    map_per_1000_tokens: float
+
+
+def estimate_memory(config: PreTrainedConfig, dtype: torch.dtype) -> Memory:
+    """Estimate what a model of this configuration needs, without its weights (built on the meta device).
+
+    A map keeps about 56 bytes a token, layer and hidden unit in float32, 32 in half precision (measured on small models).
+    """
+    with torch.device("meta"):
+        model = AutoModelForImageTextToText.from_config(config)
+    text = config.get_text_config()
+    kept = 56 if dtype == torch.float32 else 32
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    return Memory(parameters * dtype.itemsize / 1e9, kept * text.hidden_size * text.num_hidden_layers * 1000 / 1e9)
+
+
+def _warn_of_large_models(source: str, config: VLMConfig) -> None:
+    """Say what a model of billions of weights costs on a CPU, before it is loaded."""
+    loaded = AutoConfig.from_pretrained(source, revision=config.revision)
+    dtype = getattr(torch, config.dtype) if config.dtype != "auto" else loaded.dtype or torch.float32
+    need = estimate_memory(loaded, dtype)
+    if need.weights > LARGE:
+        free = psutil.virtual_memory().available / 1e9
+        warnings.warn(
+            f"'{config.name}' runs on the CPU: about {need.weights:.0f} GB of weights in {str(dtype).removeprefix('torch.')} and "
+            f"{need.map_per_1000_tokens:.1f} GB per 1,000 visual tokens of a map, with {free:.0f} GB free; expect minutes for one map. "
+            "A GPU (vlm.device=cuda) or vlm=tiny_llava is faster.",
+            stacklevel=3,
+        )
 
 
 def _limit(image_processor: Any, config: VLMConfig) -> None:
     """Apply the pixel and tile budgets; a budget that the family does not know is an error, not ignored."""
+    for name, budget in (("max_pixels", config.max_pixels), ("max_tiles", config.max_tiles)):
+        if budget is not None and budget < 1:
+            raise InputError(f"vlm.{name} is {budget}: a picture would have no visual token; use at least 1.")
     if config.max_pixels is not None:
         if "longest_edge" not in image_processor.size:
             raise InputError(f"vlm.max_pixels has no meaning for '{config.name}': its pictures have a fixed size.")

@@ -18,7 +18,7 @@ class QwenFamily(Family):
 
     architecture = "Qwen2_5_VLForConditionalGeneration"
 
-    def views(self, model: Any, processor: Any, inputs: dict[str, Tensor], size: tuple[int, int]) -> dict[str, View]:
+    def views(self, config: Any, processor: Any, inputs: dict[str, Tensor], size: tuple[int, int]) -> dict[str, View]:
         """Return the one token grid, as the processor's metadata gives it."""
         _, rows, cols = (int(n) for n in inputs["image_grid_thw"][0])
         merge = processor.image_processor.merge_size

@@ -1,6 +1,7 @@
 """Tables from stored rows; ``python -m entropy_grounding.tables`` writes them into README between their markers."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -42,6 +43,31 @@ def _source_sentence(rows: pd.DataFrame, manifest: dict) -> str:
     )
 
 
+def families_table(folders: Sequence[Path]) -> str:
+    """Return the Markdown table of the required figures, one stored check of a tiny VLM a column."""
+    columns = {}
+    for folder in folders:
+        rows, manifest = load_rows(folder)
+        accuracy = rows.groupby("method", sort=False)["correct"].mean()
+        plain, gain = accuracy["plain"], accuracy["oracle crop"] - accuracy["plain"]
+        rules = accuracy.drop(["plain", "oracle crop", "random crop"])
+        first = rows[rows["method"] == "entropy_gradient"]
+        columns[f"`{folder.name}`"] = {
+            "plain": f"{plain:.1%}",
+            "oracle crop": f"{accuracy['oracle crop']:.1%}",
+            "random crop of the same size": f"{accuracy['random crop']:.1%}",
+            "entropy gradient, paper's preset": f"{accuracy['entropy_gradient']:.1%}",
+            "... of the way from plain to oracle": f"{(accuracy['entropy_gradient'] - plain) / gain:.0%}",
+            "best stopping rule": f"{rules.idxmax()}: {rules.max():.1%} ({(rules.max() - plain) / gain:.0%} of the way)",
+            "peak of the first map on the evidence": f"{first['peak_hit'].astype(bool).mean():.1%}",
+            "... by chance": f"{first['peak_chance'].mean():.1%}",
+            "held-out scenes": str(rows["seed"].nunique()),
+            "weights (SHA-256)": manifest["weights_sha256"][:12],
+            "commit": manifest["commit"],
+        }
+    return pd.DataFrame(columns).to_markdown()
+
+
 def replace_between(text: str, name: str, content: str) -> str:
     """Return the text with everything between ``<!-- NAME -->`` and ``<!-- /NAME -->`` replaced."""
     start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
@@ -54,8 +80,11 @@ def replace_between(text: str, name: str, content: str) -> str:
 
 def readme_with_tables(root: Path) -> str:
     """Return the README of the repository at ``root`` with its tables made anew from the stored rows."""
-    table = check_table(root / "results" / "tiny_check" / "tiny_llava")
-    return replace_between((root / "README.md").read_text(), "tiny_check/tiny_llava", table)
+    text = (root / "README.md").read_text()
+    folders = sorted((root / "results" / "tiny_check").iterdir())
+    for folder in folders:
+        text = replace_between(text, f"tiny_check/{folder.name}", check_table(folder))
+    return replace_between(text, "tiny_check", families_table(folders))
 
 
 if __name__ == "__main__":

@@ -1,20 +1,33 @@
 """The recipe of the tiny VLMs: scenes, questions, labels, batches, resuming."""
 
+import dataclasses
 from collections import Counter
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageChops
+from PIL import ImageChops
 
 from entropy_grounding.errors import InputError
 from entropy_grounding.structures import Box, RelevanceMap, View
-from entropy_grounding.tiny.build import build_llava
+from entropy_grounding.tiny.build import RECIPES, build_internvl, build_llava, inherit
 from entropy_grounding.tiny.check import evidence_hit
 from entropy_grounding.tiny.data import IGNORE, LETTER_INDEX, Stage, StageBatches, patch_labels, sample_crop
 from entropy_grounding.tiny.questions import held_out_example, sample_questions
 from entropy_grounding.tiny.scenes import CANVAS, SMALL, Element, Scene, draw_scene, sample_scene
 from entropy_grounding.tiny.vocabulary import COLORS, build_tokenizer, unknown_words
+from entropy_grounding.vlm import FAMILIES
+
+SMALL_MODEL = {"width": 32, "vision_layers": 2, "text_layers": 1}
+WORDS = {"image_token": "<image>"}
+EACH_FAMILY = pytest.mark.parametrize("family", list(RECIPES))
+
+
+def batches(family, stage, start=0):
+    torch.manual_seed(0)
+    model, processor = RECIPES[family].build(**SMALL_MODEL)
+    adapter = FAMILIES[type(model).__name__]
+    return model, StageBatches(stage, 1, processor, RECIPES[family], adapter, model.config, seed=0, start=start)
 
 
 def test_a_seed_draws_the_same_picture():
@@ -53,7 +66,7 @@ def test_yes_and_no_are_balanced():
 
 
 def test_every_word_of_the_questions_is_known():
-    tokenizer = build_tokenizer()
+    tokenizer = build_tokenizer(WORDS)
     rng = np.random.default_rng(0)
     for _ in range(100):
         for question in sample_questions(rng, sample_scene(rng), 5):
@@ -61,13 +74,18 @@ def test_every_word_of_the_questions_is_known():
 
 
 def test_unknown_words_are_named_once_in_order():
-    assert unknown_words(build_tokenizer(), "What zebra is on the unicorn zebra?") == ["zebra", "unicorn"]
+    assert unknown_words(build_tokenizer(WORDS), "What zebra is on the unicorn zebra?") == ["zebra", "unicorn"]
+
+
+def grid(crop):
+    return View(0, np.arange(64).reshape(8, 8), crop)
 
 
 def test_patch_labels_mark_the_card():
     """A 64 px red T in the upper left quarter of the canvas fills 2 x 2 of 8 x 8 cells."""
     scene = Scene((Element("card", "red", "T", Box(0, 0, 64, 64)),), 0)
-    colors, letters = patch_labels(scene, Box(0, 0, CANVAS, CANVAS), 8)
+    whole = Box(0, 0, CANVAS, CANVAS)
+    colors, letters = patch_labels(scene, whole, grid(whole), 8)
     assert (colors[:2, :2] == 0).all()
     assert (letters[:2, :2] == LETTER_INDEX["T"]).all()
     assert (np.delete(colors.ravel(), [0, 1, 8, 9]) == len(COLORS)).all()
@@ -75,8 +93,18 @@ def test_patch_labels_mark_the_card():
 
 def test_a_letter_that_is_mostly_cut_off_is_not_a_label():
     scene = Scene((Element("card", "red", "T", Box(0, 0, 64, 64)),), 0)
-    _, letters = patch_labels(scene, Box(40, 0, 104, 64), 8)
+    crop = Box(40, 0, 104, 64)
+    _, letters = patch_labels(scene, crop, grid(crop), 8)
     assert LETTER_INDEX["T"] not in letters
+
+
+@pytest.mark.parametrize(("side", "color", "letter"), [(16, True, False), (8, False, False), (24, True, True)])
+def test_labels_ask_only_for_what_the_input_shows(side, color, letter):
+    """At a quarter of the size, a card of 8 pixels is 2 and one of 16 is 4: too small for color, for a letter."""
+    scene = Scene((Element("card", "red", "T", Box(0, 0, side, side)),), 0)
+    whole = Box(0, 0, CANVAS, CANVAS)
+    colors, letters = patch_labels(scene, whole, grid(whole), 8)
+    assert (colors[0, 0] == 0, letters[0, 0] == LETTER_INDEX["T"]) == (color, letter)
 
 
 def test_crops_show_their_evidence():
@@ -88,32 +116,77 @@ def test_crops_show_their_evidence():
         assert crop.intersection(element.box).area >= 0.2 * element.box.area
 
 
+@EACH_FAMILY
 @pytest.mark.parametrize("kind", ["align", "caption", "question"])
-def test_batches_are_the_same_in_a_resumed_run(kind):
-    _, processor = build_llava(width=32, vision_layers=1, text_layers=1)
+def test_batches_are_the_same_in_a_resumed_run(family, kind):
     stage = Stage(kind, 5, 4, 1e-3, crops=(0, 1))
-    straight = StageBatches(stage, 1, processor, seed=0)[3]
-    resumed = StageBatches(stage, 1, processor, seed=0, start=2)[1]
+    straight, resumed = batches(family, stage)[1][3], batches(family, stage, start=2)[1][1]
     assert straight.keys() == resumed.keys()
     assert all(torch.equal(straight[name], resumed[name]) for name in straight)
 
 
-def test_training_prompts_are_those_of_the_chat_template():
-    _, processor = build_llava(width=32, vision_layers=1, text_layers=1)
-    batch = StageBatches(Stage("question", 5, 1, 1e-3, crops=(1,)), 1, processor, seed=0)[0]
-    content = [{"type": "image"}, {"type": "image"}, {"type": "text", "text": "What?"}]
-    text = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
-    expected = processor(text=text, images=[Image.new("RGB", (64, 64))] * 2, return_tensors="pt")["input_ids"][0]
-    shared = len(expected) - 4  # up to the question
-    assert torch.equal(batch["input_ids"][0, :shared], expected[:shared])
-    answered = batch["labels"][0] != IGNORE
-    assert torch.equal(batch["labels"][0][answered], batch["input_ids"][0][answered])
+@EACH_FAMILY
+def test_training_prompts_are_those_of_the_chat_template(family):
+    _, drawn = batches(family, Stage("question", 5, 1, 1e-3, crops=(1,)))
+    processor, adapter, batch = drawn.processor, drawn.family, drawn[0]
+    text = processor.apply_chat_template([{"role": "user", "content": adapter.content("What", 2)}], add_generation_prompt=True)
+    rng = np.random.default_rng([0, 1, 0])
+    _, pictures = drawn._text_example(rng, 1)
+    expected = processor(text=text, images=pictures, return_tensors="pt")["input_ids"][0]
+    asked = int((expected == processor.tokenizer.convert_tokens_to_ids("what")).nonzero()[0])
+    assert torch.equal(batch["input_ids"][0, :asked], expected[:asked])
+
+
+@EACH_FAMILY
+def test_labels_are_the_answers_and_the_end_of_each(family):
+    _, drawn = batches(family, Stage("question", 5, 3, 1e-3, crops=(0,)))
+    rng = np.random.default_rng([0, 1, 0])
+    batch, tokenizer = drawn[0], drawn.processor.tokenizer
+    for row in range(3):
+        turns, _ = drawn._text_example(rng, 0)
+        labelled = batch["labels"][row]
+        assert torch.equal(labelled[labelled != IGNORE], batch["input_ids"][row][labelled != IGNORE])
+        spoken = tokenizer.decode(labelled[labelled != IGNORE]).replace("\n", " ").split()
+        assert spoken == [word for _, answer in turns for word in (answer, tokenizer.eos_token)]
+
+
+@EACH_FAMILY
+def test_every_visual_token_has_an_alignment_label(family):
+    from entropy_grounding.tiny.train import Student, visual_tokens
+
+    model, drawn = batches(family, Stage("align", 5, 8, 1e-3))
+    batch = drawn[0]
+    assert len(visual_tokens(Student(model), batch)) == len(batch["colors"]) == len(batch["letters"])
+
+
+def test_an_heir_sees_what_its_donor_sees(tiny_vlm):
+    """InternVL's tower has no norm in front of its layers; apart from that it is CLIP's."""
+    model, _ = build_internvl()
+    inherit(model, tiny_vlm.model)
+    picture = draw_scene(held_out_example(3)[0])
+    pixels = tiny_vlm.processor.image_processor([picture], return_tensors="pt")["pixel_values"]
+    with torch.no_grad():
+        donor = tiny_vlm.model.model.vision_tower(pixels, output_hidden_states=True).hidden_states[-1]
+        heir = model.eval().model.vision_tower(pixels).last_hidden_state
+    assert torch.cosine_similarity(donor, heir, dim=-1).mean() > 0.9
+
+
+@pytest.mark.parametrize("family", ["llava_next", "internvl", "qwen2_5_vl"])
+def test_an_heir_speaks_as_its_donor_does(family, tiny_vlm):
+    """On text alone, M-RoPE positions and zero biases change nothing; logits of the shared words are the donor's."""
+    model, _ = RECIPES[family].build()
+    inherit(model, tiny_vlm.model)
+    ids = torch.tensor([[20, 30, 40, 50, 60]])
+    with torch.no_grad():
+        donor, heir = (each(input_ids=ids).logits[0, -1] for each in (tiny_vlm.model, model.eval()))
+    torch.testing.assert_close(heir[: len(donor)], donor, atol=1e-2, rtol=0)
 
 
 def test_an_interrupted_training_resumes_to_the_same_weights(tmp_path, monkeypatch):
     from entropy_grounding.tiny import train
 
-    monkeypatch.setitem(train.BUILDERS, "llava", lambda: build_llava(width=32, vision_layers=1, text_layers=1))
+    small = dataclasses.replace(RECIPES["llava"], build=lambda: build_llava(width=32, vision_layers=1, text_layers=1))
+    monkeypatch.setitem(train.RECIPES, "llava", small)
 
     def config(folder):
         stages = [Stage("align", 3, 4, 1e-3), Stage("question", 4, 2, 1e-3, crops=(0, 1))]
@@ -150,5 +223,5 @@ def test_evidence_hit_and_chance_by_hand():
 def test_a_family_without_a_recipe_is_refused(tmp_path):
     from entropy_grounding.tiny.train import TrainConfig, Trainer
 
-    with pytest.raises(InputError, match="Unknown family 'unicorn': there is a recipe for llava"):
+    with pytest.raises(InputError, match="Unknown family 'unicorn': there is a recipe for llava, llava_next, internvl, qwen2_5_vl"):
         Trainer(TrainConfig(family="unicorn", run_dir=str(tmp_path)))

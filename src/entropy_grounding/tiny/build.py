@@ -1,72 +1,291 @@
-"""Untrained tiny VLMs: real ``transformers`` classes with a few million weights, and their processors."""
+"""Untrained tiny VLMs: real ``transformers`` classes with a few million weights, and their processors, one recipe a family."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
 from transformers import (
     CLIPVisionConfig,
+    GotOcr2ImageProcessorPil,
+    InternVLConfig,
+    InternVLForConditionalGeneration,
+    InternVLProcessor,
+    InternVLVisionConfig,
     LlamaConfig,
     LlavaConfig,
     LlavaForConditionalGeneration,
     LlavaImageProcessorPil,
+    LlavaNextConfig,
+    LlavaNextForConditionalGeneration,
+    LlavaNextImageProcessorPil,
+    LlavaNextProcessor,
     LlavaProcessor,
+    MistralConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen2_5_VLProcessor,
+    Qwen2Config,
+    Qwen2VLImageProcessorPil,
 )
 
+from entropy_grounding.tiny.scenes import CANVAS
 from entropy_grounding.tiny.vocabulary import build_tokenizer
+from entropy_grounding.vlm.processor import without_video
 
-IMAGE_SIZE = 64  # pixels, input side of the vision tower
-PATCH_SIZE = 8  # pixels: an 8 x 8 token grid
-
-# The template of LLaVA-1.5: all images first, one a line, then the question.
-LLAVA_CHAT_TEMPLATE = (
-    "{% for message in messages %}{{ message['role'].upper() + ': ' }}"
-    "{% for item in message['content'] if item['type'] == 'image' %}{{ '<image>\n' }}{% endfor %}"
-    "{% for item in message['content'] if item['type'] == 'text' %}{{ item['text'] + ' ' }}{% endfor %}"
-    "{% endfor %}{% if add_generation_prompt %}{{ 'ASSISTANT:' }}{% endif %}"
-)
+TILE = 64  # pixels, side of a square input of the vision towers
+PATCH = 8  # pixels, side of their patches
+HEADS = 4
 
 
-def build_llava(width: int = 128, vision_layers: int = 4, text_layers: int = 4) -> tuple[LlavaForConditionalGeneration, LlavaProcessor]:
+def _template(user: str, assistant: str, generation: str, image: str, *, images_first: bool = False) -> str:
+    """Write a chat template; ``image`` stands where a picture goes, ``TEXT`` in a turn where its text goes."""
+    place = "{% for c in m['content'] %}{% if c['type'] == 'image' %}IMAGE{% else %}{{ c['text'] }}{% endif %}{% endfor %}"
+    if images_first:
+        place = (
+            "{% for c in m['content'] if c['type'] == 'image' %}IMAGE{% endfor %}"
+            "{% for c in m['content'] if c['type'] == 'text' %}{{ c['text'] }}{% endfor %}"
+        )
+    turns = (turn.replace("TEXT", place.replace("IMAGE", "{{ '" + image + "' }}")) for turn in (user, assistant))
+    spoken, answered = turns
+    return (
+        "{% for m in messages %}{% if m['role'] == 'user' %}" + spoken + "{% else %}" + answered + "{% endif %}{% endfor %}"
+        "{% if add_generation_prompt %}" + generation + "{% endif %}"
+    )
+
+
+# The published formats: LLaVA-1.5 (all images first, one a line), LLaVA-1.6 Mistral, and ChatML.
+LLAVA_TEMPLATE = _template("USER: TEXT ", "ASSISTANT: TEXT </s>", "ASSISTANT:", "<image>\\n", images_first=True)
+MISTRAL_TEMPLATE = _template("[INST] TEXT [/INST]", " TEXT </s>", "", "<image>\\n")
+CHATML = ("{{ '<|im_start|>user\\n' }}TEXT{{ '<|im_end|>\\n' }}", "{{ '<|im_start|>assistant\\n' }}TEXT{{ '<|im_end|>\\n' }}")
+CHATML_TOKENS = {"turn_start": "<|im_start|>", "turn_end": "<|im_end|>", "user_role": "user", "assistant_role": "assistant"}
+INTERNVL_TEMPLATE = _template(*CHATML, "{{ '<|im_start|>assistant\\n' }}", "<IMG_CONTEXT>\\n")
+QWEN_TEMPLATE = _template(*CHATML, "{{ '<|im_start|>assistant\\n' }}", "<|vision_start|><|image_pad|><|vision_end|>")
+
+
+def _text(tokenizer: PreTrainedTokenizerFast, width: int, layers: int) -> dict[str, Any]:
+    """Return the language model's sizes, the same in every family so that its weights can be handed on."""
+    return {
+        "vocab_size": len(tokenizer),
+        "hidden_size": width,
+        "intermediate_size": 3 * width,
+        "num_hidden_layers": layers,
+        "num_attention_heads": HEADS,
+        "num_key_value_heads": HEADS,
+        "max_position_embeddings": 2048,
+        "tie_word_embeddings": True,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+
+
+def _clip(width: int, layers: int) -> CLIPVisionConfig:
+    return CLIPVisionConfig(
+        hidden_size=width,
+        intermediate_size=3 * width,
+        num_hidden_layers=layers,
+        num_attention_heads=HEADS,
+        image_size=TILE,
+        patch_size=PATCH,
+    )
+
+
+def _finished(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> Any:
+    assert model.generation_config is not None
+    model.generation_config.eos_token_id = tokenizer.eos_token_id
+    model.generation_config.pad_token_id = tokenizer.pad_token_id
+    return model
+
+
+def build_llava(width: int = 128, vision_layers: int = 4, text_layers: int = 4) -> tuple[Any, Any]:
     """Build a randomly initialised LLaVA of about 1.6 M weights and its processor (pictures padded to a square)."""
-    tokenizer = build_tokenizer()
-    vision = CLIPVisionConfig(
-        hidden_size=width,
-        intermediate_size=3 * width,
-        num_hidden_layers=vision_layers,
-        num_attention_heads=4,
-        image_size=IMAGE_SIZE,
-        patch_size=PATCH_SIZE,
-    )
-    text = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=width,
-        intermediate_size=3 * width,
-        num_hidden_layers=text_layers,
-        num_attention_heads=4,
-        max_position_embeddings=2048,
-        tie_word_embeddings=True,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
+    tokenizer = build_tokenizer({"image_token": "<image>"})
     config = LlavaConfig(
-        vision_config=vision,
-        text_config=text,
+        vision_config=_clip(width, vision_layers),
+        text_config=LlamaConfig(**_text(tokenizer, width, text_layers)),
         image_token_index=tokenizer.image_token_id,
         vision_feature_layer=-1,
         vision_feature_select_strategy="default",
         tie_word_embeddings=True,
     )
-    model = LlavaForConditionalGeneration(config)
-    model.generation_config.eos_token_id = tokenizer.eos_token_id
-    model.generation_config.pad_token_id = tokenizer.pad_token_id
     processor = LlavaProcessor(
-        image_processor=LlavaImageProcessorPil(
-            do_pad=True,
-            size={"height": IMAGE_SIZE, "width": IMAGE_SIZE},
-            do_center_crop=False,
-        ),
+        image_processor=LlavaImageProcessorPil(do_pad=True, size={"height": TILE, "width": TILE}, do_center_crop=False),
         tokenizer=tokenizer,
-        patch_size=PATCH_SIZE,
+        patch_size=PATCH,
         vision_feature_select_strategy="default",
         num_additional_image_tokens=1,
-        chat_template=LLAVA_CHAT_TEMPLATE,
+        chat_template=LLAVA_TEMPLATE,
     )
-    return model, processor
+    return _finished(LlavaForConditionalGeneration(config), tokenizer), processor
+
+
+def build_llava_next(width: int = 128, vision_layers: int = 4, text_layers: int = 4) -> tuple[Any, Any]:
+    """Build a randomly initialised LLaVA-NeXT: a base tile of 8 x 8 tokens and a canvas of up to 16 x 16 or 8 x 24, with newlines."""
+    tokenizer = build_tokenizer({"image_token": "<image>", "start_token": "[INST]", "end_token": "[/INST]"})
+    # as released: two tiles in a row, a square of four, three in a row
+    pinpoints = [[TILE * rows, TILE * cols] for rows, cols in ((1, 2), (2, 1), (2, 2), (3, 1), (1, 3))]
+    config = LlavaNextConfig(
+        vision_config=_clip(width, vision_layers),
+        text_config=MistralConfig(**_text(tokenizer, width, text_layers), sliding_window=None),
+        image_token_index=tokenizer.image_token_id,
+        image_grid_pinpoints=pinpoints,
+        vision_feature_layer=-1,
+        vision_feature_select_strategy="default",
+        tie_word_embeddings=True,
+    )
+    processor = LlavaNextProcessor(
+        image_processor=LlavaNextImageProcessorPil(
+            size={"shortest_edge": TILE}, crop_size={"height": TILE, "width": TILE}, image_grid_pinpoints=pinpoints
+        ),
+        tokenizer=tokenizer,
+        patch_size=PATCH,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        chat_template=MISTRAL_TEMPLATE,
+    )
+    return _finished(LlavaNextForConditionalGeneration(config), tokenizer), processor
+
+
+def build_internvl(width: int = 128, vision_layers: int = 4, text_layers: int = 4) -> tuple[Any, Any]:
+    """Build a randomly initialised InternVL: up to four tiles, 8 x 8 patches pixel-shuffled to 4 x 4 tokens, and a thumbnail."""
+    images = {"start_image_token": "<img>", "end_image_token": "</img>", "context_image_token": "<IMG_CONTEXT>", "video_token": "<video>"}
+    tokenizer = build_tokenizer({**images, **CHATML_TOKENS}, bos=None, eos="<|im_end|>")
+    length = (TILE // PATCH // 2) ** 2
+    config = InternVLConfig(
+        vision_config=InternVLVisionConfig(
+            hidden_size=width,
+            intermediate_size=3 * width,
+            num_hidden_layers=vision_layers,
+            num_attention_heads=HEADS,
+            image_size=[TILE, TILE],
+            patch_size=[PATCH, PATCH],
+            attention_bias=True,
+            layer_scale_init_value=1.0,
+        ),
+        text_config=Qwen2Config(**_text(tokenizer, width, text_layers)),
+        image_token_id=tokenizer.context_image_token_id,
+        image_seq_length=length,
+        downsample_ratio=0.5,
+        tie_word_embeddings=True,
+    )
+    processor = without_video(InternVLProcessor)(
+        image_processor=GotOcr2ImageProcessorPil(size={"height": TILE, "width": TILE}, min_patches=1, max_patches=4, crop_to_patches=True),
+        tokenizer=tokenizer,
+        image_seq_length=length,
+        chat_template=INTERNVL_TEMPLATE,
+    )
+    return _finished(InternVLForConditionalGeneration(config), tokenizer), processor
+
+
+def build_qwen2_5_vl(width: int = 128, vision_layers: int = 4, text_layers: int = 4) -> tuple[Any, Any]:
+    """Build a randomly initialised Qwen2.5-VL: patches of 4 pixels merged two by two, 32 to 64 tokens in the image's shape, M-RoPE."""
+    images = {
+        "image_token": "<|image_pad|>",
+        "video_token": "<|video_pad|>",
+        "vision_start": "<|vision_start|>",
+        "vision_end": "<|vision_end|>",
+    }
+    tokenizer = build_tokenizer({**images, **CHATML_TOKENS}, bos=None, eos="<|im_end|>")
+    patch, merge, least, most = PATCH // 2, 2, 32, 64
+    vision = {
+        "hidden_size": width,
+        "intermediate_size": 2 * width,
+        "num_heads": HEADS,
+        "depth": vision_layers,
+        "patch_size": patch,
+        "spatial_merge_size": merge,
+        "temporal_patch_size": 2,
+        "window_size": 4 * patch * merge,
+        "fullatt_block_indexes": [layer for layer in range(vision_layers) if layer % 2],
+        "out_hidden_size": width,
+    }
+    frequencies = width // HEADS // 2
+    plane = 3 * frequencies // 8  # of them for rows, and for columns, as in the 7B model
+    rope = {"rope_type": "default", "mrope_section": [frequencies - 2 * plane, plane, plane], "rope_theta": 1e4}
+    config = Qwen2_5_VLConfig(
+        vision_config=vision,
+        text_config={**_text(tokenizer, width, text_layers), "rope_parameters": rope},
+        image_token_id=tokenizer.image_token_id,
+        video_token_id=tokenizer.video_token_id,
+        vision_start_token_id=tokenizer.vision_start_id,
+        vision_end_token_id=tokenizer.vision_end_id,
+        tie_word_embeddings=True,
+    )
+    cell = (patch * merge) ** 2
+    processor = without_video(Qwen2_5_VLProcessor)(
+        image_processor=Qwen2VLImageProcessorPil(
+            patch_size=patch, merge_size=merge, temporal_patch_size=2, size={"shortest_edge": least * cell, "longest_edge": most * cell}
+        ),
+        tokenizer=tokenizer,
+        chat_template=QWEN_TEMPLATE,
+    )
+    return _finished(Qwen2_5_VLForConditionalGeneration(config), tokenizer), processor
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How a tiny VLM is built, and how large the scenes are that hide small evidence from it.
+
+    Attributes:
+        build: returns the untrained model and its processor.
+        canvas: pixels, side of a scene; twice as large where the family sees twice as many pixels.
+        cell: pixels of the model's input, side of a visual token.
+        projector: name of the projector's last layer.
+    """
+
+    build: Callable[..., tuple[Any, Any]]
+    canvas: int
+    cell: int
+    projector: str = "multi_modal_projector.linear_2"
+
+
+RECIPES = {
+    "llava": Recipe(build_llava, CANVAS, PATCH),
+    "llava_next": Recipe(build_llava_next, 2 * CANVAS, PATCH),
+    "internvl": Recipe(build_internvl, 2 * CANVAS, 2 * PATCH),
+    "qwen2_5_vl": Recipe(build_qwen2_5_vl, CANVAS, PATCH, "visual.merger.mlp.2"),
+}
+
+
+def canvas_of(model_type: str) -> int:
+    """Return the side in pixels of the scenes for this kind of model; a family without a recipe gets the smallest."""
+    return RECIPES[model_type].canvas if model_type in RECIPES else CANVAS
+
+
+# CLIP's names and InternVL's for the same weights
+_INTERNVL_NAMES = {
+    "encoder.layers.": "encoder.layer.",
+    "self_attn.out_proj": "attention.projection_layer",
+    "self_attn.": "attention.",
+    "layer_norm1": "layernorm_before",
+    "layer_norm2": "layernorm_after",
+    "embeddings.class_embedding": "embeddings.cls_token",
+    "embeddings.patch_embedding.": "embeddings.patch_embeddings.projection.",
+    "embeddings.position_embedding.weight": "embeddings.position_embeddings",
+}
+
+
+def inherit(model: PreTrainedModel, donor: PreTrainedModel) -> list[str]:
+    """Copy every weight that the donor has under the same meaning, word embeddings row by row; return the names of those copied."""
+    copied = []
+    own = model.state_dict()
+    for name, weight in donor.state_dict().items():
+        if isinstance(model, InternVLForConditionalGeneration) and "vision_tower" in name:
+            for clip, internvl in _INTERNVL_NAMES.items():
+                name = name.replace(clip, internvl)
+        if name not in own:
+            continue
+        if own[name].numel() == weight.numel():
+            own[name].copy_(weight.reshape(own[name].shape))
+        elif own[name].shape[1:] == weight.shape[1:] and len(weight) < len(own[name]):
+            own[name][: len(weight)] = weight
+        else:
+            continue
+        copied.append(name)
+    for name, weight in own.items():
+        if name.endswith(("_proj.bias", "projection.bias")) and name not in copied:
+            torch.nn.init.zeros_(weight)
+    return copied

@@ -17,6 +17,7 @@ from entropy_grounding.errors import InputError
 from entropy_grounding.results import manifest, write_results
 from entropy_grounding.structures import Box, Grounding, RelevanceMap
 from entropy_grounding.tables import check_table
+from entropy_grounding.tiny.build import canvas_of
 from entropy_grounding.tiny.questions import held_out_example
 from entropy_grounding.tiny.scenes import draw_scene
 from entropy_grounding.vlm import VLM, VLMConfig, load_vlm
@@ -49,7 +50,7 @@ def evidence_hit(relevance_map: RelevanceMap, evidence: Box) -> tuple[bool, floa
 
 def check_example(vlm: VLM, seed: int, methods: dict[str, GroundingOptions]) -> list[dict[str, Any]]:
     """Return one row per method for the held-out scene of this seed; "plain" comes with the oracle crop's prompt."""
-    scene, question = held_out_example(seed)
+    scene, question = held_out_example(seed, canvas_of(vlm.model.config.model_type))
     image, (evidence,) = draw_scene(scene), question.evidence
     oracle = oracle_box(evidence, image.size)
     anywhere = random_box(np.random.default_rng([seed, 1]), oracle, image.size)

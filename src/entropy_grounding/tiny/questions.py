@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from entropy_grounding.structures import Box
-from entropy_grounding.tiny.scenes import Element, Scene
+from entropy_grounding.tiny.scenes import CANVAS, SMALL, Element, Scene, sample_scene
 from entropy_grounding.tiny.vocabulary import COLORS
 
 
@@ -60,16 +60,14 @@ def sample_questions(rng: np.random.Generator, scene: Scene, count: int) -> list
     return [list(_KINDS)[kind](rng, scene) for kind in kinds]
 
 
-def held_out_example(seed: int) -> tuple[Scene, Question]:
+def held_out_example(seed: int, canvas: int = CANVAS) -> tuple[Scene, Question]:
     """Return the held-out scene of this seed and a reading question about one of its small cards.
 
     Training draws from other generators (three-part seeds), so these scenes are never seen in training.
     """
-    from entropy_grounding.tiny.scenes import SMALL, sample_scene
-
     rng = np.random.default_rng([seed])
     while True:
-        scene = sample_scene(rng)
+        scene = sample_scene(rng, canvas=canvas)
         small = [element for element in scene.elements if SMALL[0] <= element.box.height <= SMALL[1]]
         if small:
             return scene, read_question(small[rng.integers(len(small))])

@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 from entropy_grounding.structures import Box
 from entropy_grounding.tiny.vocabulary import COLORS, READABLE
 
-CANVAS = 256  # pixels, width and height of a scene
+CANVAS = 256  # pixels, width and height of a scene; families that see more pixels get larger scenes
 SMALL = (14.0, 18.0)  # side in pixels of evidence that the full picture hides
 _FONT = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans-Bold.ttf"
 
@@ -43,21 +43,23 @@ class Scene:
         return next((element for element in self.elements if element.color == color), None)
 
 
-def sample_scene(rng: np.random.Generator, *, sides: tuple[float, float] = (14.0, 60.0), count: tuple[int, int] = (3, 6)) -> Scene:
+def sample_scene(
+    rng: np.random.Generator, *, sides: tuple[float, float] = (14.0, 60.0), count: tuple[int, int] = (3, 6), canvas: int = CANVAS
+) -> Scene:
     """Draw a scene of ``count`` cards, each of another color, with a side log-uniform in ``sides`` pixels, none overlapping."""
     colors = rng.permutation(list(COLORS))[: rng.integers(count[0], count[1] + 1)]
     elements: list[Element] = []
     for color in colors:
-        box = _free_box(rng, sides, [element.box for element in elements])
+        box = _free_box(rng, sides, [element.box for element in elements], canvas)
         if box is not None:
             elements.append(Element("card", str(color), str(rng.choice(READABLE)), box))
-    return Scene(tuple(elements), int(rng.integers(2**31)))
+    return Scene(tuple(elements), int(rng.integers(2**31)), (canvas, canvas))
 
 
-def _free_box(rng: np.random.Generator, sides: tuple[float, float], taken: list[Box], tries: int = 50) -> Box | None:
+def _free_box(rng: np.random.Generator, sides: tuple[float, float], taken: list[Box], canvas: int, tries: int = 50) -> Box | None:
     for _ in range(tries):
         side = float(np.round(np.exp(rng.uniform(*np.log(sides)))))
-        x, y = (float(v) for v in rng.integers(0, CANVAS - int(side), 2, endpoint=True))
+        x, y = (float(v) for v in rng.integers(0, canvas - int(side), 2, endpoint=True))
         box = Box(x, y, x + side, y + side)
         if all(box.expand(2.0).intersection(other) is None for other in taken):
             return box

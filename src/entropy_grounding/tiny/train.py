@@ -17,17 +17,32 @@ from transformers import PreTrainedModel, ProcessorMixin
 
 from entropy_grounding.configs import CONF_DIR, build, register
 from entropy_grounding.errors import InputError
-from entropy_grounding.tiny.build import build_llava
+from entropy_grounding.tiny.build import RECIPES, inherit
 from entropy_grounding.tiny.data import IGNORE, Stage, StageBatches
 from entropy_grounding.tiny.vocabulary import COLORS, READABLE
 from entropy_grounding.tracking import TrackingConfig, tracked_run
+from entropy_grounding.vlm import FAMILIES, VLMConfig, load_vlm
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Options of the training command; the recipe itself is in ``conf/train.yaml``."""
+    """Options of the training command; the recipes themselves are in ``conf/recipe``.
+
+    Attributes:
+        family: which tiny VLM.
+        start_from: weights of another family to start from, as far as they fit; None starts from random ones.
+        seed: seed of weights and batches.
+        device: "cpu" or "cuda".
+        threads: of torch; one more process draws the pictures.
+        checkpoint_every: steps between checkpoints.
+        run_dir: where checkpoints and logs go; the same folder resumes.
+        output: folder of the released weights; default: ``release`` in the run folder.
+        stages: what to learn, in order.
+        tracking: W&B.
+    """
 
     family: str = "llava"
+    start_from: str | None = None
     seed: int = 0
     device: str = "cpu"
     threads: int = 1
@@ -39,7 +54,6 @@ class TrainConfig:
 
 
 register("train_schema", TrainConfig)
-BUILDERS = {"llava": build_llava}
 
 
 class Student(nn.Module):
@@ -52,17 +66,31 @@ class Student(nn.Module):
         self.background = nn.Parameter(torch.zeros(2))
 
 
+def visual_tokens(student: Student, batch: dict[str, Tensor]) -> Tensor:
+    """Return the visual tokens of an alignment batch, ``(tokens, dim)``."""
+    pictures = {name: value for name, value in batch.items() if name not in ("colors", "letters")}
+    encoded = student.model.get_image_features(**pictures, return_dict=True).pooler_output
+    return torch.cat([each.reshape(-1, each.shape[-1]) for each in encoded]).float()
+
+
+@torch.no_grad()
+def scale_tokens(student: Student, batch: dict[str, Tensor], norm: float, projector: str) -> None:
+    """Scale the last layer of the projector so that visual tokens have this mean norm; their directions stay."""
+    factor = norm / visual_tokens(student, batch).norm(dim=-1).mean()
+    for parameter in student.model.model.get_submodule(projector).parameters():
+        parameter.mul_(factor)
+
+
 def alignment_loss(student: Student, batch: dict[str, Tensor], words: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
     """Classify every visual token against the word embeddings of colors and letters (cosine, learned temperature)."""
     model = student.model
-    tokens = torch.stack(list(model.get_image_features(batch["pixel_values"], return_dict=True).pooler_output))
-    tokens = F.normalize(tokens.float(), dim=-1)
+    tokens = F.normalize(visual_tokens(student, batch), dim=-1)
     embeddings = model.get_input_embeddings().weight.float()
     loss, report = torch.zeros(()), {}
     for index, kind in enumerate(("colors", "letters")):
         similarity = tokens @ F.normalize(embeddings[words[kind]], dim=-1).T * student.log_scale.exp()
-        logits = torch.cat([similarity, student.background[index].expand(*similarity.shape[:-1], 1)], -1).flatten(0, 1)
-        target = batch[kind].flatten()
+        logits = torch.cat([similarity, student.background[index].expand(len(similarity), 1)], -1)
+        target = batch[kind]
         weight = torch.ones(logits.shape[-1])
         weight[-1] = 0.1
         loss = loss + F.cross_entropy(logits, target, weight=weight.to(logits.device), ignore_index=IGNORE)
@@ -74,7 +102,8 @@ def alignment_loss(student: Student, batch: dict[str, Tensor], words: dict[str, 
 def answer_loss(student: Student, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
     """Cross-entropy of the answer tokens; logits are computed at those positions only."""
     model = student.model
-    hidden = model.model(input_ids=batch["input_ids"], pixel_values=batch["pixel_values"], use_cache=False).last_hidden_state
+    inputs = {name: value for name, value in batch.items() if name != "labels"}
+    hidden = model.model(**inputs, use_cache=False).last_hidden_state
     target = batch["labels"][:, 1:]
     kept = target != IGNORE
     logits = model.lm_head(hidden[:, :-1][kept]).float()
@@ -84,11 +113,13 @@ def answer_loss(student: Student, batch: dict[str, Tensor]) -> tuple[Tensor, dic
 
 def optimizer_for(student: Student, stage: Stage) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
     """AdamW with its own rate for the vision tower, 5 % warm-up, then cosine to zero."""
-    tower = {id(p) for p in student.model.model.vision_tower.parameters()}
+    model = student.model.model
+    tower = {id(p) for p in (model.vision_tower if hasattr(model, "vision_tower") else model.visual).parameters()}
+    kept = {id(student.model.get_input_embeddings().weight)} if stage.keep_words else set()
     rate = stage.learning_rate
     groups = [
         {"params": [p for p in student.parameters() if id(p) in tower], "lr": rate * stage.tower_scale},
-        {"params": [p for p in student.parameters() if id(p) not in tower], "lr": rate},
+        {"params": [p for p in student.parameters() if id(p) not in tower | kept], "lr": rate},
     ]
     optimizer = torch.optim.AdamW(groups, weight_decay=0.01, betas=(0.9, 0.98))
     schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -106,9 +137,12 @@ class Trainer:
         self.config = config
         self.folder = Path(config.run_dir)
         self.stages = config.stages
-        if config.family not in BUILDERS:
-            raise InputError(f"Unknown family '{config.family}': there is a recipe for {', '.join(BUILDERS)}.")
-        model, self.processor = BUILDERS[config.family]()
+        if config.family not in RECIPES:
+            raise InputError(f"Unknown family '{config.family}': there is a recipe for {', '.join(RECIPES)}.")
+        self.recipe = RECIPES[config.family]
+        model, self.processor = self.recipe.build()
+        if config.start_from:
+            inherit(model, load_vlm(VLMConfig(weights=config.start_from)).model)
         self.student = Student(model).to(config.device)
         ids = self.processor.tokenizer.convert_tokens_to_ids
         self.words = {"colors": torch.tensor(ids(list(COLORS))), "letters": torch.tensor(ids(list(READABLE)))}
@@ -137,7 +171,9 @@ class Trainer:
         if "optimizer" in state:
             optimizer.load_state_dict(state["optimizer"])
             schedule.load_state_dict(state["schedule"])
-        batches = StageBatches(stage, number, self.processor, seed=self.config.seed, start=state["step"])
+        model = self.student.model
+        family = FAMILIES[type(model).__name__]
+        batches = StageBatches(stage, number, self.processor, self.recipe, family, model.config, seed=self.config.seed, start=state["step"])
         loader: Iterable = DataLoader(batches, batch_size=None, shuffle=False, num_workers=1, worker_init_fn=_one_thread)
         self.student.train()
         bar = tqdm(loader, desc=f"stage {number + 1}/{len(self.stages)} {stage.kind}", initial=state["step"], total=stage.steps)
@@ -148,6 +184,8 @@ class Trainer:
             run.log({f"{stage.kind}/loss": loss, **{f"{stage.kind}/{k}": v for k, v in report.items()}})
             if step % self.config.checkpoint_every == 0 and step < stage.steps:
                 self._save(stage=number, step=step, optimizer=optimizer.state_dict(), schedule=schedule.state_dict())
+        if stage.token_norm:
+            scale_tokens(self.student, {k: v.to(self.config.device) for k, v in batch.items()}, stage.token_norm, self.recipe.projector)
         self._save(stage=number + 1, step=0)
 
     def _step(self, stage: Stage, batch: dict[str, Tensor], optimizer: torch.optim.Optimizer) -> tuple[float, dict[str, float]]:

@@ -42,8 +42,15 @@ def words() -> list[str]:
     return list(dict.fromkeys((*_SPECIAL, *_PUNCTUATION, *_GLYPHS, *COLORS, *SHAPES, *_WORDS)))
 
 
-def build_tokenizer() -> PreTrainedTokenizerFast:
-    """Build the word-level tokenizer shared by the tiny VLMs; a newline is a token, as in the real chat templates."""
+def build_tokenizer(special: dict[str, str], *, bos: str | None = "<s>", eos: str = "</s>") -> PreTrainedTokenizerFast:
+    """Build the word-level tokenizer of the tiny VLMs; a newline is a token, as in the real chat templates.
+
+    Args:
+        special: the tokens of a family's prompts by attribute (``{"image_token": "<image>"}`` gives ``tokenizer.image_token``); those
+            outside the shared vocabulary come behind it, so word ids are the same in every family.
+        bos: token put in front of every prompt, or None.
+        eos: token that ends an answer.
+    """
     vocabulary = {word: index for index, word in enumerate(words())}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     tokenizer.normalizer = normalizers.Sequence([normalizers.Replace(Regex(rf"\b{start}\b"), start.lower()) for start in _SENTENCE_STARTS])
@@ -54,15 +61,16 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
             pre_tokenizers.Punctuation("isolated"),
         ]
     )
-    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", vocabulary["<s>"])])
+    if bos:
+        tokenizer.post_processor = processors.TemplateProcessing(single=f"{bos} $A", special_tokens=[(bos, vocabulary[bos])])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         pad_token="<pad>",
         unk_token="<unk>",
-        bos_token="<s>",
-        eos_token="</s>",
+        bos_token=bos,
+        eos_token=eos,
         padding_side="left",
-        extra_special_tokens={"image_token": "<image>"},
+        extra_special_tokens=special,
         model_max_length=2048,
     )
 

@@ -1,0 +1,185 @@
+"""Answer metrics against values derived by hand from the published rules (VQA/m4c, RRC, GQA, POPE)."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from entropy_grounding.errors import InputError
+from entropy_grounding.metrics import (
+    SCORERS,
+    anls,
+    binary_scores,
+    choices_in,
+    contained_either_way,
+    exact_match,
+    exact_match_without_punctuation,
+    levenshtein,
+    normalize_vqa,
+    parse_choice,
+    parse_yes_no,
+    realworldqa_match,
+    vqa_accuracy,
+    vqa_accuracy_official,
+)
+
+COLORS = {"A": "red", "B": "blue", "C": "light blue", "D": "a dog"}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("$1,000", "$1000"),
+        ("a dog", "dog"),
+        ("two", "2"),
+        ("isnt", "isn't"),
+        ("thats", "that's"),
+        ("that's", "that 's"),
+        ("wi-fi", "wi fi"),
+        ("wi - fi", "wi fi"),
+        ("10:30", "10:30"),
+        ("U.S.A.", "usa"),
+        ("2.", "2"),
+        ("2.5", "2.5"),
+        (".5", ".5"),
+        ("no. 5", "no 5"),
+        ("line\nbreak\t", "line break"),
+        *[(nothing, "") for nothing in ("", "a", "...", "?", " the ")],
+    ],
+)
+def test_vqa_normalisation_follows_the_published_processor(text, expected):
+    assert normalize_vqa(text) == expected
+
+
+def test_at_most_32_periods_are_removed():
+    """The published code passes a flag, whose value is 32, as the count of the substitution."""
+    assert normalize_vqa("." * 40) == "." * 8
+
+
+@pytest.mark.parametrize(("matching", "score"), [(0, 0.0), (1, 0.3), (2, 0.6), (3, 0.9), (4, 1.0), (10, 1.0)])
+def test_vqa_accuracy_of_ten_annotators(matching, score):
+    assert vqa_accuracy("Two", ["2"] * matching + ["none such"] * (10 - matching)) == pytest.approx(score)
+
+
+def test_a_single_annotator_scores_nothing():
+    assert vqa_accuracy("red", ["red"]) == 0.0
+
+
+def test_the_official_script_compares_unanimous_answers_as_written():
+    assert vqa_accuracy_official("Red", ["red"] * 10) == 0.0
+    assert vqa_accuracy("Red", ["red"] * 10) == 1.0
+    assert vqa_accuracy_official("Red", ["red"] * 9 + ["blue"]) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("prediction", "reference", "score"),
+    [
+        ("abcd", "abcd", 1.0),
+        ("ABCD", "abcd", 1.0),
+        ("abce", "abcd", 0.75),
+        ("abxy", "abcd", 0.5),  # 0.5 is kept
+        ("axyz", "abcd", 0.0),
+        ("", "", 1.0),
+        ("", "a", 0.0),
+        ("a  b", "a b", 1.0),
+        ("a   x", "a b", 0.8),  # distance of "a x" and "a b" is 1, length counts all five characters
+    ],
+)
+def test_anls_by_hand(prediction, reference, score):
+    assert anls(prediction, [reference]) == pytest.approx(score)
+
+
+def test_anls_takes_the_best_reference_and_its_threshold():
+    assert anls("abcd", ["zzzz", "abce"]) == 0.75
+    assert anls("abcd", ["abce"], threshold=0.8) == 0.0
+
+
+@given(st.text("abc", max_size=8), st.text("abc", max_size=8), st.text("abc", max_size=8))
+def test_levenshtein_is_a_metric(a, b, c):
+    assert (levenshtein(a, b) == 0) == (a == b)
+    assert levenshtein(a, b) == levenshtein(b, a) >= abs(len(a) - len(b))
+    assert levenshtein(a, c) <= levenshtein(a, b) + levenshtein(b, c)
+
+
+def test_levenshtein_of_a_textbook_pair():
+    assert levenshtein("kitten", "sitting") == 3
+
+
+@pytest.mark.parametrize(
+    ("prediction", "reference", "ours", "without_punctuation"),
+    [("Yes.", "yes", 1, 1), (" yes ", "yes", 1, 1), ("t-shirt", "tshirt", 0, 1), ("2.5", "25", 0, 1), ("hot dog", "dog", 0, 0)],
+)
+def test_exact_match_and_its_variant(prediction, reference, ours, without_punctuation):
+    assert exact_match(prediction, reference) == ours
+    assert exact_match_without_punctuation(prediction, reference) == without_punctuation
+
+
+def test_the_docvqa_rule_of_vicrop_counts_an_empty_prediction():
+    assert contained_either_way("", ["total"]) == 1.0
+    assert contained_either_way("Total", ["total"]) == 0.0
+    assert contained_either_way("the total", ["total"]) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        *[(text, "no") for text in ("no", "No", "NO", "no\n", "No, there is none", "It is not there", "no. yes")],
+        *[(text, "yes") for text in ("yes", "Yes.", "", "garbage", "isn't", "nothing", "Yes. There is no dog", "no!")],
+    ],
+)
+def test_pope_answers_by_the_official_rule(text, answer):
+    assert parse_yes_no(text) == answer
+
+
+def test_binary_scores_by_hand():
+    scores = binary_scores(["yes", "yes", "no", "no"], ["yes", "no", "yes", "no"])
+    assert scores == {"accuracy": 0.5, "precision": 0.5, "recall": 0.5, "f1": 0.5, "yes_ratio": 0.5}
+
+
+def test_undefined_binary_scores_are_zero():
+    assert binary_scores(["no"], ["no"]) == {"accuracy": 1.0, "precision": 0.0, "recall": 0.0, "f1": 0.0, "yes_ratio": 0.0}
+    assert set(binary_scores([], []).values()) == {0.0}
+
+
+@pytest.mark.parametrize(
+    ("predictions", "labels", "complaint"), [(["maybe"], ["yes"], "'maybe' is neither"), (["no"], [], "1 predictions for 0")]
+)
+def test_binary_scores_refuse_what_is_not_parsed(predictions, labels, complaint):
+    with pytest.raises(InputError, match=complaint):
+        binary_scores(predictions, labels)
+
+
+@pytest.mark.parametrize(
+    ("text", "letter"),
+    [
+        *[
+            (text, "B")
+            for text in ("B", "b", "B.", "(B)", "B) blue", "Answer: B", "The answer is B", "option B", "It is B", "**B**", "B: blue\n")
+        ],
+        *[(text, "A") for text in ("A", "a", "A.", "The answer is A because it is", "(A) red", "red", "It is red.")],
+        *[(text, "D") for text in ("A dog", "a dog.", "Based on the picture, D")],
+        *[(text, "B") for text in ("blue", "Blue.", "The car is blue")],
+        *[(text, "C") for text in ("light blue", "It is light blue")],
+        *[(text, None) for text in ("", "cotton", "leather", "B or C", "A and B", "none", "red or blue", "Bold", "A's")],
+    ],
+)
+def test_a_choice_is_never_read_out_of_a_word(text, letter):
+    assert parse_choice(text, COLORS) == letter
+
+
+def test_options_are_read_from_the_question():
+    assert choices_in("Which?\n(A) left\n(B) the right one\nAnswer with the option's letter.") == {"A": "left", "B": "the right one"}
+    assert choices_in("Which?\nA. left\nB. right") == {"A": "left", "B": "right"}
+    assert choices_in("How many A. Smith signs?") == {}
+
+
+@pytest.mark.parametrize(
+    ("prediction", "reference", "score"), [("B", "B", 1), ("right", "B", 1), ("The answer is A", "B", 0), ("Four.", "4", 1), ("5", "4", 0)]
+)
+def test_realworldqa_letters_and_words(prediction, reference, score):
+    assert realworldqa_match(prediction, reference, "Which way?\nA. left\nB. right\n") == score
+
+
+@pytest.mark.parametrize("name", list(SCORERS))
+def test_every_rule_needs_a_reference(name):
+    with pytest.raises(InputError, match="no reference answer"):
+        SCORERS[name]("x", [])

@@ -1,0 +1,82 @@
+"""Intervals and paired tests against closed forms."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from entropy_grounding.errors import InputError
+from entropy_grounding.stats import compare, holm, interval, mcnemar
+
+
+def test_the_interval_holds_the_mean_and_is_about_two_standard_errors():
+    scores = np.random.default_rng(0).random(400)
+    found = interval(scores)
+    assert found.low < found.mean < found.high
+    assert found.high - found.low == pytest.approx(2 * 1.96 * scores.std(ddof=1) / 20, rel=0.05)
+
+
+def test_the_interval_is_the_same_every_time():
+    scores = [0.0, 1.0, 1.0, 0.0, 1.0]
+    assert interval(scores) == interval(scores)
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_all_right_or_all_wrong_still_has_an_interval(value):
+    """Clopper-Pearson with 0 of 10: 1 - 0.025 ** (1 / 10)."""
+    found = interval([value] * 10)
+    assert found.high - found.low == pytest.approx(1 - 0.025 ** (1 / 10))
+
+
+def test_the_interval_covers_the_truth_about_95_times_of_100():
+    covered = 0
+    for seed in range(200):
+        found = interval(np.random.default_rng(seed).random(40) < 0.3)
+        covered += found.low <= 0.3 <= found.high
+    assert 0.9 <= covered / 200 <= 0.99
+
+
+@pytest.mark.parametrize(("gained", "lost", "p"), [(0, 0, 1.0), (5, 0, 2 / 32), (3, 3, 1.0), (1, 7, 2 * 9 / 256)])
+def test_exact_mcnemar_by_hand(gained, lost, p):
+    assert mcnemar(gained, lost) == pytest.approx(p)
+
+
+def test_flips_are_counted_in_both_directions():
+    found = compare([0, 0, 1, 1, 0], [1, 1, 0, 1, 0])
+    assert (found.gained, found.lost, found.test) == (2, 1, "exact McNemar")
+    assert found.difference.mean == pytest.approx(0.2)
+
+
+def test_graded_scores_are_permuted():
+    """All eight differences are equal: of 2 ** 8 sign patterns only two are as extreme."""
+    found = compare([0.1] * 8, [0.4] * 8)
+    assert found.test == "paired permutation"
+    assert found.p_value == pytest.approx(2 / 2**8)
+
+
+def test_no_difference_has_p_one():
+    assert compare([0.5, 0.2], [0.5, 0.2]).p_value == 1.0
+
+
+def test_holm_by_hand():
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.6, 0.7]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=6))
+def test_holm_never_lowers_a_p_value_and_keeps_their_order(p_values):
+    adjusted = holm(p_values)
+    assert all(a >= p for a, p in zip(adjusted, p_values, strict=True))
+    assert [adjusted[i] for i in np.argsort(p_values)] == sorted(adjusted)
+
+
+@pytest.mark.parametrize(("scores", "complaint"), [([], "no score"), ([1.0, float("nan")], "1 of 2 scores are not finite")])
+def test_scores_that_cannot_be_averaged_are_refused(scores, complaint):
+    with pytest.raises(InputError, match=complaint):
+        interval(scores)
+
+
+def test_a_paired_test_needs_the_same_examples():
+    with pytest.raises(InputError, match="2 scores against 1"):
+        compare([0, 1], [1])

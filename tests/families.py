@@ -15,10 +15,14 @@ from transformers import (
     InternVLProcessor,
     InternVLVisionConfig,
     LlamaConfig,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    LlavaImageProcessorPil,
     LlavaNextConfig,
     LlavaNextForConditionalGeneration,
     LlavaNextImageProcessorPil,
     LlavaNextProcessor,
+    LlavaProcessor,
     PreTrainedTokenizerFast,
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
@@ -67,8 +71,27 @@ def text(tokens):
     }
 
 
-def llava(**_):
-    return build_llava(width=WIDTH, vision_layers=2, text_layers=2)
+def llava(side=None, patch=7):
+    """The tiny one without its weights, or the same class in another geometry."""
+    if side is None:
+        return build_llava(width=WIDTH, vision_layers=2, text_layers=2)
+    tokens = tokenizer(image_token="<image>")
+    config = LlavaConfig(
+        vision_config=CLIPVisionConfig(**VISION, num_hidden_layers=2, image_size=side, patch_size=patch),
+        text_config=LlamaConfig(**text(tokens)),
+        image_token_index=tokens.image_token_id,
+        vision_feature_layer=-1,
+        tie_word_embeddings=True,
+    )
+    processor = LlavaProcessor(
+        image_processor=LlavaImageProcessorPil(do_pad=True, size={"height": side, "width": side}, do_center_crop=False),
+        tokenizer=tokens,
+        patch_size=patch,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        chat_template=template("<image>"),
+    )
+    return LlavaForConditionalGeneration(config), processor
 
 
 def llava_next(side=56, patch=14, pinpoints=((56, 112), (112, 56), (112, 112))):
@@ -176,7 +199,7 @@ class Case:
 
 
 GEOMETRIES = {
-    "llava": (llava, [{}], [(200, 120), (60, 150), (96, 96)]),
+    "llava": (llava, [{}, {"side": 42}], [(200, 120), (60, 150), (300, 40), (96, 96)]),
     "llava_next": (
         llava_next,
         [{}, {"side": 42, "pinpoints": ((42, 126), (126, 42), (84, 84))}],
@@ -195,7 +218,7 @@ UNTRAINED = [
     for number, options in enumerate(variants)
     for size in sizes
 ]
-TRAINED = ("llava",)
+TRAINED = ("llava", "internvl")
 TINY = [
     Case(f"tiny_{name}-{width}x{height}", committed, {"family": name}, (width, height))
     for name in TRAINED

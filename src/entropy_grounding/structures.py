@@ -92,12 +92,21 @@ class View:
         return Box(x0 + col0 * width, y0 + row0 * height, x0 + col1 * width, y0 + row1 * height)
 
     def cells_inside(self) -> np.ndarray:
-        """Return a bool array ``(rows, cols)``: does the cell's center lie on what the picture shows, not on its padding?"""
-        rows, cols = self.shape
+        """Return a bool array ``(rows, cols)``: which cells show the picture rather than its padding.
+
+        Those that hold at least half as much of it as the fullest row and column do: half a cell, or less where the picture is thinner.
+        """
         shown = self.shown or self.box
-        x = self.box.x0 + (np.arange(cols) + 0.5) * self.box.width / cols
-        y = self.box.y0 + (np.arange(rows) + 0.5) * self.box.height / rows
-        return ((y >= shown.y0) & (y < shown.y1))[:, None] & ((x >= shown.x0) & (x < shown.x1))[None, :]
+        rows, cols = self.shape
+        down = _shares(self.box.y0, self.box.y1, rows, shown.y0, shown.y1)
+        across = _shares(self.box.x0, self.box.x1, cols, shown.x0, shown.x1)
+        return (down >= down.max() / 2)[:, None] & (across >= across.max() / 2)[None, :]
+
+
+def _shares(start: float, end: float, cells: int, low: float, high: float) -> np.ndarray:
+    """Return how much of each of ``cells`` equal parts of [start, end] lies in [low, high], in pixels."""
+    edges = np.linspace(start, end, cells + 1)
+    return np.clip(np.minimum(edges[1:], high) - np.maximum(edges[:-1], low), 0.0, None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,3 +47,17 @@ def test_boxes_survive_a_round_trip_through_nested_crops(fractions, width, heigh
         found_y = pixels[..., 1] + 256 * (pixels[..., 2] % 16)
         assert (found_x[0, 0], found_y[0, 0]) == (place.x0, place.y0)
         assert (found_x[-1, -1], found_y[-1, -1]) == (place.x1 - 1, place.y1 - 1)
+
+
+@pytest.mark.parametrize(
+    ("shown", "rows"),
+    [
+        (Box(0, 5, 40, 35), [True, True, True, True]),  # half of the outer rows
+        (Box(0, 6, 40, 34), [False, True, True, False]),
+        (Box(0, 18, 40, 22), [False, True, True, False]),  # thinner than a row, on a border of two
+        (Box(0, 19, 40, 26), [False, False, True, False]),
+    ],
+)
+def test_cells_inside_show_the_picture_rather_than_its_padding(shown, rows):
+    view = View(0, np.arange(16).reshape(4, 4), Box(0, 0, 40, 40), shown)
+    assert view.cells_inside().tolist() == [[row] * 4 for row in rows]

@@ -218,7 +218,7 @@ UNTRAINED = [
     for number, options in enumerate(variants)
     for size in sizes
 ]
-TRAINED = ("llava", "internvl")
+TRAINED = tuple(GEOMETRIES)
 TINY = [
     Case(f"tiny_{name}-{width}x{height}", committed, {"family": name}, (width, height))
     for name in TRAINED

@@ -41,7 +41,7 @@ def test_logits_through_embeddings_equal_the_forward_from_pixels(case, crops):
     pixels = [image, *(image.crop(box.xyxy()) for box in crops)]
     with torch.no_grad():
         expected = vlm.model(**vlm.processor(text=prompt.text, images=pixels, return_tensors="pt")).logits[0, -1]
-        torch.testing.assert_close(vlm.logits(prompt), expected, atol=1e-5, rtol=0)
+        torch.testing.assert_close(vlm.logits(prompt), expected, atol=1e-5, rtol=1e-6)  # trained weights have logits of 20
 
 
 @EACH_CASE

@@ -11,7 +11,7 @@ from PIL import ImageChops
 from entropy_grounding.errors import InputError
 from entropy_grounding.structures import Box, RelevanceMap, View
 from entropy_grounding.tiny.build import RECIPES, build_internvl, build_llava, inherit
-from entropy_grounding.tiny.check import evidence_hit
+from entropy_grounding.tiny.check import CheckConfig, check, evidence_hit
 from entropy_grounding.tiny.data import IGNORE, LETTER_INDEX, Stage, StageBatches, patch_labels, sample_crop
 from entropy_grounding.tiny.questions import held_out_example, sample_questions
 from entropy_grounding.tiny.scenes import CANVAS, SMALL, Element, Scene, draw_scene, sample_scene
@@ -218,6 +218,15 @@ def test_evidence_hit_and_chance_by_hand():
     found = RelevanceMap(view, values, values, np.ones((4, 4), bool))
     assert evidence_hit(found, Box(28, 22, 34, 28)) == (True, 2 / 16)
     assert evidence_hit(found, Box(2, 2, 8, 8)) == (False, 1 / 16)
+
+
+def test_workers_of_the_check_change_nothing_but_its_time():
+    config = CheckConfig(examples=3, first_seed=70, methods={"no zoom": ["method=base"]})
+    rows = check(config)
+    assert rows["seed"].tolist() == [seed for seed in (70, 71, 72) for _ in range(4)]
+    assert rows.equals(check(dataclasses.replace(config, workers=2)))
+    with pytest.raises(InputError, match="workers is 0: the check needs at least 1"):
+        check(dataclasses.replace(config, workers=0))
 
 
 def test_a_family_without_a_recipe_is_refused(tmp_path):

@@ -181,7 +181,7 @@ def build_internvl(width: int = 128, vision_layers: int = 4, text_layers: int = 
 
 
 def build_qwen2_5_vl(width: int = 128, vision_layers: int = 4, text_layers: int = 4) -> tuple[Any, Any]:
-    """Build a randomly initialised Qwen2.5-VL: patches of 4 pixels merged two by two, 32 to 64 tokens in the image's shape, M-RoPE."""
+    """Build a randomly initialised Qwen2.5-VL: patches of 4 pixels merged two by two, about 64 tokens in the image's shape, M-RoPE."""
     images = {
         "image_token": "<|image_pad|>",
         "video_token": "<|video_pad|>",
@@ -189,7 +189,7 @@ def build_qwen2_5_vl(width: int = 128, vision_layers: int = 4, text_layers: int 
         "vision_end": "<|vision_end|>",
     }
     tokenizer = build_tokenizer({**images, **CHATML_TOKENS}, bos=None, eos="<|im_end|>")
-    patch, merge, least, most = PATCH // 2, 2, 32, 64
+    patch, merge, budget = PATCH // 2, 2, 64
     vision = {
         "hidden_size": width,
         "intermediate_size": 2 * width,
@@ -217,7 +217,7 @@ def build_qwen2_5_vl(width: int = 128, vision_layers: int = 4, text_layers: int 
     cell = (patch * merge) ** 2
     processor = without_video(Qwen2_5_VLProcessor)(
         image_processor=Qwen2VLImageProcessorPil(
-            patch_size=patch, merge_size=merge, temporal_patch_size=2, size={"shortest_edge": least * cell, "longest_edge": most * cell}
+            patch_size=patch, merge_size=merge, temporal_patch_size=2, size={"shortest_edge": budget * cell, "longest_edge": budget * cell}
         ),
         tokenizer=tokenizer,
         chat_template=QWEN_TEMPLATE,

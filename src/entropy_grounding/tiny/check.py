@@ -1,7 +1,11 @@
 """Does a tiny VLM show the paper's phenomenon? ``python -m entropy_grounding.tiny.check`` answers on held-out scenes."""
 
+import multiprocessing
 import sys
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +30,13 @@ from entropy_grounding.zoom import GroundingOptions, ground
 
 @dataclass(frozen=True)
 class CheckConfig:
-    """Options of the check."""
+    """Options of the check; ``workers`` processes of ``threads`` threads each share the scenes."""
 
     vlm: VLMConfig = field(default_factory=VLMConfig)
     examples: int = 500
     first_seed: int = 0
     threads: int = 1
+    workers: int = 1
     results_dir: str = "results/tiny_check"
     methods: dict[str, list[str]] = field(default_factory=dict)
 
@@ -73,12 +78,30 @@ def _row(seed: int, method: str, truth: str, answer: str, grounding: Grounding |
     return row
 
 
-def check(vlm: VLM, config: CheckConfig) -> pd.DataFrame:
-    """Return the rows of all examples and methods."""
-    methods: dict[str, GroundingOptions] = {label: compose_config(overrides).method for label, overrides in config.methods.items()}
+def check(config: CheckConfig) -> pd.DataFrame:
+    """Return the rows of all examples and methods, in the order of the seeds.
+
+    Raises:
+        InputError: for fewer than one example or worker.
+    """
+    for name, value in (("examples", config.examples), ("workers", config.workers)):
+        if value < 1:
+            raise InputError(f"{name} is {value}: the check needs at least 1.")
     seeds = range(config.first_seed, config.first_seed + config.examples)
-    bar = tqdm(seeds, desc=f"checking {vlm.name}")
-    return pd.DataFrame([row for seed in bar for row in check_example(vlm, seed, methods)])
+    size = max(1, min(25, len(seeds) // config.workers))
+    parts = [seeds[start : start + size] for start in range(0, len(seeds), size)]
+    with ProcessPoolExecutor(config.workers, multiprocessing.get_context("spawn")) as pool:
+        found = pool.map(partial(check_part, config), parts)
+        bar = tqdm(found, desc=f"checking {config.vlm.name}, {size} scenes a step", total=len(parts))
+        return pd.DataFrame([row for part in bar for row in part])
+
+
+def check_part(config: CheckConfig, seeds: Sequence[int]) -> list[dict[str, Any]]:
+    """Return the rows of some examples; loads the model itself, so that it runs in any process."""
+    torch.set_num_threads(config.threads)
+    methods: dict[str, GroundingOptions] = {label: compose_config(overrides).method for label, overrides in config.methods.items()}
+    vlm = load_vlm(config.vlm)
+    return [row for seed in seeds for row in check_example(vlm, seed, methods)]
 
 
 @hydra.main(config_path=str(CONF_DIR), config_name="check", version_base="1.3")
@@ -86,9 +109,8 @@ def main(config: Any) -> None:
     """Print the table of required figures and store the rows behind it."""
     try:
         options = build(CheckConfig, config)
-        torch.set_num_threads(options.threads)
-        vlm, source = load_vlm(options.vlm), manifest(asdict(options))
-        folder = write_results(Path(options.results_dir) / options.vlm.name, check(vlm, options), source)
+        name, source = load_vlm(options.vlm).name, manifest(asdict(options))
+        folder = write_results(Path(options.results_dir) / name, check(options), source)
     except InputError as error:
         sys.exit(f"error: {error}")
     print(check_table(folder))

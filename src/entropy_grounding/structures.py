@@ -6,6 +6,7 @@ Boxes are XYXY, half-open, in float pixels of the *original image*. Arrays are (
 from dataclasses import dataclass
 
 import numpy as np
+from PIL import Image
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,3 +206,28 @@ class Grounding:
     plain_answer: str
     answer: str
     cost: Cost
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One question of a benchmark.
+
+    Attributes:
+        id: unique within the benchmark.
+        image: the original image, RGB.
+        question: as asked, for people.
+        prompt: the question with options and instruction, as the model gets it (without chat template).
+        references: the accepted answers; the letter for lettered options.
+        boxes: the evidence, in pixels of the image; empty where the data has none.
+        group: the part of the benchmark that it belongs to, empty for none.
+        options: (letter, text) pairs in the order shown.
+    """
+
+    id: str
+    image: Image.Image
+    question: str
+    prompt: str
+    references: tuple[str, ...]
+    boxes: tuple[Box, ...] = ()
+    group: str = ""
+    options: tuple[tuple[str, str], ...] = ()

@@ -1,0 +1,91 @@
+"""Benchmarks with lettered options: V*, RealWorldQA."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from entropy_grounding.benchmarks.base import LETTER, Benchmark, Protocol, orders, picture_of, text_of
+from entropy_grounding.errors import InputError
+from entropy_grounding.metrics import choices_in
+from entropy_grounding.structures import Example
+
+_OPTION_LINE = re.compile(r"^[ \t]*\(?[A-Z][.)]\s*.+$", re.MULTILINE)
+
+
+class VStar(Benchmark):
+    """V*: attributes and relative position of small objects in large images, a letter in answer (Wu and Xie 2024)."""
+
+    columns = ("question_id", "image", "text", "label", "category")
+    metric = "choice"
+    switches = ("option_order",)
+
+    def identify(self, row: Mapping[str, Any], number: int) -> str:
+        """Return the question id within its category: the data set numbers both from 0."""
+        return f"{row['category']}/{row['question_id']}"
+
+    def examples(self, row: Mapping[str, Any], identity: str, protocol: Protocol) -> Iterator[Example]:
+        """Yield the row's example, or one for each option order; the instruction line of the data is written once."""
+        text = text_of(row, identity, "text")
+        question, options = text[: _first_option(text, identity)].strip(), choices_in(text)
+        label = text_of(row, identity, "label").strip("().")
+        for number, shown, answer in _orders(options, label, protocol, identity):
+            lines = "\n".join(f"{letter}. {option}" for letter, option in shown.items())
+            yield Example(
+                f"{identity}:{number}" if protocol.option_order == "rotations" else identity,
+                picture_of(row, identity),
+                question,
+                f"{question}\n{lines}\n{LETTER}",
+                (answer,),
+                group=str(row["category"]),
+                options=tuple(shown.items()),
+            )
+
+
+class RealWorldQA(Benchmark):
+    """RealWorldQA: everyday scenes; the question holds its options, if any, and its own instruction (xAI 2024)."""
+
+    columns = ("image", "question", "answer")
+    metric = "realworldqa"
+    switches = ("option_order",)
+
+    def examples(self, row: Mapping[str, Any], identity: str, protocol: Protocol) -> Iterator[Example]:
+        """Yield the row's example, or one for each option order; a question without options has one."""
+        question, answer = text_of(row, identity, "question"), text_of(row, identity, "answer")
+        options = choices_in(question)
+        if answer.strip(".") not in options:
+            yield Example(identity, picture_of(row, identity), question, question, (answer,), group="open")
+            return
+        for number, shown, letter in _orders(options, answer.strip("."), protocol, identity):
+            prompt = question if protocol.option_order == "as_released" else _with_options(question, shown)
+            yield Example(
+                f"{identity}:{number}" if protocol.option_order == "rotations" else identity,
+                picture_of(row, identity),
+                question,
+                prompt,
+                (letter,),
+                group="choice",
+                options=tuple(shown.items()),
+            )
+
+
+def _with_options(question: str, shown: Mapping[str, str]) -> str:
+    """Return the question with its option lines replaced by these, in place."""
+    lines = iter(f"{letter}. {text}" for letter, text in shown.items())
+    return _OPTION_LINE.sub(lambda found: next(lines), question)
+
+
+def _first_option(text: str, identity: str) -> int:
+    found = _OPTION_LINE.search(text)
+    if found is None:
+        raise InputError(f"Example '{identity}' lists no lettered options.")
+    return found.start()
+
+
+def _orders(options: Mapping[str, str], label: str, protocol: Protocol, identity: str) -> Iterator[tuple[int, dict[str, str], str]]:
+    """Yield (number, options by letter, letter of the answer) for each order that the protocol asks for."""
+    if label not in options:
+        raise InputError(f"Example '{identity}' has the answer '{label}', which is none of its options {', '.join(options)}.")
+    letters: Sequence[str] = list(options)
+    for number, order in enumerate(orders(len(letters), protocol, identity)):
+        shown = {letter: options[letters[index]] for letter, index in zip(letters, order, strict=True)}
+        yield number, shown, letters[order.index(letters.index(label))]

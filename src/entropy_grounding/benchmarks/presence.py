@@ -1,0 +1,27 @@
+"""POPE: is this object in the image, yes or no."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from entropy_grounding.benchmarks.base import SHORT, Benchmark, Protocol, picture_of, text_of
+from entropy_grounding.errors import InputError
+from entropy_grounding.structures import Example
+
+
+class POPE(Benchmark):
+    """POPE: objects that are in a COCO image or are not: random, popular and adversarial ones (Li et al. 2023)."""
+
+    columns = ("question_id", "image", "question", "answer", "category")
+    metric = "yes_no"
+    max_new_tokens = 128
+
+    def identify(self, row: Mapping[str, Any], number: int) -> str:
+        """Return the question id within its category: the three are numbered alike."""
+        return f"{row['category']}/{row['question_id']}"
+
+    def examples(self, row: Mapping[str, Any], identity: str, protocol: Protocol) -> Iterator[Example]:
+        """Yield the example of a row."""
+        question, answer = text_of(row, identity, "question"), text_of(row, identity, "answer").lower()
+        if answer not in ("yes", "no"):
+            raise InputError(f"Example '{identity}' has the answer '{answer}': POPE has yes and no only.")
+        yield Example(identity, picture_of(row, identity), question, f"{question}\n{SHORT}", (answer,), group=str(row["category"]))

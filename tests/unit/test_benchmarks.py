@@ -1,0 +1,216 @@
+"""Benchmarks through `datasets`: small parquet files with the published features, read by the same loader as the hub's."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from datasets import Dataset, Features, Image, Sequence, Value
+from PIL import Image as Pillow
+
+from entropy_grounding.benchmarks import BenchmarkConfig, Protocol, Unusable, load_benchmark
+from entropy_grounding.benchmarks.base import LETTER, SHORT
+from entropy_grounding.errors import InputError
+from entropy_grounding.structures import Box
+
+STR, PICTURE = Value("string"), Image()
+TEXTS = Sequence(STR)
+FEATURES = {
+    "textvqa": {
+        "image_id": STR, "question_id": Value("int32"), "question": STR, "question_tokens": TEXTS, "image": PICTURE,
+        "image_width": Value("int32"), "image_height": Value("int32"), "flickr_original_url": STR, "flickr_300k_url": STR,
+        "answers": TEXTS, "image_classes": TEXTS, "set_name": STR, "ocr_tokens": TEXTS,
+    },
+    "vstar": {"image": PICTURE, "text": STR, "category": STR, "label": STR, "question_id": STR},
+    "docvqa": {
+        "questionId": STR, "question": STR, "question_types": TEXTS, "image": PICTURE, "docId": Value("int64"), "ucsf_document_id": STR,
+        "ucsf_document_page_no": STR, "answers": TEXTS, "data_split": STR,
+    },
+    "infovqa": {
+        "questionId": STR, "question": STR, "answers": TEXTS, "answer_type": TEXTS, "image": PICTURE, "image_url": STR,
+        "operation/reasoning": TEXTS, "ocr": STR, "data_split": STR,
+    },
+    "pope": {"id": STR, "question_id": STR, "question": STR, "answer": STR, "image_source": STR, "image": PICTURE, "category": STR},
+    "realworldqa": {"image": PICTURE, "question": STR, "answer": STR},
+}  # fmt: skip
+DEFAULTS = {
+    "textvqa": {"question_id": 7, "question": "What does the NASA sign say?", "answers": ["go"] * 10, "ocr_tokens": ["GO", "slow"]},
+    "vstar": {
+        "question_id": "0", "category": "direct_attributes", "label": "B",
+        "text": f"What is the color of the glove?\n(A) red\n(B) blue\n(C) green\n{LETTER}",
+    },
+    "docvqa": {"questionId": "11", "question": "What is the date?", "answers": ["1 May", "May 1"]},
+    "infovqa": {"questionId": "12", "question": "How many?", "answers": ["5"]},
+    "pope": {"question_id": "1", "question": "Is there a dog in the image?", "answer": "no", "category": "random"},
+    "realworldqa": {
+        "question": "Which way?\n\nA. left\nB. right\nPlease answer directly with only the letter of the correct option and nothing else.",
+        "answer": "A",
+    },
+}  # fmt: skip
+
+
+def picture(width=40, height=30):
+    return Pillow.fromarray(np.random.default_rng(0).integers(0, 255, (height, width, 3), dtype=np.uint8))
+
+
+def parquet(folder, kind, *changes, name="rows.parquet"):
+    features = Features(FEATURES[kind])
+    rows = [{**dict.fromkeys(features), "image": picture(), **DEFAULTS[kind], **change} for change in changes or ({},)]
+    path = folder / name
+    Dataset.from_list(rows, features=features).to_parquet(path)
+    return str(path)
+
+
+def load(path, kind, **options):
+    return load_benchmark(BenchmarkConfig(name=kind, kind=kind, path=path, **options))
+
+
+@pytest.mark.parametrize(
+    ("kind", "identity", "prompt", "references", "group"),
+    [
+        ("textvqa", "7", f"What does the nasa sign say?\n{SHORT}", ("go",) * 10, ""),
+        (
+            "vstar",
+            "direct_attributes/0",
+            f"What is the color of the glove?\nA. red\nB. blue\nC. green\n{LETTER}",
+            ("B",),
+            "direct_attributes",
+        ),
+        ("docvqa", "11", f"What is the date?\n{SHORT}", ("1 May", "May 1"), ""),
+        ("infovqa", "12", f"How many?\n{SHORT}", ("5",), ""),
+        ("pope", "random/1", f"Is there a dog in the image?\n{SHORT}", ("no",), "random"),
+        ("realworldqa", "0", DEFAULTS["realworldqa"]["question"], ("A",), "choice"),
+    ],
+)
+def test_a_row_of_the_published_schema_becomes_an_example(tmp_path, kind, identity, prompt, references, group):
+    (example,) = load(parquet(tmp_path, kind), kind)
+    assert (example.id, example.prompt, example.references, example.group) == (identity, prompt, references, group)
+    assert example.image.size == (40, 30)
+    assert example.image.mode == "RGB"
+
+
+def test_gqa_joins_its_images(tmp_path):
+    questions = {"id": ["1", "2"], "imageId": ["n1", "gone"], "question": ["What color?"] * 2, "answer": ["red"] * 2}
+    Dataset.from_dict(questions).to_parquet(tmp_path / "questions.parquet")
+    images = Features({"id": STR, "image": PICTURE})
+    Dataset.from_list([{"id": "n1", "image": picture()}], features=images).to_parquet(tmp_path / "images.parquet")
+    found, lost = load(str(tmp_path / "questions.parquet"), "gqa", images=str(tmp_path / "images.parquet"))
+    assert (found.id, found.prompt, found.references, found.image.size) == ("1", f"What color?\n{SHORT}", ("red",), (40, 30))
+    assert lost == Unusable("2", "Example '2' has no readable image.")
+
+
+def test_ocr_tokens_enter_the_prompt_where_asked(tmp_path):
+    (example,) = load(parquet(tmp_path, "textvqa"), "textvqa", protocol=Protocol(ocr_tokens=True))
+    assert example.prompt == f"What does the nasa sign say?\nReference OCR token: GO, slow\n{SHORT}"
+
+
+def test_rotations_ask_with_the_answer_behind_every_letter(tmp_path):
+    found = list(load(parquet(tmp_path, "vstar"), "vstar", protocol=Protocol(option_order="rotations")))
+    assert [example.references for example in found] == [("B",), ("A",), ("C",)]
+    assert all(dict(example.options)[example.references[0]] == "blue" for example in found)
+    assert len({example.id for example in found}) == 3
+
+
+def test_a_shuffle_depends_on_seed_and_example_only(tmp_path):
+    path = parquet(tmp_path, "vstar", *({"question_id": str(n)} for n in range(60)))
+    first, again = (list(load(path, "vstar", protocol=Protocol(option_order="shuffled", option_seed=s))) for s in (1, 1))
+    (alone,) = load(path, "vstar", examples=1, protocol=Protocol(option_order="shuffled", option_seed=1))
+    assert [e.options for e in first] == [e.options for e in again]
+    assert alone.options == first[0].options
+    letters = Counter(example.references[0] for example in first)
+    assert set(letters) == set("ABC")
+    assert all(dict(example.options)[example.references[0]] == "blue" for example in first)
+
+
+def test_reordered_realworldqa_keeps_its_instruction(tmp_path):
+    found = list(load(parquet(tmp_path, "realworldqa"), "realworldqa", protocol=Protocol(option_order="rotations")))
+    assert found[1].prompt == DEFAULTS["realworldqa"]["question"].replace("A. left\nB. right", "A. right\nB. left")
+    assert [example.references for example in found] == [("A",), ("B",)]
+
+
+def test_evidence_boxes_are_joined_converted_and_clipped(tmp_path):
+    Dataset.from_dict({"dataset_id": ["7", "7"], "bbox": [[5.0, 6.0, 10.0, 4.0], [30.0, 20.0, 50.0, 5.0]]}).to_parquet(
+        tmp_path / "b.parquet"
+    )
+    (example,) = load(parquet(tmp_path, "textvqa"), "textvqa", boxes=str(tmp_path / "b.parquet"))
+    assert example.boxes == (Box(5, 6, 15, 10), Box(30, 20, 40, 25))
+
+
+def test_the_first_examples_or_a_seeded_sample(tmp_path):
+    path = parquet(tmp_path, "docvqa", *({"questionId": str(n)} for n in range(30)))
+    assert [e.id for e in load(path, "docvqa", examples=3)] == ["0", "1", "2"]
+    drawn, again, other = ([e.id for e in load(path, "docvqa", examples=5, sample_seed=seed)] for seed in (1, 1, 2))
+    assert drawn == again != other
+
+
+def test_a_folder_is_read_by_split(tmp_path):
+    parquet(tmp_path, "docvqa", {"questionId": "v"}, name="validation-00000-of-00001.parquet")
+    parquet(tmp_path, "docvqa", {"questionId": "t"}, name="test-00000-of-00001.parquet")
+    assert [e.id for e in load(str(tmp_path), "docvqa")] == ["v"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "reason"),
+    [
+        ("textvqa", {"image": None}, "Example '7' has no readable image"),
+        ("textvqa", {"question": " "}, "Example '7' has no question"),
+        ("textvqa", {"answers": []}, "Example '7' has no answers"),
+        ("pope", {"answer": "maybe"}, "'maybe': POPE has yes and no only"),
+        ("vstar", {"label": "Z"}, "the answer 'Z', which is none of its options A, B, C"),
+        ("vstar", {"text": "What?"}, "lists no lettered options"),
+    ],
+)
+def test_a_row_that_is_no_example_says_why_and_the_rest_go_on(tmp_path, kind, change, reason):
+    key = {"textvqa": "question_id", "pope": "question_id", "vstar": "question_id"}[kind]
+    bad, good = load(parquet(tmp_path, kind, change, {key: 99 if kind == "textvqa" else "99"}), kind)
+    assert isinstance(bad, Unusable)
+    assert reason in bad.reason
+    assert "99" in good.id
+
+
+def test_a_repeated_id_is_used_once(tmp_path):
+    first, second = load(parquet(tmp_path, "docvqa", {}, {}), "docvqa")
+    assert first.id == "11"
+    assert "occurs twice" in second.reason
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"kind": "mmlu"}, "Unknown benchmark 'mmlu': use one of textvqa, vstar"),
+        ({"path": "./nowhere.parquet"}, "No data set at './nowhere.parquet'"),
+        ({"examples": 0}, "examples is 0: use at least 1"),
+        ({"protocol": Protocol(option_order="random")}, "Unknown option_order 'random': use one of as_released"),
+        ({"protocol": Protocol(ocr_tokens=True)}, "protocol.ocr_tokens has no meaning for DocVQA"),
+        ({"protocol": Protocol(max_new_tokens=0)}, "max_new_tokens is 0"),
+    ],
+)
+def test_bad_options_are_refused_before_any_row(tmp_path, options, complaint):
+    with pytest.raises(InputError, match=complaint):
+        load_benchmark(BenchmarkConfig(**{"kind": "docvqa", "path": parquet(tmp_path, "docvqa"), **options}))
+
+
+def test_a_missing_column_is_named(tmp_path):
+    Dataset.from_dict({"questionId": ["1"], "question": ["What?"]}).to_parquet(tmp_path / "x.parquet")
+    with pytest.raises(InputError, match="has no column image, answers: it has questionId, question"):
+        load(str(tmp_path / "x.parquet"), "docvqa")
+
+
+def test_an_empty_split_a_truncated_file_and_an_empty_folder_are_named(tmp_path):
+    path = parquet(tmp_path, "docvqa")
+    Dataset.from_dict({name: [] for name in FEATURES["docvqa"]}).to_parquet(tmp_path / "empty.parquet")
+    with pytest.raises(InputError, match="has no row"):
+        load(str(tmp_path / "empty.parquet"), "docvqa")
+    whole = (tmp_path / "rows.parquet").read_bytes()
+    (tmp_path / "rows.parquet").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match="Could not read the data set"):
+        load(path, "docvqa")
+    (tmp_path / "none").mkdir()
+    with pytest.raises(InputError, match="holds no parquet file"):
+        load(str(tmp_path / "none"), "docvqa")
+
+
+def test_an_unreachable_hub_says_how_to_fetch_ahead(monkeypatch):
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(InputError, match="hf download --repo-type dataset nobody/nothing --local-dir data/nothing"):
+        load("nobody/nothing", "docvqa")

@@ -42,10 +42,8 @@ def plot_token_grid(axes: Axes, image: Image.Image, view: View) -> None:
     for row in range(rows):
         for col in range(cols):
             cell = view.cell_box((row, col, row + 1, col + 1))
-            outline = Rectangle((cell.x0, cell.y0), cell.width, cell.height, fill=False, edgecolor="white", linewidth=0.6)
-            if not inside[row, col]:
-                outline.set(edgecolor="gray", linewidth=0.3, hatch="////")
-            axes.add_patch(outline)
+            color, hatch = ("white", None) if inside[row, col] else ("gray", "////")
+            axes.add_patch(Rectangle((cell.x0, cell.y0), cell.width, cell.height, fill=False, edgecolor=color, linewidth=0.6, hatch=hatch))
     x0, y0, x1, y1 = view.box.xyxy()
     _frame(axes, Box(min(x0, 0), min(y0, 0), max(x1, image.width), max(y1, image.height)))
 

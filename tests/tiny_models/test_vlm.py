@@ -236,7 +236,7 @@ def test_unsupported_architectures_are_named(tmp_path):
 @pytest.mark.parametrize(
     ("config", "complaint"),
     [
-        (VLMConfig(weights="tiny:unheard_of"), "No tiny weights 'tiny:unheard_of': this repository has tiny:llava"),
+        (VLMConfig(weights="tiny:unheard_of"), "No tiny weights 'tiny:unheard_of': this repository has tiny:internvl, tiny:llava"),
         (VLMConfig(weights="./nowhere"), "No weights folder at './nowhere'"),
         (VLMConfig(image_fit="squeeze"), "Unknown image_fit 'squeeze'"),
         (VLMConfig(dtype="float8"), "Unknown dtype 'float8'"),

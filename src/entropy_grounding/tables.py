@@ -8,6 +8,7 @@ import pandas as pd
 from scipy.stats import binomtest
 
 from entropy_grounding.results import load_rows
+from entropy_grounding.tiny.build import RECIPES
 
 
 def check_table(folder: str | Path) -> str:
@@ -81,7 +82,8 @@ def replace_between(text: str, name: str, content: str) -> str:
 def readme_with_tables(root: Path) -> str:
     """Return the README of the repository at ``root`` with its tables made anew from the stored rows."""
     text = (root / "README.md").read_text()
-    folders = sorted((root / "results" / "tiny_check").iterdir())
+    stored = (root / "results" / "tiny_check" / f"tiny_{family}" for family in RECIPES)
+    folders = [folder for folder in stored if folder.is_dir()]
     for folder in folders:
         text = replace_between(text, f"tiny_check/{folder.name}", check_table(folder))
     return replace_between(text, "tiny_check", families_table(folders))

@@ -7,7 +7,7 @@ import pytest
 from datasets import Dataset, Features, Image, Sequence, Value
 from PIL import Image as Pillow
 
-from entropy_grounding.benchmarks import BenchmarkConfig, Protocol, Unusable, load_benchmark
+from entropy_grounding.benchmarks import BENCHMARKS, BenchmarkConfig, Protocol, Unusable, benchmark_config, load_benchmark
 from entropy_grounding.benchmarks.base import LETTER, SHORT
 from entropy_grounding.errors import InputError
 from entropy_grounding.structures import Box
@@ -214,3 +214,23 @@ def test_an_unreachable_hub_says_how_to_fetch_ahead(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(InputError, match="hf download --repo-type dataset nobody/nothing --local-dir data/nothing"):
         load("nobody/nothing", "docvqa")
+
+
+@pytest.mark.parametrize("name", list(BENCHMARKS))
+def test_every_benchmark_has_a_configuration(name):
+    config = benchmark_config(name, examples=3, protocol={"max_new_tokens": 5})
+    assert (config.name, config.kind, config.examples, config.protocol) == (name, name, 3, Protocol(max_new_tokens=5))
+    assert "/" in config.path
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides", "complaint"),
+    [
+        ("mmlu", {}, "Unknown benchmark 'mmlu': use one of docvqa, gqa"),
+        ("gqa", {"exampels": 3}, "exampels"),
+        ("gqa", {"examples": "x"}, "'x'"),
+    ],
+)
+def test_a_wrong_configuration_is_named(name, overrides, complaint):
+    with pytest.raises(InputError, match=complaint):
+        benchmark_config(name, **overrides)

@@ -5,6 +5,8 @@ from typing import Any
 
 from datasets import Dataset, IterableDataset
 from datasets import Image as ImageFeature
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from entropy_grounding.benchmarks.base import (
     Benchmark,
@@ -20,6 +22,7 @@ from entropy_grounding.benchmarks.base import (
 from entropy_grounding.benchmarks.choice import RealWorldQA, VStar
 from entropy_grounding.benchmarks.presence import POPE
 from entropy_grounding.benchmarks.short_answer import GQA, DocVQA, TextVQA
+from entropy_grounding.configs import CONF_DIR, build, schema_of
 from entropy_grounding.errors import InputError
 from entropy_grounding.structures import Box
 
@@ -33,15 +36,32 @@ BENCHMARKS: dict[str, Benchmark] = {
     "realworldqa": RealWorldQA(),
 }
 
-__all__ = ["BENCHMARKS", "Benchmark", "BenchmarkConfig", "LoadedBenchmark", "Protocol", "Unusable", "load_benchmark"]
+__all__ = ["BENCHMARKS", "Benchmark", "BenchmarkConfig", "LoadedBenchmark", "Protocol", "Unusable", "benchmark_config", "load_benchmark"]
 
 
-def load_benchmark(config: BenchmarkConfig) -> LoadedBenchmark:
-    """Open a benchmark and check that it has what it needs, before any model is loaded.
+def benchmark_config(name: str, **overrides: Any) -> BenchmarkConfig:
+    """Return the configuration of ``conf/benchmark/NAME.yaml``, with ``overrides`` of its fields.
+
+    Raises:
+        InputError: for an unknown benchmark, field or type.
+    """
+    known = {path.stem: path for path in sorted((CONF_DIR / "benchmark").glob("*.yaml"))}
+    if name not in known:
+        raise InputError(f"Unknown benchmark '{name}': use one of {', '.join(known)}.")
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(schema_of(BenchmarkConfig)), OmegaConf.load(known[name]), overrides)
+    except OmegaConfBaseException as error:
+        raise InputError(f"Benchmark '{name}': {' '.join(str(error).split())}.") from error
+    return build(BenchmarkConfig, merged)
+
+
+def load_benchmark(config: BenchmarkConfig | str) -> LoadedBenchmark:
+    """Open a benchmark, from a configuration or by its name, and check that it has what it needs, before any model is loaded.
 
     Raises:
         InputError: for an unknown benchmark or switch, a data set that cannot be reached or read, an empty split, a missing column.
     """
+    config = benchmark_config(config) if isinstance(config, str) else config
     if config.kind not in BENCHMARKS:
         raise InputError(f"Unknown benchmark '{config.kind}': use one of {', '.join(BENCHMARKS)}.")
     benchmark = BENCHMARKS[config.kind]

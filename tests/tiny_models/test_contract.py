@@ -298,6 +298,12 @@ def test_qwen_positions_are_three_dimensional_also_with_embeddings():
     assert (right - wrong).abs().max() > 1e-5
 
 
+def test_a_picture_too_thin_for_the_canvas_is_refused():
+    (case,) = [case for case in CASES if case.name == "llava_next-0-200x120"]
+    with pytest.raises(InputError, match="1000 x 8 pixels leaves no row .* canvas of 112 x 56: crop its longer side"):
+        case.vlm().look(Image.new("RGB", (1000, 8)))
+
+
 @pytest.mark.parametrize(("grounding", "shape"), [("default", (4, 8)), ("canvas", (4, 8)), ("base", (4, 4))])
 def test_grounding_on_the_canvas_or_the_base_tile(grounding, shape):
     (case,) = [case for case in CASES if case.name == "llava_next-0-200x120"]

@@ -39,7 +39,10 @@ def _canvas(size: tuple[int, int], canvas: tuple[int, int], patch: int, first: i
     width, height = size
     rows, cols = _kept(canvas[0] // patch, canvas[1] // patch, size)
     if not rows or not cols:
-        raise InputError(f"The image of {width} x {height} pixels leaves no row of visual tokens on a canvas of {canvas[1]} x {canvas[0]}.")
+        raise InputError(
+            f"The picture of {width} x {height} pixels leaves no row of visual tokens "
+            f"on a canvas of {canvas[1]} x {canvas[0]}: crop its longer side."
+        )
     scale = min(canvas[1] / width, canvas[0] / height)
     drawn_width = canvas[1] if scale == canvas[1] / width else min(math.ceil(width * scale), canvas[1])
     drawn_height = canvas[0] if scale == canvas[0] / height else min(math.ceil(height * scale), canvas[0])

@@ -234,3 +234,32 @@ def test_every_benchmark_has_a_configuration(name):
 def test_a_wrong_configuration_is_named(name, overrides, complaint):
     with pytest.raises(InputError, match=complaint):
         benchmark_config(name, **overrides)
+
+
+@pytest.mark.parametrize(
+    ("kind", "answer", "score"),
+    [
+        ("textvqa", "Go!", 1.0),
+        ("textvqa", "stop", 0.0),
+        ("vstar", "B", 1.0),
+        ("vstar", "The glove is blue.", 1.0),
+        ("vstar", "A. red", 0.0),
+        ("docvqa", "may 2", 0.8),
+        ("infovqa", "5", 1.0),
+        ("pope", "No, there is none.", 1.0),
+        ("pope", "Yes", 0.0),
+        ("realworldqa", "A", 1.0),
+        ("realworldqa", "right", 0.0),
+    ],
+)
+def test_answers_are_scored_by_the_rule_of_the_benchmark(tmp_path, kind, answer, score):
+    (example,) = load(parquet(tmp_path, kind), kind)
+    assert BENCHMARKS[kind].score(answer, example) == pytest.approx(score)
+
+
+def test_reordered_options_are_scored_by_the_letters_shown(tmp_path):
+    for kind, right in (("vstar", "blue"), ("realworldqa", "left")):
+        for example in load(parquet(tmp_path, kind), kind, protocol=Protocol(option_order="rotations")):
+            letters = {text: letter for letter, text in example.options}
+            assert BENCHMARKS[kind].score(letters[right], example) == 1.0
+            assert sum(BENCHMARKS[kind].score(letter, example) for letter in letters.values()) == 1.0

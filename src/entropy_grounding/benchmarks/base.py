@@ -15,6 +15,7 @@ from PIL import Image
 
 from entropy_grounding.errors import InputError
 from entropy_grounding.images import to_rgb
+from entropy_grounding.metrics import SCORERS
 from entropy_grounding.structures import Box, Example
 
 SHORT = "Answer the question using a single word or phrase."
@@ -106,6 +107,10 @@ class Benchmark:
             InputError: when the row has no image, question or answer.
         """
         raise NotImplementedError
+
+    def score(self, answer: str, example: Example) -> float:
+        """Return the score in [0, 1] of a raw answer under the benchmark's own rule."""
+        return SCORERS[self.metric](answer, list(example.references))
 
 
 class LoadedBenchmark:

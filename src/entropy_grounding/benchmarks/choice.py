@@ -6,7 +6,7 @@ from typing import Any
 
 from entropy_grounding.benchmarks.base import LETTER, Benchmark, Protocol, orders, picture_of, text_of
 from entropy_grounding.errors import InputError
-from entropy_grounding.metrics import choices_in
+from entropy_grounding.metrics import choices_in, parse_choice, realworldqa_match
 from entropy_grounding.structures import Example
 
 _OPTION_LINE = re.compile(r"^[ \t]*\(?[A-Z][.)]\s*.+$", re.MULTILINE)
@@ -40,6 +40,10 @@ class VStar(Benchmark):
                 options=tuple(shown.items()),
             )
 
+    def score(self, answer: str, example: Example) -> float:
+        """Return 1 when the answer chooses the right letter."""
+        return float(parse_choice(answer, dict(example.options)) == example.references[0])
+
 
 class RealWorldQA(Benchmark):
     """RealWorldQA: everyday scenes; the question holds its options, if any, and its own instruction (xAI 2024)."""
@@ -66,6 +70,10 @@ class RealWorldQA(Benchmark):
                 group="choice",
                 options=tuple(shown.items()),
             )
+
+    def score(self, answer: str, example: Example) -> float:
+        """Return 1 for the right letter, or the right word where there are no options."""
+        return realworldqa_match(answer, example.references[0], example.prompt)
 
 
 def _with_options(question: str, shown: Mapping[str, str]) -> str:

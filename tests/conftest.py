@@ -35,12 +35,12 @@ def tiny_vlm():
 @pytest.fixture(scope="session")
 def random_vlm():
     """The same class with untrained weights."""
-    from entropy_grounding.tiny.build import build_llava
+    from entropy_grounding.tiny.build import Size, build_llava
     from entropy_grounding.vlm.base import VLM
     from entropy_grounding.vlm.llava import LlavaFamily
 
     torch.manual_seed(0)
-    model, processor = build_llava(width=32, vision_layers=2, text_layers=2)
+    model, processor = build_llava(Size(32, 2, 2))
     return VLM(model, processor, LlavaFamily(), "random")
 
 

@@ -10,22 +10,22 @@ from PIL import ImageChops
 
 from entropy_grounding.errors import InputError
 from entropy_grounding.structures import Box, RelevanceMap, View
-from entropy_grounding.tiny.build import RECIPES, build_internvl, build_llava, inherit
+from entropy_grounding.tiny.build import RECIPES, Size, build_internvl, build_llava, inherit
 from entropy_grounding.tiny.check import CheckConfig, check, evidence_hit
 from entropy_grounding.tiny.data import IGNORE, LETTER_INDEX, Stage, StageBatches, patch_labels, sample_crop
 from entropy_grounding.tiny.questions import held_out_example, sample_questions
 from entropy_grounding.tiny.scenes import CANVAS, SMALL, Element, Scene, draw_scene, sample_scene
 from entropy_grounding.tiny.vocabulary import COLORS, build_tokenizer, unknown_words
-from entropy_grounding.vlm import FAMILIES
+from entropy_grounding.vlm import FAMILIES, load_vlm
 
-SMALL_MODEL = {"width": 32, "vision_layers": 2, "text_layers": 1}
+SMALL_MODEL = Size(32, 2, 1)
 WORDS = {"image_token": "<image>"}
 EACH_FAMILY = pytest.mark.parametrize("family", list(RECIPES))
 
 
 def batches(family, stage, start=0):
     torch.manual_seed(0)
-    model, processor = RECIPES[family].build(**SMALL_MODEL)
+    model, processor = RECIPES[family].build(SMALL_MODEL)
     adapter = FAMILIES[type(model).__name__]
     return model, StageBatches(stage, 1, processor, RECIPES[family], adapter, model.config, seed=0, start=start)
 
@@ -117,6 +117,19 @@ def test_crops_show_their_evidence():
 
 
 @EACH_FAMILY
+def test_the_committed_weights_are_those_of_the_recipe(family):
+    """Every tensor has the name and shape that the builder gives it, and the processor is the builder's."""
+    model, processor = RECIPES[family].build()
+    released = load_vlm(f"tiny_{family}")
+    assert {name: t.shape for name, t in model.state_dict().items()} == {name: t.shape for name, t in released.model.state_dict().items()}
+    assert processor.chat_template == released.processor.chat_template
+    assert processor.tokenizer.get_vocab() == released.processor.tokenizer.get_vocab()
+    for key in ("size", "crop_size", "max_patches", "image_grid_pinpoints", "do_pad"):
+        built, stored = (getattr(each.image_processor, key, None) for each in (processor, released.processor))
+        assert built == stored, key
+
+
+@EACH_FAMILY
 @pytest.mark.parametrize("kind", ["align", "caption", "question"])
 def test_batches_are_the_same_in_a_resumed_run(family, kind):
     stage = Stage(kind, 5, 4, 1e-3, crops=(0, 1))
@@ -185,7 +198,7 @@ def test_an_heir_speaks_as_its_donor_does(family, tiny_vlm):
 def test_an_interrupted_training_resumes_to_the_same_weights(tmp_path, monkeypatch):
     from entropy_grounding.tiny import train
 
-    small = dataclasses.replace(RECIPES["llava"], build=lambda: build_llava(width=32, vision_layers=1, text_layers=1))
+    small = dataclasses.replace(RECIPES["llava"], build=lambda: build_llava(Size(32, 1, 1)))
     monkeypatch.setitem(train.RECIPES, "llava", small)
 
     def config(folder):

@@ -10,7 +10,7 @@ from transformers import CLIPImageProcessorPil, LlavaConfig
 from entropy_grounding.errors import InputError
 from entropy_grounding.structures import Box
 from entropy_grounding.target import next_token_entropy
-from entropy_grounding.tiny.build import build_llava
+from entropy_grounding.tiny.build import Size, build_llava
 from entropy_grounding.vlm import VLMConfig, load_vlm
 from entropy_grounding.vlm.base import VLM
 from entropy_grounding.vlm.llava import LlavaFamily
@@ -84,7 +84,7 @@ def state_of(model):
 @pytest.mark.parametrize("failing", [False, True])
 def test_the_model_is_returned_as_found(scene, failing):
     image, question = scene
-    model, processor = build_llava(width=32, vision_layers=1, text_layers=1)
+    model, processor = build_llava(Size(32, 1, 1))
     vlm = VLM(model, processor, LlavaFamily())
     model.train()
     model.lm_head.requires_grad_(False)
@@ -137,7 +137,7 @@ def test_a_prompt_beyond_the_context_is_refused(random_vlm, scene):
 
 def test_nan_weights_are_refused(scene):
     image, question = scene
-    model, processor = build_llava(width=32, vision_layers=1, text_layers=1)
+    model, processor = build_llava(Size(32, 1, 1))
     torch.nn.init.constant_(model.model.multi_modal_projector.linear_2.weight, float("nan"))
     vlm = VLM(model, processor, LlavaFamily())
     with pytest.raises(InputError, match="NaN or infinite logits"):
@@ -186,7 +186,7 @@ def test_views_of_a_crop_lie_where_the_crop_lies(random_vlm, scene):
 
 @pytest.mark.parametrize(("size", "box"), [((100, 50), (25, 0, 75, 50)), ((50, 100), (0, 25, 50, 75))])
 def test_the_hub_port_sees_only_the_central_square(size, box):
-    model, processor = build_llava(width=32, vision_layers=1, text_layers=1)
+    model, processor = build_llava(Size(32, 1, 1))
     processor.image_processor = CLIPImageProcessorPil(size={"shortest_edge": 64}, crop_size={"height": 64, "width": 64})
     vlm = VLM(model, processor, LlavaFamily())
     (view,) = vlm.look(Image.new("RGB", size)).views
@@ -197,7 +197,7 @@ def test_the_hub_port_sees_only_the_central_square(size, box):
 
 
 def test_a_processor_without_chat_template_is_refused():
-    model, processor = build_llava(width=32, vision_layers=1, text_layers=1)
+    model, processor = build_llava(Size(32, 1, 1))
     processor.chat_template = None
     with pytest.raises(InputError, match="no chat template"):
         VLM(model, processor, LlavaFamily(), "mute")
@@ -206,7 +206,7 @@ def test_a_processor_without_chat_template_is_refused():
 def test_saved_weights_load_by_folder(tmp_path, scene):
     from entropy_grounding.tiny.train import save_release
 
-    model, processor = build_llava(width=32, vision_layers=1, text_layers=1)
+    model, processor = build_llava(Size(32, 1, 1))
     save_release(model, processor, tmp_path)
     vlm = load_vlm(VLMConfig(weights=str(tmp_path)))
     assert not any(parameter.requires_grad for parameter in vlm.model.parameters())
@@ -217,7 +217,7 @@ def test_saved_weights_load_by_folder(tmp_path, scene):
 def test_a_folder_without_a_file_is_refused(tmp_path, missing):
     from entropy_grounding.tiny.train import save_release
 
-    save_release(*build_llava(width=32, vision_layers=1, text_layers=1), tmp_path)
+    save_release(*build_llava(Size(32, 1, 1)), tmp_path)
     (tmp_path / missing).unlink()
     with pytest.raises(InputError, match=missing):
         load_vlm(VLMConfig(weights=str(tmp_path)))
@@ -226,7 +226,7 @@ def test_a_folder_without_a_file_is_refused(tmp_path, missing):
 def test_unsupported_architectures_are_named(tmp_path):
     from entropy_grounding.tiny.train import save_release
 
-    save_release(*build_llava(width=32, vision_layers=1, text_layers=1), tmp_path)
+    save_release(*build_llava(Size(32, 1, 1)), tmp_path)
     config = tmp_path / "config.json"
     config.write_text(config.read_text().replace('"LlavaForConditionalGeneration"', '"Other"'))
     with pytest.raises(InputError, match="architecture Other .* supported are LlavaForConditionalGeneration"):

@@ -15,7 +15,7 @@ from entropy_grounding.relevance import RELEVANCES
 from entropy_grounding.stopping import StoppingOptions
 from entropy_grounding.structures import Box
 from entropy_grounding.target import TARGETS
-from entropy_grounding.tiny.build import build_llava
+from entropy_grounding.tiny.build import Size, build_llava
 from entropy_grounding.tiny.questions import held_out_example
 from entropy_grounding.tiny.scenes import draw_scene
 from entropy_grounding.vlm.base import VLM, TokenGradients
@@ -186,7 +186,7 @@ def test_given_crops_answer_without_a_map(tiny_vlm, scene):
 
 def test_crops_beyond_the_context_are_dropped_lowest_rank_first(scene):
     image, question = scene
-    model, processor = build_llava(width=32, vision_layers=1, text_layers=1)
+    model, processor = build_llava(Size(32, 1, 1))
     model.config.get_text_config().max_position_embeddings = 64 * 3 + 30  # the image and two crops
     vlm = VLM(model, processor, LlavaFamily())
     crops = [Box(x, 0, x + 40, 40) for x in (0, 50, 100, 150)]
@@ -201,7 +201,7 @@ def test_crops_beyond_the_context_are_dropped_lowest_rank_first(scene):
 
 def test_an_image_beyond_the_context_is_refused(scene):
     image, question = scene
-    model, processor = build_llava(width=32, vision_layers=1, text_layers=1)
+    model, processor = build_llava(Size(32, 1, 1))
     model.config.get_text_config().max_position_embeddings = 50
     with pytest.raises(InputError, match="more than the 50 of the model's context"):
         ground(VLM(model, processor, LlavaFamily()), image, question.text)

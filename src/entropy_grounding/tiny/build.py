@@ -1,6 +1,6 @@
 """Untrained tiny VLMs: real ``transformers`` classes with a few million weights, and their processors, one recipe a family."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from transformers import (
     LlavaNextProcessor,
     LlavaProcessor,
     MistralConfig,
+    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerFast,
     Qwen2_5_VLConfig,
@@ -35,9 +36,8 @@ from entropy_grounding.tiny.scenes import CANVAS
 from entropy_grounding.tiny.vocabulary import build_tokenizer
 from entropy_grounding.vlm.processor import without_video
 
-TILE = 64  # pixels, side of a square input of the vision towers
-PATCH = 8  # pixels, side of their patches
 HEADS = 4
+RELEASED_GRIDS = ((1, 2), (2, 1), (2, 2), (3, 1), (1, 3))  # rows and columns of tiles, as in LLaVA-1.6
 
 
 def _template(user: str, assistant: str, generation: str, image: str, *, images_first: bool = False) -> str:
@@ -65,15 +65,27 @@ INTERNVL_TEMPLATE = _template(*CHATML, "{{ '<|im_start|>assistant\\n' }}", "<IMG
 QWEN_TEMPLATE = _template(*CHATML, "{{ '<|im_start|>assistant\\n' }}", "<|vision_start|><|image_pad|><|vision_end|>")
 
 
-def _text(tokenizer: PreTrainedTokenizerFast, width: int, layers: int) -> dict[str, Any]:
-    """Return the language model's sizes, the same in every family so that its weights can be handed on."""
+@dataclass(frozen=True, slots=True)
+class Size:
+    """Sizes of both transformers; by default those of the tiny VLMs, the same in every family so that weights can be handed on."""
+
+    width: int = 128
+    vision_layers: int = 4
+    text_layers: int = 4
+    key_value_heads: int = HEADS
+
+
+TINY = Size()
+
+
+def _text(tokenizer: PreTrainedTokenizerFast, size: Size) -> dict[str, Any]:
     return {
         "vocab_size": len(tokenizer),
-        "hidden_size": width,
-        "intermediate_size": 3 * width,
-        "num_hidden_layers": layers,
+        "hidden_size": size.width,
+        "intermediate_size": 3 * size.width,
+        "num_hidden_layers": size.text_layers,
         "num_attention_heads": HEADS,
-        "num_key_value_heads": HEADS,
+        "num_key_value_heads": size.key_value_heads,
         "max_position_embeddings": 2048,
         "tie_word_embeddings": True,
         "bos_token_id": tokenizer.bos_token_id,
@@ -82,14 +94,14 @@ def _text(tokenizer: PreTrainedTokenizerFast, width: int, layers: int) -> dict[s
     }
 
 
-def _clip(width: int, layers: int) -> CLIPVisionConfig:
+def _clip(size: Size, tile: int, patch: int) -> CLIPVisionConfig:
     return CLIPVisionConfig(
-        hidden_size=width,
-        intermediate_size=3 * width,
-        num_hidden_layers=layers,
+        hidden_size=size.width,
+        intermediate_size=3 * size.width,
+        num_hidden_layers=size.vision_layers,
         num_attention_heads=HEADS,
-        image_size=TILE,
-        patch_size=PATCH,
+        image_size=tile,
+        patch_size=patch,
     )
 
 
@@ -100,21 +112,21 @@ def _finished(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> Any
     return model
 
 
-def build_llava(width: int = 128, vision_layers: int = 4, text_layers: int = 4) -> tuple[Any, Any]:
+def build_llava(size: Size = TINY, *, tile: int = 64, patch: int = 8) -> tuple[Any, Any]:
     """Build a randomly initialised LLaVA of about 1.6 M weights and its processor (pictures padded to a square)."""
     tokenizer = build_tokenizer({"image_token": "<image>"})
     config = LlavaConfig(
-        vision_config=_clip(width, vision_layers),
-        text_config=LlamaConfig(**_text(tokenizer, width, text_layers)),
+        vision_config=_clip(size, tile, patch),
+        text_config=LlamaConfig(**_text(tokenizer, size)),
         image_token_index=tokenizer.image_token_id,
         vision_feature_layer=-1,
         vision_feature_select_strategy="default",
         tie_word_embeddings=True,
     )
     processor = LlavaProcessor(
-        image_processor=LlavaImageProcessorPil(do_pad=True, size={"height": TILE, "width": TILE}, do_center_crop=False),
+        image_processor=LlavaImageProcessorPil(do_pad=True, size={"height": tile, "width": tile}, do_center_crop=False),
         tokenizer=tokenizer,
-        patch_size=PATCH,
+        patch_size=patch,
         vision_feature_select_strategy="default",
         num_additional_image_tokens=1,
         chat_template=LLAVA_TEMPLATE,
@@ -122,14 +134,18 @@ def build_llava(width: int = 128, vision_layers: int = 4, text_layers: int = 4) 
     return _finished(LlavaForConditionalGeneration(config), tokenizer), processor
 
 
-def build_llava_next(width: int = 128, vision_layers: int = 4, text_layers: int = 4) -> tuple[Any, Any]:
-    """Build a randomly initialised LLaVA-NeXT: a base tile of 8 x 8 tokens and a canvas of up to 16 x 16 or 8 x 24, with newlines."""
+def build_llava_next(
+    size: Size = TINY, *, tile: int = 64, patch: int = 8, grids: Sequence[tuple[int, int]] = RELEASED_GRIDS
+) -> tuple[Any, Any]:
+    """Build a randomly initialised LLaVA-NeXT: a base tile of 8 x 8 tokens and a canvas of up to 16 x 16 or 8 x 24, with newlines.
+
+    ``grids`` are the (rows, columns) of tiles that a canvas may have.
+    """
     tokenizer = build_tokenizer({"image_token": "<image>", "start_token": "[INST]", "end_token": "[/INST]"})
-    # as released: two tiles in a row, a square of four, three in a row
-    pinpoints = [[TILE * rows, TILE * cols] for rows, cols in ((1, 2), (2, 1), (2, 2), (3, 1), (1, 3))]
+    pinpoints = [[tile * rows, tile * cols] for rows, cols in grids]
     config = LlavaNextConfig(
-        vision_config=_clip(width, vision_layers),
-        text_config=MistralConfig(**_text(tokenizer, width, text_layers), sliding_window=None),
+        vision_config=_clip(size, tile, patch),
+        text_config=MistralConfig(**_text(tokenizer, size), sliding_window=None),
         image_token_index=tokenizer.image_token_id,
         image_grid_pinpoints=pinpoints,
         vision_feature_layer=-1,
@@ -138,10 +154,10 @@ def build_llava_next(width: int = 128, vision_layers: int = 4, text_layers: int 
     )
     processor = LlavaNextProcessor(
         image_processor=LlavaNextImageProcessorPil(
-            size={"shortest_edge": TILE}, crop_size={"height": TILE, "width": TILE}, image_grid_pinpoints=pinpoints
+            size={"shortest_edge": tile}, crop_size={"height": tile, "width": tile}, image_grid_pinpoints=pinpoints
         ),
         tokenizer=tokenizer,
-        patch_size=PATCH,
+        patch_size=patch,
         vision_feature_select_strategy="default",
         num_additional_image_tokens=1,
         chat_template=MISTRAL_TEMPLATE,
@@ -149,30 +165,34 @@ def build_llava_next(width: int = 128, vision_layers: int = 4, text_layers: int 
     return _finished(LlavaNextForConditionalGeneration(config), tokenizer), processor
 
 
-def build_internvl(width: int = 128, vision_layers: int = 4, text_layers: int = 4) -> tuple[Any, Any]:
+def build_internvl(
+    size: Size = TINY, *, tile: int = 64, patch: int = 8, tiles: int = 4, language: type[PreTrainedConfig] = Qwen2Config
+) -> tuple[Any, Any]:
     """Build a randomly initialised InternVL: up to four tiles, 8 x 8 patches pixel-shuffled to 4 x 4 tokens, and a thumbnail."""
     images = {"start_image_token": "<img>", "end_image_token": "</img>", "context_image_token": "<IMG_CONTEXT>", "video_token": "<video>"}
     tokenizer = build_tokenizer({**images, **CHATML_TOKENS}, bos=None, eos="<|im_end|>")
-    length = (TILE // PATCH // 2) ** 2
+    length = (tile // patch // 2) ** 2
     config = InternVLConfig(
         vision_config=InternVLVisionConfig(
-            hidden_size=width,
-            intermediate_size=3 * width,
-            num_hidden_layers=vision_layers,
+            hidden_size=size.width,
+            intermediate_size=3 * size.width,
+            num_hidden_layers=size.vision_layers,
             num_attention_heads=HEADS,
-            image_size=[TILE, TILE],
-            patch_size=[PATCH, PATCH],
+            image_size=[tile, tile],
+            patch_size=[patch, patch],
             attention_bias=True,
             layer_scale_init_value=1.0,
         ),
-        text_config=Qwen2Config(**_text(tokenizer, width, text_layers)),
+        text_config=language(**_text(tokenizer, size)),
         image_token_id=tokenizer.context_image_token_id,
         image_seq_length=length,
         downsample_ratio=0.5,
         tie_word_embeddings=True,
     )
     processor = without_video(InternVLProcessor)(
-        image_processor=GotOcr2ImageProcessorPil(size={"height": TILE, "width": TILE}, min_patches=1, max_patches=4, crop_to_patches=True),
+        image_processor=GotOcr2ImageProcessorPil(
+            size={"height": tile, "width": tile}, min_patches=1, max_patches=tiles, crop_to_patches=True
+        ),
         tokenizer=tokenizer,
         image_seq_length=length,
         chat_template=INTERNVL_TEMPLATE,
@@ -180,7 +200,7 @@ def build_internvl(width: int = 128, vision_layers: int = 4, text_layers: int = 
     return _finished(InternVLForConditionalGeneration(config), tokenizer), processor
 
 
-def build_qwen2_5_vl(width: int = 128, vision_layers: int = 4, text_layers: int = 4) -> tuple[Any, Any]:
+def build_qwen2_5_vl(size: Size = TINY, *, patch: int = 4, merge: int = 2, least: int = 64, most: int = 64) -> tuple[Any, Any]:
     """Build a randomly initialised Qwen2.5-VL: patches of 4 pixels merged two by two, about 64 tokens in the image's shape, M-RoPE."""
     images = {
         "image_token": "<|image_pad|>",
@@ -189,25 +209,24 @@ def build_qwen2_5_vl(width: int = 128, vision_layers: int = 4, text_layers: int 
         "vision_end": "<|vision_end|>",
     }
     tokenizer = build_tokenizer({**images, **CHATML_TOKENS}, bos=None, eos="<|im_end|>")
-    patch, merge, budget = PATCH // 2, 2, 64
     vision = {
-        "hidden_size": width,
-        "intermediate_size": 2 * width,
+        "hidden_size": size.width,
+        "intermediate_size": 2 * size.width,
         "num_heads": HEADS,
-        "depth": vision_layers,
+        "depth": size.vision_layers,
         "patch_size": patch,
         "spatial_merge_size": merge,
         "temporal_patch_size": 2,
         "window_size": 4 * patch * merge,
-        "fullatt_block_indexes": [layer for layer in range(vision_layers) if layer % 2],
-        "out_hidden_size": width,
+        "fullatt_block_indexes": [layer for layer in range(size.vision_layers) if layer % 2],
+        "out_hidden_size": size.width,
     }
-    frequencies = width // HEADS // 2
+    frequencies = size.width // HEADS // 2
     plane = 3 * frequencies // 8  # of them for rows, and for columns, as in the 7B model
     rope = {"rope_type": "default", "mrope_section": [frequencies - 2 * plane, plane, plane], "rope_theta": 1e4}
     config = Qwen2_5_VLConfig(
         vision_config=vision,
-        text_config={**_text(tokenizer, width, text_layers), "rope_parameters": rope},
+        text_config={**_text(tokenizer, size), "rope_parameters": rope},
         image_token_id=tokenizer.image_token_id,
         video_token_id=tokenizer.video_token_id,
         vision_start_token_id=tokenizer.vision_start_id,
@@ -217,7 +236,7 @@ def build_qwen2_5_vl(width: int = 128, vision_layers: int = 4, text_layers: int 
     cell = (patch * merge) ** 2
     processor = without_video(Qwen2_5_VLProcessor)(
         image_processor=Qwen2VLImageProcessorPil(
-            patch_size=patch, merge_size=merge, temporal_patch_size=2, size={"shortest_edge": budget * cell, "longest_edge": budget * cell}
+            patch_size=patch, merge_size=merge, temporal_patch_size=2, size={"shortest_edge": least * cell, "longest_edge": most * cell}
         ),
         tokenizer=tokenizer,
         chat_template=QWEN_TEMPLATE,
@@ -243,10 +262,10 @@ class Recipe:
 
 
 RECIPES = {
-    "llava": Recipe(build_llava, CANVAS, PATCH),
-    "llava_next": Recipe(build_llava_next, 2 * CANVAS, PATCH),
-    "internvl": Recipe(build_internvl, 2 * CANVAS, 2 * PATCH),
-    "qwen2_5_vl": Recipe(build_qwen2_5_vl, CANVAS, PATCH, "visual.merger.mlp.2"),
+    "llava": Recipe(build_llava, CANVAS, 8),
+    "llava_next": Recipe(build_llava_next, 2 * CANVAS, 8),
+    "internvl": Recipe(build_internvl, 2 * CANVAS, 16),
+    "qwen2_5_vl": Recipe(build_qwen2_5_vl, CANVAS, 8, "visual.merger.mlp.2"),
 }
 
 

@@ -1,7 +1,8 @@
 import matplotlib.pyplot as plt
 import numpy as np
+from PIL import Image
 
-from entropy_grounding.plots import plot_elbow, plot_grounding, plot_values
+from entropy_grounding.plots import plot_elbow, plot_grounding, plot_token_grid, plot_values
 from entropy_grounding.regions import elbow_threshold
 from entropy_grounding.stopping import StoppingOptions
 from entropy_grounding.zoom import GroundingOptions, ground
@@ -46,4 +47,14 @@ def test_the_elbow_is_marked_on_the_sorted_values():
     (marker,) = [line for line in right.lines if line.get_marker() == "o"]
     assert marker.get_ydata() == threshold
     assert np.sort(values.ravel())[int(marker.get_xdata()[0])] == threshold
+    plt.close(figure)
+
+
+def test_the_padding_of_a_token_grid_is_hatched(tiny_vlm):
+    """A picture half as high as wide fills the middle four of eight rows of the padded square."""
+    image = Image.new("RGB", (200, 100))
+    figure, axes = plt.subplots()
+    plot_token_grid(axes, image, tiny_vlm.look(image).views[0])
+    assert sum(patch.get_hatch() is not None for patch in axes.patches) == 4 * 8
+    assert len(axes.patches) == 8 * 8
     plt.close(figure)

@@ -88,7 +88,7 @@ def check(config: CheckConfig) -> pd.DataFrame:
         if value < 1:
             raise InputError(f"{name} is {value}: the check needs at least 1.")
     seeds = range(config.first_seed, config.first_seed + config.examples)
-    size = max(1, min(25, len(seeds) // config.workers))
+    size = max(1, min(10, len(seeds) // config.workers))
     parts = [seeds[start : start + size] for start in range(0, len(seeds), size)]
     with ProcessPoolExecutor(config.workers, multiprocessing.get_context("spawn")) as pool:
         found = pool.map(partial(check_part, config), parts)
@@ -109,8 +109,8 @@ def main(config: Any) -> None:
     """Print the table of required figures and store the rows behind it."""
     try:
         options = build(CheckConfig, config)
-        name, source = load_vlm(options.vlm).name, manifest(asdict(options))
-        folder = write_results(Path(options.results_dir) / name, check(options), source)
+        source = manifest(asdict(options))
+        folder = write_results(Path(options.results_dir) / options.vlm.name, check(options), source)
     except InputError as error:
         sys.exit(f"error: {error}")
     print(check_table(folder))

@@ -1,37 +1,20 @@
 """Benchmarks through `datasets`: small parquet files with the published features, read by the same loader as the hub's."""
 
+import json
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
-from datasets import Dataset, Features, Image, Sequence, Value
+from datasets import Dataset, Features
 from PIL import Image as Pillow
 
 from entropy_grounding.benchmarks import BENCHMARKS, BenchmarkConfig, Protocol, Unusable, benchmark_config, load_benchmark
 from entropy_grounding.benchmarks.base import LETTER, SHORT
+from entropy_grounding.benchmarks.schemas import SCHEMAS
 from entropy_grounding.errors import InputError
 from entropy_grounding.structures import Box
 
-STR, PICTURE = Value("string"), Image()
-TEXTS = Sequence(STR)
-FEATURES = {
-    "textvqa": {
-        "image_id": STR, "question_id": Value("int32"), "question": STR, "question_tokens": TEXTS, "image": PICTURE,
-        "image_width": Value("int32"), "image_height": Value("int32"), "flickr_original_url": STR, "flickr_300k_url": STR,
-        "answers": TEXTS, "image_classes": TEXTS, "set_name": STR, "ocr_tokens": TEXTS,
-    },
-    "vstar": {"image": PICTURE, "text": STR, "category": STR, "label": STR, "question_id": STR},
-    "docvqa": {
-        "questionId": STR, "question": STR, "question_types": TEXTS, "image": PICTURE, "docId": Value("int64"), "ucsf_document_id": STR,
-        "ucsf_document_page_no": STR, "answers": TEXTS, "data_split": STR,
-    },
-    "infovqa": {
-        "questionId": STR, "question": STR, "answers": TEXTS, "answer_type": TEXTS, "image": PICTURE, "image_url": STR,
-        "operation/reasoning": TEXTS, "ocr": STR, "data_split": STR,
-    },
-    "pope": {"id": STR, "question_id": STR, "question": STR, "answer": STR, "image_source": STR, "image": PICTURE, "category": STR},
-    "realworldqa": {"image": PICTURE, "question": STR, "answer": STR},
-}  # fmt: skip
 DEFAULTS = {
     "textvqa": {"question_id": 7, "question": "What does the NASA sign say?", "answers": ["go"] * 10, "ocr_tokens": ["GO", "slow"]},
     "vstar": {
@@ -53,7 +36,7 @@ def picture(width=40, height=30):
 
 
 def parquet(folder, kind, *changes, name="rows.parquet"):
-    features = Features(FEATURES[kind])
+    features = Features(SCHEMAS[kind])
     rows = [{**dict.fromkeys(features), "image": picture(), **DEFAULTS[kind], **change} for change in changes or ({},)]
     path = folder / name
     Dataset.from_list(rows, features=features).to_parquet(path)
@@ -91,7 +74,7 @@ def test_a_row_of_the_published_schema_becomes_an_example(tmp_path, kind, identi
 def test_gqa_joins_its_images(tmp_path):
     questions = {"id": ["1", "2"], "imageId": ["n1", "gone"], "question": ["What color?"] * 2, "answer": ["red"] * 2}
     Dataset.from_dict(questions).to_parquet(tmp_path / "questions.parquet")
-    images = Features({"id": STR, "image": PICTURE})
+    images = Features(SCHEMAS["gqa_images"])
     Dataset.from_list([{"id": "n1", "image": picture()}], features=images).to_parquet(tmp_path / "images.parquet")
     found, lost = load(str(tmp_path / "questions.parquet"), "gqa", images=str(tmp_path / "images.parquet"))
     assert (found.id, found.prompt, found.references, found.image.size) == ("1", f"What color?\n{SHORT}", ("red",), (40, 30))
@@ -101,6 +84,27 @@ def test_gqa_joins_its_images(tmp_path):
 def test_ocr_tokens_enter_the_prompt_where_asked(tmp_path):
     (example,) = load(parquet(tmp_path, "textvqa"), "textvqa", protocol=Protocol(ocr_tokens=True))
     assert example.prompt == f"What does the nasa sign say?\nReference OCR token: GO, slow\n{SHORT}"
+
+
+PROTOCOLS = [
+    *((kind, "reference", Protocol()) for kind in DEFAULTS),
+    ("textvqa", "ocr_tokens", Protocol(ocr_tokens=True)),
+    *((kind, "rotations", Protocol(option_order="rotations")) for kind in ("vstar", "realworldqa")),
+    *((kind, "shuffled", Protocol(option_order="shuffled", option_seed=2)) for kind in ("vstar", "realworldqa")),
+    *((kind, "likelihood", Protocol(answer_mode="likelihood")) for kind in ("vstar", "realworldqa")),
+]
+
+
+@pytest.mark.parametrize(("kind", "name", "protocol"), PROTOCOLS, ids=[f"{kind}-{name}" for kind, name, _ in PROTOCOLS])
+def test_prompts_are_those_of_the_snapshots(tmp_path, request, kind, name, protocol):
+    """What each benchmark asks under each protocol; after a change on purpose: pytest --freeze-prompts."""
+    examples = load(parquet(tmp_path, kind), kind, protocol=protocol)
+    text = "\n---\n".join(f"{example.prompt}\n=> {' | '.join(dict.fromkeys(example.references))}" for example in examples) + "\n"
+    frozen = Path(__file__).parent / "prompts" / f"{kind}_{name}.txt"
+    if request.config.getoption("freeze_prompts"):
+        frozen.parent.mkdir(exist_ok=True)
+        frozen.write_text(text)
+    assert text == frozen.read_text()
 
 
 def test_rotations_ask_with_the_answer_behind_every_letter(tmp_path):
@@ -135,6 +139,50 @@ def test_evidence_boxes_are_joined_converted_and_clipped(tmp_path):
     assert example.boxes == (Box(5, 6, 15, 10), Box(30, 20, 40, 25))
 
 
+def test_vstar_targets_come_from_the_json_beside_the_image(tmp_path):
+    (tmp_path / "direct_attributes").mkdir()
+    line = {"question_id": 0, "category": "direct_attributes", "image": "direct_attributes/sa_1.jpg"}
+    (tmp_path / "test_questions.jsonl").write_text(json.dumps(line) + "\n")
+    (tmp_path / "direct_attributes" / "sa_1.json").write_text(json.dumps({"target_object": ["glove"], "bbox": [[5, 6, 10, 4]]}))
+    (example,) = load(parquet(tmp_path, "vstar"), "vstar", boxes=str(tmp_path))
+    assert example.boxes == (Box(5, 6, 15, 10),)
+
+
+def test_pope_yes_objects_come_from_coco(tmp_path):
+    coco = {
+        "images": [{"id": 1, "file_name": "COCO_1.jpg"}],
+        "categories": [{"id": 7, "name": "dog"}, {"id": 8, "name": "cat"}],
+        "annotations": [
+            {"image_id": 1, "category_id": 7, "bbox": [5, 6, 10, 4], "iscrowd": 0},
+            {"image_id": 1, "category_id": 7, "bbox": [0, 0, 40, 30], "iscrowd": 1},
+            {"image_id": 1, "category_id": 8, "bbox": [1, 1, 2, 2]},
+        ],
+    }
+    (tmp_path / "instances_val2014.json").write_text(json.dumps(coco))
+    rows = [{"question_id": str(n), "answer": answer, "image_source": "COCO_1"} for n, answer in enumerate(["yes", "no"])]
+    yes, no = load(parquet(tmp_path, "pope", *rows), "pope", boxes=str(tmp_path / "instances_val2014.json"))
+    assert (yes.boxes, no.boxes) == ((Box(5, 6, 15, 10),), ())
+
+
+def test_gqa_objects_come_from_the_scene_graphs(tmp_path):
+    question = {"id": "1", "imageId": "n1", "question": "What color?", "answer": "red"}
+    annotations = {"question": {"2": "o1"}, "answer": {"0": "o1"}, "fullAnswer": {"1": "o1", "3": "gone"}}
+    Dataset.from_list([{**question, "image": picture(), "annotations": annotations}]).to_parquet(tmp_path / "questions.parquet")
+    graph = {
+        "n1": {"objects": {"o1": {"name": "cup", "x": 5, "y": 6, "w": 10, "h": 4}, "o2": {"name": "cat", "x": 0, "y": 0, "w": 1, "h": 1}}}
+    }
+    (tmp_path / "val_sceneGraphs.json").write_text(json.dumps(graph))
+    (example,) = load(str(tmp_path / "questions.parquet"), "gqa", boxes=str(tmp_path / "val_sceneGraphs.json"))
+    assert example.boxes == (Box(5, 6, 15, 10),)
+
+
+@pytest.mark.parametrize("content", ["{", '{"images": []}'])
+def test_a_box_file_of_another_layout_is_named(tmp_path, content):
+    (tmp_path / "boxes.json").write_text(content)
+    with pytest.raises(InputError, match="boxes.json' cannot be read as boxes of pope"):
+        load(parquet(tmp_path, "pope"), "pope", boxes=str(tmp_path / "boxes.json"))
+
+
 def test_the_first_examples_or_a_seeded_sample(tmp_path):
     path = parquet(tmp_path, "docvqa", *({"questionId": str(n)} for n in range(30)))
     assert [e.id for e in load(path, "docvqa", examples=3)] == ["0", "1", "2"]
@@ -167,6 +215,33 @@ def test_a_row_that_is_no_example_says_why_and_the_rest_go_on(tmp_path, kind, ch
     assert "99" in good.id
 
 
+def test_popes_older_file_leaves_out_the_random_questions_that_it_lacks(tmp_path):
+    changes = [{"question_id": str(n), "image_source": f"COCO_{n}", "category": c} for n, c in enumerate(["random", "random", "popular"])]
+    path = parquet(tmp_path, "pope", *changes)
+    older = tmp_path / "coco_pope_random.json"
+    older.write_text('{"question_id": 1, "image": "COCO_1.jpg", "text": "Is there a dog in the image?", "label": "no"}\n')
+    assert [example.id for example in load(path, "pope", rows_in=str(older))] == ["random/1", "popular/2"]
+    with pytest.raises(InputError, match="rows_in .* is no JSON-lines file with image and text"):
+        load(path, "pope", rows_in=str(tmp_path / "none.json"))
+    with pytest.raises(InputError, match="rows_in has no meaning for DocVQA"):
+        load(parquet(tmp_path, "docvqa"), "docvqa", rows_in=str(older))
+
+
+def test_a_broken_image_fails_alone(tmp_path):
+    features = Features(SCHEMAS["docvqa"])
+    rows = [{**dict.fromkeys(features), **DEFAULTS["docvqa"], "questionId": str(n), "image": picture()} for n in range(2)]
+    rows[0]["image"] = {"bytes": b"\x89PNG and no more", "path": None}
+    Dataset.from_list(rows, features=features).to_parquet(tmp_path / "rows.parquet")
+    bad, good = load(str(tmp_path / "rows.parquet"), "docvqa")
+    assert bad.reason.startswith("Example '0' has a broken image")
+    assert good.id == "1"
+
+
+def test_rows_that_are_not_wanted_are_skipped_with_their_number(tmp_path):
+    loaded = load(parquet(tmp_path, "docvqa", *({"questionId": str(n)} for n in range(5))), "docvqa")
+    assert [(n, e.id) for n, e in loaded.numbered(lambda number, identity: number % 2 == 1 and identity != "3")] == [(1, "1")]
+
+
 def test_a_repeated_id_is_used_once(tmp_path):
     first, second = load(parquet(tmp_path, "docvqa", {}, {}), "docvqa")
     assert first.id == "11"
@@ -182,6 +257,8 @@ def test_a_repeated_id_is_used_once(tmp_path):
         ({"protocol": Protocol(option_order="random")}, "Unknown option_order 'random': use one of as_released"),
         ({"protocol": Protocol(ocr_tokens=True)}, "protocol.ocr_tokens has no meaning for DocVQA"),
         ({"protocol": Protocol(max_new_tokens=0)}, "max_new_tokens is 0"),
+        ({"protocol": Protocol(answer_mode="loud")}, "Unknown answer_mode 'loud': use one of generate, likelihood"),
+        ({"protocol": Protocol(answer_mode="likelihood")}, "protocol.answer_mode has no meaning for DocVQA"),
     ],
 )
 def test_bad_options_are_refused_before_any_row(tmp_path, options, complaint):
@@ -197,7 +274,7 @@ def test_a_missing_column_is_named(tmp_path):
 
 def test_an_empty_split_a_truncated_file_and_an_empty_folder_are_named(tmp_path):
     path = parquet(tmp_path, "docvqa")
-    Dataset.from_dict({name: [] for name in FEATURES["docvqa"]}).to_parquet(tmp_path / "empty.parquet")
+    Dataset.from_dict({name: [] for name in SCHEMAS["docvqa"]}).to_parquet(tmp_path / "empty.parquet")
     with pytest.raises(InputError, match="has no row"):
         load(str(tmp_path / "empty.parquet"), "docvqa")
     whole = (tmp_path / "rows.parquet").read_bytes()

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from datasets import Dataset, IterableDataset
-from datasets import Image as ImageFeature
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -14,17 +13,15 @@ from entropy_grounding.benchmarks.base import (
     LoadedBenchmark,
     Protocol,
     Unusable,
-    box_of,
     check_protocol,
-    open_rows,
-    selected,
 )
 from entropy_grounding.benchmarks.choice import RealWorldQA, VStar
+from entropy_grounding.benchmarks.evidence import read_evidence
 from entropy_grounding.benchmarks.presence import POPE
 from entropy_grounding.benchmarks.short_answer import GQA, DocVQA, TextVQA
+from entropy_grounding.benchmarks.sources import is_local, listed_pairs, open_rows, selected
 from entropy_grounding.configs import CONF_DIR, build, schema_of
 from entropy_grounding.errors import InputError
-from entropy_grounding.structures import Box
 
 BENCHMARKS: dict[str, Benchmark] = {
     "textvqa": TextVQA(),
@@ -65,38 +62,32 @@ def load_benchmark(config: BenchmarkConfig | str) -> LoadedBenchmark:
     if config.kind not in BENCHMARKS:
         raise InputError(f"Unknown benchmark '{config.kind}': use one of {', '.join(BENCHMARKS)}.")
     benchmark = BENCHMARKS[config.kind]
-    check_protocol(benchmark, config.protocol)
+    check_protocol(benchmark, config)
     columns = [column for column in benchmark.columns if not (config.images and column == "image")]
-    found = selected(open_rows(config.path, config, columns, name=config.config), config)
+    opened = open_rows(config.path, config, columns, name=config.config)
+    if config.rows_in is not None:
+        pairs = listed_pairs(config.rows_in)
+        opened = opened.filter(
+            lambda row: benchmark.listed(row, pairs), **({} if isinstance(opened, IterableDataset) else {"keep_in_memory": True})
+        )
+    found = selected(opened, config)
     rows = _WithImages(found, config) if config.images else found
-    evidence = _evidence(config) if config.boxes else {}
+    evidence = read_evidence(config) if config.boxes else None
     return LoadedBenchmark(benchmark, rows, config, evidence)
 
 
 class _WithImages:
-    """Rows with the image of their ``imageId``; images are kept encoded until a row is used."""
+    """Rows with the image of their ``imageId``; images are read as far as they are needed, and kept encoded."""
 
     def __init__(self, rows: Dataset | IterableDataset, config: BenchmarkConfig) -> None:
-        path, name = (config.images, None) if _is_local(str(config.images)) else (config.path, config.images)
-        stored = open_rows(str(path), config, ("id", "image"), name=name).cast_column("image", ImageFeature(decode=False))
-        self.encoded = {str(row["id"]): row["image"] for row in stored}
-        self.rows = rows
+        path, name = (config.images, None) if is_local(str(config.images)) else (config.path, config.images)
+        self.rows, self.stored = rows, open_rows(str(path), config, ("id", "image"), name=name)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Yield the rows."""
-        decoder = ImageFeature()
+        unread, read = iter(self.stored), {}
         for row in self.rows:
-            image = self.encoded.get(str(row["imageId"]))
-            yield {**row, "image": decoder.decode_example(image) if image else None}
-
-
-def _is_local(path: str) -> bool:
-    return path.startswith((".", "/", "~")) or path.endswith(".parquet")
-
-
-def _evidence(config: BenchmarkConfig) -> dict[str, tuple[Box, ...]]:
-    """Return evidence boxes by example id; the columns are those of TextVQA-GT-bbox (``dataset_id``, ``bbox`` as x, y, width, height)."""
-    found: dict[str, list[Box]] = {}
-    for row in open_rows(str(config.boxes), config, ("dataset_id", "bbox")):
-        found.setdefault(str(row["dataset_id"]), []).append(box_of(row["bbox"]))
-    return {identity: tuple(boxes) for identity, boxes in found.items()}
+            wanted = str(row["imageId"])
+            while wanted not in read and (found := next(unread, None)) is not None:
+                read[str(found["id"])] = found["image"]
+            yield {**row, "image": read.get(wanted)}

@@ -1,16 +1,14 @@
 """A benchmark: where its rows come from (through `datasets`), and how a row becomes an example.
 
-What is particular to a benchmark (columns, prompt, references, evidence) is in its `Benchmark`; sources, selection and checks are shared.
+What is particular to a benchmark (columns, prompt, references, evidence) is in its `Benchmark`; sources (`sources`) and checks are shared.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from datasets import Dataset, IterableDataset, load_dataset
-from datasets.exceptions import DatasetsError
+from datasets import Image as ImageFeature
 from PIL import Image
 
 from entropy_grounding.errors import InputError
@@ -20,6 +18,7 @@ from entropy_grounding.structures import Box, Example
 
 SHORT = "Answer the question using a single word or phrase."
 LETTER = "Answer with the option's letter from the given choices directly."
+ANSWER_MODES = ("generate", "likelihood")
 OPTION_ORDERS = ("as_released", "shuffled", "rotations")
 
 
@@ -31,12 +30,15 @@ class Protocol:
         ocr_tokens: put the OCR tokens of the data set into the prompt (TextVQA as LLaVA reports it).
         option_order: of lettered options: "as_released", "shuffled" by ``option_seed``, or "rotations", each an example of its own.
         option_seed: seed of the shuffle.
+        answer_mode: "generate" (a letter where there are options) or "likelihood": the question without options, and the option text with
+            the smallest mean token cross-entropy as the answer (V* as first published).
         max_new_tokens: length limit of an answer; None takes the benchmark's own.
     """
 
     ocr_tokens: bool = False
     option_order: str = "as_released"
     option_seed: int = 0
+    answer_mode: str = "generate"
     max_new_tokens: int | None = None
 
 
@@ -47,15 +49,18 @@ class BenchmarkConfig:
     Attributes:
         name: for labels and results.
         kind: which benchmark, a key of `BENCHMARKS`.
-        path: hub id, a parquet file, or a folder of parquet files.
+        path: hub id, a parquet file, a folder of parquet files, or ``miniature:KIND``.
         config: configuration on the hub.
         split: split on the hub; in a folder the files whose name starts with it, or all where none does.
         revision: commit, tag or branch on the hub.
         images: configuration (or parquet file, folder) with the images, where they are kept apart (GQA).
-        boxes: parquet file or folder with evidence boxes by example id, where they are kept apart (TextVQA, V*).
+        boxes: file or folder with evidence boxes, where they are kept apart (see `evidence.read_evidence`).
+        rows_in: JSON-lines file with "image" and "text" of the rows to use, for POPE's category "random": its older
+            ``coco_pope_random.json`` with 2,910 questions makes the 8,910 of earlier papers.
         streaming: read rows from the hub as they are needed instead of downloading first.
         examples: number of examples; None for all.
         sample_seed: draw them at random with this seed; None takes the first ones.
+        canvas: pixels, side of a miniature's pictures; None takes what the VLM under test needs (`tiny.build.canvas_of`).
         protocol: the switches.
     """
 
@@ -67,9 +72,11 @@ class BenchmarkConfig:
     revision: str | None = None
     images: str | None = None
     boxes: str | None = None
+    rows_in: str | None = None
     streaming: bool = False
     examples: int | None = None
     sample_seed: int | None = None
+    canvas: int | None = None
     protocol: Protocol = field(default_factory=Protocol)
 
 
@@ -88,7 +95,7 @@ class Benchmark:
         columns: the columns that a row must have.
         metric: name of the score of an answer.
         max_new_tokens: length limit of an answer.
-        switches: the fields of `Protocol` that it knows, besides ``max_new_tokens``.
+        switches: the fields of `Protocol` that it knows, besides ``max_new_tokens``, and "rows_in".
     """
 
     columns: tuple[str, ...]
@@ -99,6 +106,10 @@ class Benchmark:
     def identify(self, row: Mapping[str, Any], number: int) -> str:
         """Return the id of a row; its number where the data set has none."""
         return str(number)
+
+    def listed(self, row: Mapping[str, Any], pairs: Collection[tuple[str, str]]) -> bool:
+        """Tell whether a row is among the (image name without suffix, question) pairs of ``rows_in``."""
+        raise NotImplementedError
 
     def examples(self, row: Mapping[str, Any], identity: str, protocol: Protocol) -> Iterator[Example]:
         """Yield the examples of a row, one unless the protocol asks for several option orders.
@@ -117,25 +128,40 @@ class LoadedBenchmark:
     """Examples of a benchmark in the order of its rows; a row that cannot be used comes as `Unusable`."""
 
     def __init__(
-        self, benchmark: Benchmark, rows: Iterable[Mapping[str, Any]], config: BenchmarkConfig, evidence: Mapping[str, tuple[Box, ...]]
+        self,
+        benchmark: Benchmark,
+        rows: Iterable[Mapping[str, Any]],
+        config: BenchmarkConfig,
+        evidence: Callable[[Mapping[str, Any], str], tuple[Box, ...]] | None = None,
     ) -> None:
         self.benchmark, self.rows, self.config, self.evidence = benchmark, rows, config, evidence
 
     def __iter__(self) -> Iterator[Example | Unusable]:
         """Yield the examples."""
+        for _, example in self.numbered():
+            yield example
+
+    def numbered(self, wanted: Callable[[int, str], bool] = lambda number, identity: True) -> Iterator[tuple[int, Example | Unusable]]:
+        """Yield (number of the row, example); the image of a row that is not ``wanted`` (by number and id) is not decoded."""
         seen: set[str] = set()
         for number, row in enumerate(self.rows):
             identity = self.benchmark.identify(row, number)
-            if identity in seen:
-                yield Unusable(f"{identity}#{number}", f"The id '{identity}' occurs twice in '{self.config.path}': only the first is used.")
-                continue
+            twice = identity in seen
             seen.add(identity)
-            yield from self._examples(row, identity)
+            if not wanted(number, f"{identity}#{number}" if twice else identity):
+                continue
+            if twice:
+                why = f"The id '{identity}' occurs twice in '{self.config.path}': only the first is used."
+                yield number, Unusable(f"{identity}#{number}", why)
+                continue
+            for example in self._examples(row, identity):
+                yield number, example
 
     def _examples(self, row: Mapping[str, Any], identity: str) -> Iterator[Example | Unusable]:
         try:
+            stored = tuple(box_of(box) for box in row.get("evidence") or ())
+            boxes = self.evidence(row, identity) if self.evidence else stored
             for example in self.benchmark.examples(row, identity, self.config.protocol):
-                boxes = self.evidence.get(identity, example.boxes)
                 yield replace(example, boxes=_on_image(boxes, example.image.size))
         except InputError as error:
             yield Unusable(identity, str(error))
@@ -151,81 +177,33 @@ def _on_image(boxes: Iterable[Box], size: tuple[int, int]) -> tuple[Box, ...]:
     return tuple(common for box in boxes if (common := box.intersection(whole)) is not None)
 
 
-def open_rows(path: str, config: BenchmarkConfig, columns: Iterable[str], *, name: str | None = None) -> Dataset | IterableDataset:
-    """Open a parquet file, a folder of them, or a data set of the hub, and check its columns.
-
-    Args:
-        path: which one.
-        config: split, revision and streaming.
-        columns: those that it must have.
-        name: configuration on the hub.
-
-    Raises:
-        InputError: when it cannot be reached or read, has no row, or lacks a column.
-    """
-    try:
-        rows = _open(path, config, name)
-        first = next(iter(rows), None)
-    except (OSError, ValueError, DatasetsError, StopIteration) as error:
-        raise InputError(_why(path, error)) from error
-    if first is None:
-        raise InputError(f"The data set '{path}' has no row in split '{config.split}'.")
-    if missing := [column for column in columns if column not in first]:
-        raise InputError(f"The data set '{path}' has no column {', '.join(missing)}: it has {', '.join(first)}.")
-    return rows
-
-
-def _open(path: str, config: BenchmarkConfig, name: str | None) -> Dataset | IterableDataset:
-    local = Path(path).expanduser()
-    if not local.exists():
-        if path.startswith((".", "/", "~")) or path.endswith(".parquet"):
-            raise InputError(f"No data set at '{path}': check the path.")
-        return load_dataset(path, name, split=config.split, revision=config.revision, streaming=config.streaming)
-    files = sorted(local.rglob("*.parquet")) if local.is_dir() else [local]
-    files = [file for file in files if file.name.startswith(config.split)] or files
-    if not files:
-        raise InputError(f"The folder '{path}' holds no parquet file.")
-    return load_dataset("parquet", data_files=[str(file) for file in files], split="train", streaming=True)
-
-
-def _why(path: str, error: Exception) -> str:
-    if isinstance(error, InputError):
-        return str(error)
-    first = " ".join(str(error).split())[:300] or type(error).__name__
-    return (
-        f"Could not read the data set '{path}' ({first}). If the hub is out of reach or asks for a login, fetch it ahead with "
-        f"'hf download --repo-type dataset {path} --local-dir data/{Path(path).name}' and pass the folder as path."
-    )
-
-
-def selected(rows: Dataset | IterableDataset, config: BenchmarkConfig) -> Dataset | IterableDataset:
-    """Return the first ``config.examples`` rows, or a sample of them drawn with ``config.sample_seed``."""
-    if config.examples is not None and config.examples < 1:
-        raise InputError(f"examples is {config.examples}: use at least 1, or null for all.")
-    if config.sample_seed is not None:
-        rows = rows.shuffle(seed=config.sample_seed)
-    if config.examples is None:
-        return rows
-    return rows.take(config.examples)
-
-
-def check_protocol(benchmark: Benchmark, protocol: Protocol) -> None:
+def check_protocol(benchmark: Benchmark, config: BenchmarkConfig) -> None:
     """Refuse a switch that this benchmark does not know, and values that are none."""
+    protocol = config.protocol
+    if config.rows_in is not None and "rows_in" not in benchmark.switches:
+        raise InputError(f"benchmark.rows_in has no meaning for {type(benchmark).__name__}: leave it as it is.")
     if protocol.option_order not in OPTION_ORDERS:
         raise InputError(f"Unknown option_order '{protocol.option_order}': use one of {', '.join(OPTION_ORDERS)}.")
     if protocol.max_new_tokens is not None and protocol.max_new_tokens < 1:
         raise InputError(f"max_new_tokens is {protocol.max_new_tokens}: use at least 1.")
-    for switch, moved in (("ocr_tokens", protocol.ocr_tokens), ("option_order", protocol.option_order != "as_released")):
-        if moved and switch not in benchmark.switches:
+    if protocol.answer_mode not in ANSWER_MODES:
+        raise InputError(f"Unknown answer_mode '{protocol.answer_mode}': use one of {', '.join(ANSWER_MODES)}.")
+    for switch, default in (("ocr_tokens", False), ("option_order", "as_released"), ("answer_mode", "generate")):
+        if getattr(protocol, switch) != default and switch not in benchmark.switches:
             raise InputError(f"protocol.{switch} has no meaning for {type(benchmark).__name__}: leave it as it is.")
 
 
 def picture_of(row: Mapping[str, Any], identity: str, column: str = "image") -> Image.Image:
     """Return the image of a row in RGB, or say which example has none."""
     image = row.get(column)
-    if not isinstance(image, Image.Image):
-        raise InputError(f"Example '{identity}' has no readable image.")
-    return to_rgb(image)
+    try:
+        if isinstance(image, dict):
+            image = ImageFeature().decode_example(image)
+        if isinstance(image, Image.Image):
+            return to_rgb(image)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise InputError(f"Example '{identity}' has a broken image ({error}).") from error
+    raise InputError(f"Example '{identity}' has no readable image.")
 
 
 def text_of(row: Mapping[str, Any], identity: str, column: str) -> str:

@@ -17,7 +17,7 @@ class VStar(Benchmark):
 
     columns = ("question_id", "image", "text", "label", "category")
     metric = "choice"
-    switches = ("option_order",)
+    switches = ("option_order", "answer_mode")
 
     def identify(self, row: Mapping[str, Any], number: int) -> str:
         """Return the question id within its category: the data set numbers both from 0."""
@@ -34,7 +34,7 @@ class VStar(Benchmark):
                 f"{identity}:{number}" if protocol.option_order == "rotations" else identity,
                 picture_of(row, identity),
                 question,
-                f"{question}\n{lines}\n{LETTER}",
+                question if protocol.answer_mode == "likelihood" else f"{question}\n{lines}\n{LETTER}",
                 (answer,),
                 group=str(row["category"]),
                 options=tuple(shown.items()),
@@ -50,7 +50,7 @@ class RealWorldQA(Benchmark):
 
     columns = ("image", "question", "answer")
     metric = "realworldqa"
-    switches = ("option_order",)
+    switches = ("option_order", "answer_mode")
 
     def examples(self, row: Mapping[str, Any], identity: str, protocol: Protocol) -> Iterator[Example]:
         """Yield the row's example, or one for each option order; a question without options has one."""
@@ -61,6 +61,8 @@ class RealWorldQA(Benchmark):
             return
         for number, shown, letter in _orders(options, answer.strip("."), protocol, identity):
             prompt = question if protocol.option_order == "as_released" else _with_options(question, shown)
+            if protocol.answer_mode == "likelihood":
+                prompt = question[: _first_option(question, identity)].strip()
             yield Example(
                 f"{identity}:{number}" if protocol.option_order == "rotations" else identity,
                 picture_of(row, identity),
@@ -73,7 +75,7 @@ class RealWorldQA(Benchmark):
 
     def score(self, answer: str, example: Example) -> float:
         """Return 1 for the right letter, or the right word where there are no options."""
-        return realworldqa_match(answer, example.references[0], example.prompt)
+        return realworldqa_match(answer, example.references[0], _with_options(example.question, dict(example.options)))
 
 
 def _with_options(question: str, shown: Mapping[str, str]) -> str:

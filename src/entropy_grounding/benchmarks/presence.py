@@ -1,6 +1,7 @@
 """POPE: is this object in the image, yes or no."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import PurePath
 from typing import Any
 
 from entropy_grounding.benchmarks.base import SHORT, Benchmark, Protocol, picture_of, text_of
@@ -14,10 +15,15 @@ class POPE(Benchmark):
     columns = ("question_id", "image", "question", "answer", "category")
     metric = "yes_no"
     max_new_tokens = 128
+    switches = ("rows_in",)
 
     def identify(self, row: Mapping[str, Any], number: int) -> str:
         """Return the question id within its category: the three are numbered alike."""
         return f"{row['category']}/{row['question_id']}"
+
+    def listed(self, row: Mapping[str, Any], pairs: Collection[tuple[str, str]]) -> bool:
+        """Tell whether a row stays: the older file has fewer random negatives, the other two categories are the same."""
+        return row["category"] != "random" or (PurePath(str(row["image_source"])).stem, str(row["question"]).strip()) in pairs
 
     def examples(self, row: Mapping[str, Any], identity: str, protocol: Protocol) -> Iterator[Example]:
         """Yield the example of a row."""

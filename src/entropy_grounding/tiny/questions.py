@@ -11,11 +11,21 @@ from entropy_grounding.tiny.vocabulary import COLORS
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question about a scene, its answer, and the boxes (pixels of the scene) that hold the evidence."""
+    """A question about a scene.
+
+    Attributes:
+        text: the question.
+        answer: its answer; one of the options where there are any.
+        evidence: boxes in pixels of the scene that hold what must be seen.
+        options: the texts to choose from, in the order shown.
+        group: the part of a benchmark that it belongs to.
+    """
 
     text: str
     answer: str
     evidence: tuple[Box, ...]
+    options: tuple[str, ...] = ()
+    group: str = ""
 
 
 def read_question(element: Element) -> Question:

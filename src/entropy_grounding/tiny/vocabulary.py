@@ -1,4 +1,4 @@
-"""Words of the tiny VLMs: one vocabulary for today's questions and the seven miniature benchmarks to come.
+"""Words of the tiny VLMs: one vocabulary for scenes and the seven miniature benchmarks.
 
 The tokenizer is word level, so a question outside this vocabulary turns into ``<unk>``; `unknown_words` names such words.
 """
@@ -33,8 +33,27 @@ highest lowest more less most least than total sum difference first last
 name date city code amount price year month day invoice order phone
 answer with option s from given choices directly using single phrase please list all
 black white gray brown
+question only correct nothing else reference ocr token higher lower closer
 """.split()
-_SENTENCE_STARTS = ("What", "Which", "Where", "Who", "How", "Is", "Are", "Do", "Does", "Answer", "Please", "List", "The", "Yes", "No")
+_SENTENCE_STARTS = (
+    "What",
+    "Which",
+    "Where",
+    "Who",
+    "How",
+    "Is",
+    "Are",
+    "Do",
+    "Does",
+    "Answer",
+    "Please",
+    "List",
+    "The",
+    "Yes",
+    "No",
+    "Reference",
+    "OCR",
+)
 
 
 def words() -> list[str]:

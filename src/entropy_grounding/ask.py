@@ -20,13 +20,12 @@ from entropy_grounding.images import cut, load_image
 from entropy_grounding.plots import plot_grounding
 from entropy_grounding.stopping import STOP_REASONS, Decision
 from entropy_grounding.structures import Grounding
-from entropy_grounding.tiny.build import canvas_of
+from entropy_grounding.tiny.build import canvas_for
 from entropy_grounding.tiny.questions import held_out_example
 from entropy_grounding.tiny.scenes import draw_scene
 from entropy_grounding.tiny.vocabulary import unknown_words
 from entropy_grounding.tracking import log_grounding, tracked_run
 from entropy_grounding.vlm import VLM, load_vlm
-from entropy_grounding.vlm.load import weights_folder
 from entropy_grounding.zoom import ground
 
 
@@ -44,18 +43,11 @@ def load_task(config: GroundConfig) -> Task:
     if config.image is None:
         if config.seed < 0:
             raise InputError(f"seed is {config.seed}: scenes are numbered from 0.")
-        scene, asked = held_out_example(config.seed, _canvas(config.vlm.weights))
+        scene, asked = held_out_example(config.seed, canvas_for(config.vlm.weights))
         return Task(draw_scene(scene), config.question or asked.text, None if config.question else asked.answer)
     if not (config.question or "").strip():
         raise InputError('The question is empty: pass question="What is ...?" with the image.')
     return Task(load_image(config.image), str(config.question), None)
-
-
-def _canvas(weights: str) -> int:
-    """Return the side of the scenes for these weights; families that see more pixels get larger ones."""
-    folder = weights_folder(weights)
-    described = folder / "config.json" if folder else None
-    return canvas_of(json.loads(described.read_text()).get("model_type", "") if described and described.is_file() else "")
 
 
 def warn_unknown_words(vlm: VLM, question: str) -> str:

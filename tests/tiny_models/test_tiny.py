@@ -10,9 +10,9 @@ from PIL import ImageChops
 
 from entropy_grounding.errors import InputError
 from entropy_grounding.structures import Box, RelevanceMap, View
-from entropy_grounding.tiny.build import RECIPES, Size, build_internvl, build_llava, inherit
+from entropy_grounding.tiny.build import RECIPES, Size, build_internvl, build_llava, inherit, shared_words
 from entropy_grounding.tiny.check import CheckConfig, check, evidence_hit
-from entropy_grounding.tiny.data import IGNORE, LETTER_INDEX, Stage, StageBatches, patch_labels, sample_crop
+from entropy_grounding.tiny.data import IGNORE, LABELS, Stage, StageBatches, patch_labels, sample_crop
 from entropy_grounding.tiny.questions import held_out_example, sample_questions
 from entropy_grounding.tiny.scenes import CANVAS, SMALL, Element, Scene, draw_scene, sample_scene
 from entropy_grounding.tiny.vocabulary import COLORS, build_tokenizer, unknown_words
@@ -85,17 +85,18 @@ def test_patch_labels_mark_the_card():
     """A 64 px red T in the upper left quarter of the canvas fills 2 x 2 of 8 x 8 cells."""
     scene = Scene((Element("card", "red", "T", Box(0, 0, 64, 64)),), 0)
     whole = Box(0, 0, CANVAS, CANVAS)
-    colors, letters = patch_labels(scene, whole, grid(whole), 8)
+    labels = patch_labels(scene, whole, grid(whole), 8)
+    colors, letters = labels["colors"], labels["letters"]
     assert (colors[:2, :2] == 0).all()
-    assert (letters[:2, :2] == LETTER_INDEX["T"]).all()
+    assert (letters[:2, :2] == LABELS["letters"].index("T")).all()
     assert (np.delete(colors.ravel(), [0, 1, 8, 9]) == len(COLORS)).all()
 
 
 def test_a_letter_that_is_mostly_cut_off_is_not_a_label():
     scene = Scene((Element("card", "red", "T", Box(0, 0, 64, 64)),), 0)
     crop = Box(40, 0, 104, 64)
-    _, letters = patch_labels(scene, crop, grid(crop), 8)
-    assert LETTER_INDEX["T"] not in letters
+    letters = patch_labels(scene, crop, grid(crop), 8)["letters"]
+    assert LABELS["letters"].index("T") not in letters
 
 
 @pytest.mark.parametrize(("side", "color", "letter"), [(16, True, False), (8, False, False), (24, True, True)])
@@ -103,8 +104,36 @@ def test_labels_ask_only_for_what_the_input_shows(side, color, letter):
     """At a quarter of the size, a card of 8 pixels is 2 and one of 16 is 4: too small for color, for a letter."""
     scene = Scene((Element("card", "red", "T", Box(0, 0, side, side)),), 0)
     whole = Box(0, 0, CANVAS, CANVAS)
-    colors, letters = patch_labels(scene, whole, grid(whole), 8)
-    assert (colors[0, 0] == 0, letters[0, 0] == LETTER_INDEX["T"]) == (color, letter)
+    labels = patch_labels(scene, whole, grid(whole), 8)
+    colors, letters = labels["colors"], labels["letters"]
+    assert (colors[0, 0] == 0, letters[0, 0] == LABELS["letters"].index("T")) == (color, letter)
+
+
+def test_the_letters_of_a_sign_know_their_place():
+    """A sign of two 64 px cells: the first fills the upper left quarter of the canvas's left half, the last the one beside it."""
+    scene = Scene((Element("sign", "red", "T K", Box(0, 0, 128, 64)),), 0)
+    whole = Box(0, 0, CANVAS, CANVAS)
+    labels = patch_labels(scene, whole, grid(whole), 8)
+    assert (labels["letters"][:2, :2] == LABELS["letters"].index("T")).all()
+    assert (labels["letters"][:2, 2:4] == LABELS["letters"].index("K")).all()
+    assert (labels["places"][:2, :4] == [0, 0, 1, 1]).all()
+    assert (labels["places"][2:] == 2).all()
+
+
+def test_a_row_has_a_key_without_a_letter_and_a_bar_a_stem():
+    whole = Box(0, 0, CANVAS, CANVAS)
+    for element in (Element("row", "red", "T K", Box(0, 0, 192, 64)), Element("bar", "red", "T", Box(0, 0, 64, 256))):
+        cells = element.cells()
+        assert sorted(cell.letter for cell in cells) == sorted(["", *element.letters])
+        assert sum(cell.box.area for cell in cells) == element.box.area
+        labels = patch_labels(Scene((element,), 0), whole, grid(whole), 8)
+        assert (labels["colors"] == 0).sum() == element.box.area / 32**2
+
+
+def test_tokens_know_their_third_of_the_picture():
+    labels = patch_labels(Scene((), 0), Box(0, 0, CANVAS, CANVAS), grid(Box(0, 0, CANVAS, CANVAS)), 8)
+    assert (labels["columns"] == [0, 0, 0, 2, 2, 1, 1, 1]).all()
+    assert (labels["rows"] == np.array([[0, 0, 0, 2, 2, 1, 1, 1]]).T).all()
 
 
 def test_crops_show_their_evidence():
@@ -169,13 +198,13 @@ def test_every_visual_token_has_an_alignment_label(family):
 
     model, drawn = batches(family, Stage("align", 5, 8, 1e-3))
     batch = drawn[0]
-    assert len(visual_tokens(Student(model), batch)) == len(batch["colors"]) == len(batch["letters"])
+    assert {len(visual_tokens(Student(model), batch))} == {len(batch[name]) for name in LABELS}
 
 
 def test_an_heir_sees_what_its_donor_sees(tiny_vlm):
     """InternVL's tower has no norm in front of its layers; apart from that it is CLIP's."""
-    model, _ = build_internvl()
-    inherit(model, tiny_vlm.model)
+    model, processor = build_internvl()
+    inherit(model, tiny_vlm.model, shared_words(processor, tiny_vlm.processor))
     picture = draw_scene(held_out_example(3)[0])
     pixels = tiny_vlm.processor.image_processor([picture], return_tensors="pt")["pixel_values"]
     with torch.no_grad():
@@ -187,12 +216,13 @@ def test_an_heir_sees_what_its_donor_sees(tiny_vlm):
 @pytest.mark.parametrize("family", ["llava_next", "internvl", "qwen2_5_vl"])
 def test_an_heir_speaks_as_its_donor_does(family, tiny_vlm):
     """On text alone, M-RoPE positions and zero biases change nothing; logits of the shared words are the donor's."""
-    model, _ = RECIPES[family].build()
-    inherit(model, tiny_vlm.model)
+    model, processor = RECIPES[family].build()
+    words = shared_words(processor, tiny_vlm.processor)
+    inherit(model, tiny_vlm.model, words)
     ids = torch.tensor([[20, 30, 40, 50, 60]])
     with torch.no_grad():
         donor, heir = (each(input_ids=ids).logits[0, -1] for each in (tiny_vlm.model, model.eval()))
-    torch.testing.assert_close(heir[: len(donor)], donor, atol=1e-2, rtol=0)
+    torch.testing.assert_close(heir[words[:, 0]], donor[words[:, 1]], atol=1e-2, rtol=0)
 
 
 def test_an_interrupted_training_resumes_to_the_same_weights(tmp_path, monkeypatch):

@@ -1,10 +1,12 @@
 """Untrained tiny VLMs: real ``transformers`` classes with a few million weights, and their processors, one recipe a family."""
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 from transformers import (
     CLIPVisionConfig,
     GotOcr2ImageProcessorPil,
@@ -34,6 +36,7 @@ from transformers import (
 
 from entropy_grounding.tiny.scenes import CANVAS
 from entropy_grounding.tiny.vocabulary import build_tokenizer
+from entropy_grounding.vlm.load import weights_folder
 from entropy_grounding.vlm.processor import without_video
 
 HEADS = 4
@@ -274,6 +277,13 @@ def canvas_of(model_type: str) -> int:
     return RECIPES[model_type].canvas if model_type in RECIPES else CANVAS
 
 
+def canvas_for(weights: str) -> int:
+    """Return the side in pixels of the scenes for these weights, from their configuration; a hub id gets the smallest."""
+    folder = weights_folder(weights)
+    described = folder / "config.json" if folder else None
+    return canvas_of(json.loads(described.read_text()).get("model_type", "") if described and described.is_file() else "")
+
+
 # CLIP's names and InternVL's for the same weights
 _INTERNVL_NAMES = {
     "encoder.layers.": "encoder.layer.",
@@ -287,20 +297,33 @@ _INTERNVL_NAMES = {
 }
 
 
-def inherit(model: PreTrainedModel, donor: PreTrainedModel) -> list[str]:
-    """Copy every weight that the donor has under the same meaning, word embeddings row by row; return the names of those copied."""
+def shared_words(processor: Any, donor: Any) -> Tensor:
+    """Return the rows of the word embeddings that stand for the same words, ``(words, 2)``: of a processor's model, of a donor's."""
+    own, other = processor.tokenizer.get_vocab(), donor.tokenizer.get_vocab()
+    return torch.tensor([(own[word], other[word]) for word in sorted(own) if word in other])
+
+
+def inherit(model: PreTrainedModel, donor: PreTrainedModel, words: Tensor, *, language_only: bool = False) -> list[str]:
+    """Copy every weight that the donor has under the same meaning; return the names of those copied.
+
+    Args:
+        model: what is filled.
+        donor: a model of this or another family.
+        words: from `shared_words`.
+        language_only: leave vision tower and projector as they are.
+    """
     copied = []
     own = model.state_dict()
     for name, weight in donor.state_dict().items():
         if isinstance(model, InternVLForConditionalGeneration) and "vision_tower" in name:
             for clip, internvl in _INTERNVL_NAMES.items():
                 name = name.replace(clip, internvl)
-        if name not in own:
+        if name not in own or (language_only and "language_model" not in name and "lm_head" not in name):
             continue
-        if own[name].numel() == weight.numel():
+        if name.endswith(("embed_tokens.weight", "lm_head.weight")):
+            own[name][words[:, 0]] = weight[words[:, 1]]
+        elif own[name].numel() == weight.numel():
             own[name].copy_(weight.reshape(own[name].shape))
-        elif own[name].shape[1:] == weight.shape[1:] and len(weight) < len(own[name]):
-            own[name][: len(weight)] = weight
         else:
             continue
         copied.append(name)

@@ -9,18 +9,39 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from entropy_grounding.benchmarks import BENCHMARKS, Protocol
+from entropy_grounding.benchmarks.miniature import MINIATURES, Drawn
 from entropy_grounding.structures import Box, View
 from entropy_grounding.tiny.build import Recipe
-from entropy_grounding.tiny.questions import sample_questions
+from entropy_grounding.tiny.questions import Question, sample_questions
 from entropy_grounding.tiny.scenes import CANVAS, Scene, draw_scene, sample_scene
 from entropy_grounding.tiny.vocabulary import COLORS, READABLE
 from entropy_grounding.vlm.base import Family
 
 IGNORE = -100
 _OF_THE_TEXT = ("input_ids", "attention_mask", "mm_token_type_ids")
-COLOR_INDEX = {color: index for index, color in enumerate(COLORS)}
-LETTER_PIXELS, COLOR_PIXELS = 4.8, 3.0  # side of a card at the model's input from which its letter, its color is asked for
-LETTER_INDEX = {letter: index for index, letter in enumerate(READABLE)}
+LETTER_PIXELS, COLOR_PIXELS = 4.8, 3.0  # side of a cell at the model's input from which its letter, its color is asked for
+# What alignment asks of every visual token, each a set of words: the color and the letter under it, whether that letter is the first or the
+# last of several, and which third of the picture it lies in (the middle ones are neither).
+LABELS: dict[str, tuple[str, ...]] = {
+    "colors": tuple(COLORS),
+    "letters": READABLE,
+    "places": ("first", "last"),
+    "columns": ("left", "right"),
+    "rows": ("top", "bottom"),
+}
+# Share of each kind of picture in training; "scenes" are the cards of the check and of the notebooks.
+MIXTURE = {
+    "scenes": 0.16,
+    "textvqa": 0.18,
+    "vstar": 0.16,
+    "docvqa": 0.16,
+    "infovqa": 0.12,
+    "pope": 0.06,
+    "gqa": 0.08,
+    "realworldqa": 0.08,
+}
+TURNS = 5  # questions a picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +58,7 @@ class Stage:
     zoom: tuple[float, float] = (1.2, 7.0)  # side of a crop around evidence, relative to the evidence
     close_ups: float = 0.0  # share of the scenes in alignment that are shown by crops only
     keep_words: bool = False  # word embeddings stay as another family learned them
+    mixture: bool = False  # all kinds of pictures, instead of cards only
     token_norm: float | None = None  # visual tokens are scaled to it at the end: the norm that an inherited language model knows
 
 
@@ -47,8 +69,9 @@ def sample_crop(rng: np.random.Generator, evidence: Box | None, canvas: int = CA
         side = np.exp(rng.uniform(np.log(28), np.log(0.625 * canvas)))
         center = rng.uniform(0, canvas, 2)
     else:
-        side = evidence.height * np.exp(rng.uniform(*np.log(zoom)))
-        slack = max(side - evidence.height, 0.0) / 2
+        longer = max(evidence.width, evidence.height)
+        side = longer * np.exp(rng.uniform(*np.log(zoom)))
+        slack = max(side - longer, 0.0) / 2
         center = np.asarray(evidence.center) + rng.uniform(-slack, slack, 2)
     width, height = (float(np.clip(v, 16, canvas)) for v in (side * aspect**0.5, side / aspect**0.5))
     x0 = float(np.clip(center[0] - width / 2, 0, canvas - width))
@@ -56,8 +79,8 @@ def sample_crop(rng: np.random.Generator, evidence: Box | None, canvas: int = CA
     return Box(*(float(round(v)) for v in (x0, y0, x0 + width, y0 + height)))
 
 
-def patch_labels(scene: Scene, crop: Box, view: View, cell: int) -> tuple[np.ndarray, np.ndarray]:
-    """Label every visual token of a view with the color and the letter under it.
+def patch_labels(scene: Scene, crop: Box, view: View, cell: int) -> dict[str, np.ndarray]:
+    """Label every visual token of a view with what is under it.
 
     Args:
         scene: the scene.
@@ -66,31 +89,39 @@ def patch_labels(scene: Scene, crop: Box, view: View, cell: int) -> tuple[np.nda
         cell: side of a token in pixels of the model's input.
 
     Returns:
-        Two int arrays ``(rows, cols)``: indices of color and letter, their number for background, `IGNORE` where undecided.
+        For each of `LABELS` an int array ``(rows, cols)``: indices of words, their number for none, `IGNORE` where undecided.
     """
     rows, cols = view.shape
-    colors = np.full((rows, cols), len(COLORS))
-    letters = np.full((rows, cols), len(READABLE))
+    found = {name: np.full((rows, cols), len(words)) for name, words in LABELS.items()}
+    found["columns"][:] = [0 if 3 * col < cols - 1 else 1 if 3 * col > 2 * cols - 2 else 2 for col in range(cols)]
+    found["rows"][:] = [[0 if 3 * row < rows - 1 else 1 if 3 * row > 2 * rows - 2 else 2] for row in range(rows)]
     height, width = view.box.height / rows, view.box.width / cols
     edges_x, edges_y = view.box.x0 + width * np.arange(cols + 1), view.box.y0 + height * np.arange(rows + 1)
     best = np.zeros((rows, cols))
-    for element in scene.elements:
-        visible = element.box.intersection(crop)
+    for part in (part for element in scene.elements for part in element.cells()):
+        visible = part.box.intersection(crop)
         if visible is None:
             continue
         across = np.clip(np.minimum(edges_x[1:], visible.x1) - np.maximum(edges_x[:-1], visible.x0), 0, None)
         down = np.clip(np.minimum(edges_y[1:], visible.y1) - np.maximum(edges_y[:-1], visible.y0), 0, None)
         area = down[:, None] * across[None, :]
-        covered = np.maximum(area / (height * width), 0.75 * area / element.box.area)
+        covered = np.maximum(area / (height * width), 0.75 * area / part.box.area)
         won = covered > best
         best[won] = covered[won]
-        colors[won], letters[won] = IGNORE, IGNORE
-        seen = element.box.height * cell / max(height, width)
+        for name in ("colors", "letters", "places"):
+            found[name][won] = IGNORE
+        seen = min(part.box.width, part.box.height) * cell / max(height, width)
         clear = won & (covered >= 0.3) & (seen >= COLOR_PIXELS)
-        colors[clear] = COLOR_INDEX[element.color]
-        if visible.area >= 0.75 * element.box.area and seen >= LETTER_PIXELS:
-            letters[clear] = LETTER_INDEX[element.text]
-    return colors, letters
+        found["colors"][clear] = _index("colors", part.color)
+        if not part.letter or (visible.area >= 0.75 * part.box.area and seen >= LETTER_PIXELS):
+            found["letters"][clear] = _index("letters", part.letter)
+            found["places"][clear] = _index("places", part.place)
+    return found
+
+
+def _index(name: str, word: str) -> int:
+    words = LABELS[name]
+    return words.index(word) if word in words else len(words)
 
 
 class StageBatches(Dataset):
@@ -129,33 +160,37 @@ class StageBatches(Dataset):
 
     def _alignment_batch(self, rng: np.random.Generator) -> dict[str, Tensor]:
         parts: list[dict[str, Tensor]] = []
-        colors: list[np.ndarray] = []
-        letters: list[np.ndarray] = []
+        labels: list[dict[str, np.ndarray]] = []
         while len(parts) < self.stage.batch:
-            scene = self._scene(rng)
+            scene = self._scene(rng, self._kind(rng))
             picture = draw_scene(scene)
             crops = [] if rng.random() < self.stage.close_ups else [Box(0, 0, *map(float, scene.size))]
             while len(crops) < 4:
-                crops.append(self._crop(rng, scene.elements[rng.integers(len(scene.elements))].box))
+                crops.append(self._crop(rng, scene.elements[rng.integers(len(scene.elements))].evidence))
             for crop in crops:
-                inputs, color, letter = self._labelled(scene, picture.crop(crop.xyxy()), crop)
+                inputs, found = self._labelled(scene, picture.crop(crop.xyxy()), crop)
                 parts.append(inputs)
-                colors.append(color)
-                letters.append(letter)
-        return {**_merge(parts), "colors": torch.tensor(np.concatenate(colors)), "letters": torch.tensor(np.concatenate(letters))}
+                labels.append(found)
+        return {**_merge(parts), **{name: torch.tensor(np.concatenate([found[name] for found in labels])) for name in LABELS}}
 
-    def _labelled(self, scene: Scene, shown: Image.Image, crop: Box) -> tuple[dict[str, Tensor], np.ndarray, np.ndarray]:
-        """Return a picture's tensors and the two labels of each of its visual tokens; newline tokens have none."""
+    def _labelled(self, scene: Scene, shown: Image.Image, crop: Box) -> tuple[dict[str, Tensor], dict[str, np.ndarray]]:
+        """Return a picture's tensors and the labels of each of its visual tokens; newline tokens have none."""
         inputs = dict(self.processor(text=self.processor.image_token, images=[shown], return_tensors="pt"))
         tokens = int((inputs["input_ids"] == self.config.image_token_id).sum())
         views = self.family.views(self.config, self.processor, inputs, shown.size)
-        colors, letters = np.full(tokens, IGNORE), np.full(tokens, IGNORE)
+        labels = {name: np.full(tokens, IGNORE) for name in LABELS}
         for view in views.values():
             box = Box(view.box.x0 + crop.x0, view.box.y0 + crop.y0, view.box.x1 + crop.x0, view.box.y1 + crop.y0)
-            colors[view.token_indices], letters[view.token_indices] = patch_labels(scene, crop, replace(view, box=box), self.recipe.cell)
-        return {name: value for name, value in inputs.items() if name not in _OF_THE_TEXT}, colors, letters
+            for name, found in patch_labels(scene, crop, replace(view, box=box), self.recipe.cell).items():
+                labels[name][view.token_indices] = found
+        return {name: value for name, value in inputs.items() if name not in _OF_THE_TEXT}, labels
 
-    def _scene(self, rng: np.random.Generator) -> Scene:
+    def _kind(self, rng: np.random.Generator) -> str:
+        return str(rng.choice(list(MIXTURE), p=list(MIXTURE.values()))) if self.stage.mixture else "scenes"
+
+    def _scene(self, rng: np.random.Generator, kind: str) -> Scene:
+        if kind in MINIATURES:
+            return MINIATURES[kind].scene(rng, self.recipe.canvas, training=True)
         return sample_scene(rng, sides=self.stage.sides, canvas=self.recipe.canvas)
 
     def _crop(self, rng: np.random.Generator, evidence: Box | None) -> Box:
@@ -182,15 +217,17 @@ class StageBatches(Dataset):
 
     def _text_example(self, rng: np.random.Generator, crops: int) -> tuple[list[tuple[str, str]], list[Image.Image]]:
         """Return (question, answer) turns and the pictures: the scene, then its crops."""
-        scene = self._scene(rng)
+        kind = self._kind(rng)
+        scene = self._scene(rng, kind)
         picture = draw_scene(scene)
         if self.stage.kind == "caption":
             listed = [scene.elements[i] for i in rng.permutation(len(scene.elements))]
             turns = [("List the cards.", " ".join(f"{e.color} {e.text}" for e in listed))]
             evidence: list[Box] = []
         else:
-            questions = sample_questions(rng, scene, 5)
-            turns = [(q.text, q.answer) for q in questions]
+            many = kind in MINIATURES
+            questions = [MINIATURES[kind].ask(rng, scene) for _ in range(TURNS)] if many else sample_questions(rng, scene, TURNS)
+            turns = [_turn(kind, Drawn(0, scene, picture, question)) for question in questions]
             evidence = [box for q in questions for box in q.evidence]
         boxes = []
         for _ in range(crops):
@@ -213,6 +250,19 @@ class StageBatches(Dataset):
 
     def _ids(self, texts: list[str]) -> list[list[int]]:
         return self.processor.tokenizer(texts, add_special_tokens=False)["input_ids"]
+
+
+def _turn(kind: str, drawn: Drawn) -> tuple[str, str]:
+    """Return the prompt that the benchmark makes of this question, and the answer that the tiny VLM learns to give.
+
+    Where a letter is asked for, that is the text of the option, which `metrics.parse_choice` reads as well: 4 layers of width 128 did not
+    learn to look the letter up (docs/tiny_vlms.md).
+    """
+    question: Question = drawn.question
+    if kind not in MINIATURES:
+        return question.text, question.answer
+    row = {**MINIATURES[kind].row(drawn), "image": drawn.image}
+    return next(BENCHMARKS[kind].examples(row, "0", Protocol())).prompt, question.answer
 
 
 def _merge(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:

@@ -17,11 +17,12 @@ from transformers import PreTrainedModel, ProcessorMixin
 
 from entropy_grounding.configs import CONF_DIR, build, register
 from entropy_grounding.errors import InputError
-from entropy_grounding.tiny.build import RECIPES, inherit
-from entropy_grounding.tiny.data import IGNORE, Stage, StageBatches
-from entropy_grounding.tiny.vocabulary import COLORS, READABLE
+from entropy_grounding.tiny.build import RECIPES, inherit, shared_words
+from entropy_grounding.tiny.data import IGNORE, LABELS, Stage, StageBatches
 from entropy_grounding.tracking import TrackingConfig, tracked_run
 from entropy_grounding.vlm import FAMILIES, VLMConfig, load_vlm
+
+POSITIONS, POSITION_WEIGHT = ("columns", "rows"), 0.3  # labels that say where in the picture; every token has them
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,9 @@ class TrainConfig:
 
     Attributes:
         family: which tiny VLM.
-        start_from: weights of another family to start from, as far as they fit; None starts from random ones.
+        start_from: weights to start from, as far as they fit, one after the other; none starts from random ones.
+        language_from: weights of which only the language model is taken, after ``start_from``.
+        first_stage: number of the first stage to train, from 0; with ``start_from``, to grow from weights that have seen the earlier ones.
         seed: seed of weights and batches.
         device: "cpu" or "cuda".
         threads: of torch; one more process draws the pictures.
@@ -42,7 +45,9 @@ class TrainConfig:
     """
 
     family: str = "llava"
-    start_from: str | None = None
+    start_from: list[str] = field(default_factory=list)
+    language_from: str | None = None
+    first_stage: int = 0
     seed: int = 0
     device: str = "cpu"
     threads: int = 1
@@ -63,12 +68,12 @@ class Student(nn.Module):
         super().__init__()
         self.model: Any = model
         self.log_scale = nn.Parameter(torch.tensor(2.3))
-        self.background = nn.Parameter(torch.zeros(2))
+        self.background = nn.Parameter(torch.zeros(len(LABELS)))
 
 
 def visual_tokens(student: Student, batch: dict[str, Tensor]) -> Tensor:
     """Return the visual tokens of an alignment batch, ``(tokens, dim)``."""
-    pictures = {name: value for name, value in batch.items() if name not in ("colors", "letters")}
+    pictures = {name: value for name, value in batch.items() if name not in LABELS}
     encoded = student.model.get_image_features(**pictures, return_dict=True).pooler_output
     return torch.cat([each.reshape(-1, each.shape[-1]) for each in encoded]).float()
 
@@ -82,18 +87,20 @@ def scale_tokens(student: Student, batch: dict[str, Tensor], norm: float, projec
 
 
 def alignment_loss(student: Student, batch: dict[str, Tensor], words: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
-    """Classify every visual token against the word embeddings of colors and letters (cosine, learned temperature)."""
+    """Classify every visual token against the word embeddings of each of `LABELS` (cosine, learned temperature)."""
     model = student.model
     tokens = F.normalize(visual_tokens(student, batch), dim=-1)
     embeddings = model.get_input_embeddings().weight.float()
     loss, report = torch.zeros(()), {}
-    for index, kind in enumerate(("colors", "letters")):
+    for index, kind in enumerate(LABELS):
         similarity = tokens @ F.normalize(embeddings[words[kind]], dim=-1).T * student.log_scale.exp()
         logits = torch.cat([similarity, student.background[index].expand(len(similarity), 1)], -1)
         target = batch[kind]
         weight = torch.ones(logits.shape[-1])
-        weight[-1] = 0.1
-        loss = loss + F.cross_entropy(logits, target, weight=weight.to(logits.device), ignore_index=IGNORE)
+        weight[-1] = 1.0 if kind in POSITIONS else 0.1
+        loss = loss + (POSITION_WEIGHT if kind in POSITIONS else 1.0) * F.cross_entropy(
+            logits, target, weight=weight.to(logits.device), ignore_index=IGNORE
+        )
         known = (target != IGNORE) & (target != logits.shape[-1] - 1)
         report[f"{kind}_accuracy"] = (logits.argmax(-1) == target)[known].float().mean().item()
     return loss, report
@@ -141,11 +148,13 @@ class Trainer:
             raise InputError(f"Unknown family '{config.family}': there is a recipe for {', '.join(RECIPES)}.")
         self.recipe = RECIPES[config.family]
         model, self.processor = self.recipe.build()
-        if config.start_from:
-            inherit(model, load_vlm(VLMConfig(weights=config.start_from)).model)
+        for weights in (*config.start_from, config.language_from):
+            if weights:
+                donor = load_vlm(VLMConfig(weights=weights))
+                inherit(model, donor.model, shared_words(self.processor, donor.processor), language_only=weights == config.language_from)
         self.student = Student(model).to(config.device)
         ids = self.processor.tokenizer.convert_tokens_to_ids
-        self.words = {"colors": torch.tensor(ids(list(COLORS))), "letters": torch.tensor(ids(list(READABLE)))}
+        self.words = {name: torch.tensor(ids(list(words))) for name, words in LABELS.items()}
 
     @property
     def checkpoint(self) -> Path:
@@ -154,7 +163,7 @@ class Trainer:
 
     def fit(self) -> Path:
         """Train what is left to train and return the folder of the saved model."""
-        state: dict[str, Any] = {"stage": 0, "step": 0}
+        state: dict[str, Any] = {"stage": self.config.first_stage, "step": 0}
         if self.checkpoint.exists():
             state = torch.load(self.checkpoint, weights_only=True)
         if "student" in state:

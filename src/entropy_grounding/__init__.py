@@ -1,7 +1,9 @@
 """Entropy-Gradient Grounding: a vision-language model finds evidence from the gradient of its own uncertainty."""
 
+from entropy_grounding.benchmarks import load_benchmark
 from entropy_grounding.configs import compose_config
 from entropy_grounding.errors import InputError
+from entropy_grounding.evaluation import evaluate
 from entropy_grounding.images import load_image
 from entropy_grounding.plots import plot_grounding
 from entropy_grounding.regions import find_regions, propose_regions
@@ -21,8 +23,10 @@ __all__ = [
     "RelevanceMap",
     "View",
     "compose_config",
+    "evaluate",
     "find_regions",
     "ground",
+    "load_benchmark",
     "load_image",
     "load_rows",
     "load_vlm",

@@ -18,9 +18,14 @@ def notebook_config(name: str, overrides: Sequence[str] = (), **values: Any) -> 
 
 def output_folder(given: str, name: str, default: Path | None = None) -> Path:
     """Return (and make) the folder ``given``, else ``default``, else ``outputs/NAME`` of the repository."""
-    folder = Path(given) if given else default or CONF_DIR.parent / "outputs" / name
+    folder = Path(given) if given else default or repository_folder("outputs") / name
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def repository_folder(name: str) -> Path:
+    """Return a folder of the repository, such as ``results``."""
+    return CONF_DIR.parent / name
 
 
 def save_figure(figure: Figure, path: Path) -> None:

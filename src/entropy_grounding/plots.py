@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -140,3 +141,29 @@ def plot_elbow(axes: Axes, values: np.ndarray, threshold: float) -> None:
     axes.set(xlabel="rank of the cell", ylabel="smoothed relevance")
     axes.legend()
     sns.despine(ax=axes)
+
+
+def plot_scores(scores: pd.DataFrame) -> Figure:
+    """Draw mean scores with 95 % bootstrap intervals, a panel for each VLM, a group for each benchmark, a color for each method.
+
+    Args:
+        scores: columns ``vlm``, ``benchmark``, ``method`` and ``score`` in [0, 1], one row an example (`tables.method_scores`).
+    """
+    grid = sns.catplot(
+        scores.assign(score=100 * scores["score"]),
+        x="benchmark",
+        y="score",
+        hue="method",
+        col="vlm",
+        col_wrap=2,
+        kind="bar",
+        palette="colorblind",
+        height=3.2,
+        aspect=1.9,
+        err_kws={"linewidth": 1.2},
+        seed=0,
+    )
+    grid.set_titles("{col_name}").set_axis_labels("", "score, percent").set(ylim=(0, 100))
+    grid.tick_params(axis="x", rotation=25)
+    sns.move_legend(grid, "upper center", bbox_to_anchor=(0.45, 1.06), ncol=3, title=None)
+    return grid.figure

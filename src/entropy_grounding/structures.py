@@ -231,3 +231,72 @@ class Example:
     boxes: tuple[Box, ...] = ()
     group: str = ""
     options: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """The result of one example under one VLM and method; every run stores these.
+
+    Attributes:
+        number: of the row of the data set that the example comes from; with ``example_id`` it gives the order.
+        example_id: unique within the benchmark.
+        config_hash: of everything that may change a result (`results.config_hash`).
+        vlm: its name.
+        benchmark: its name.
+        method: its name.
+        protocol: the switches, as JSON.
+        group: part of the benchmark.
+        question: as asked.
+        prompt: as the model got it, without chat template.
+        references: the accepted answers.
+        plain_answer: raw, from the full image alone.
+        answer: raw, from the full image and the crops.
+        plain_score: in [0, 1] under the benchmark's metric.
+        score: the same, of ``answer``.
+        evidence: boxes ``[x0, y0, x1, y1]`` in pixels of the original image, as are ``crops``.
+        crops: that the answer was given from.
+        round_crops: of every round, as JSON.
+        rounds: number of grounding rounds.
+        entropies: next-token entropy in nats, a round each.
+        spatial_entropies: of the best map in nats, a round each; inf where no mass stands out.
+        stop_reason: a key of `stopping.STOP_REASONS`.
+        forwards: of the language model at prompt length; ``backwards`` the same.
+        backwards: of the language model.
+        visual_tokens: through all forwards.
+        seconds: wall time.
+        peak_memory: MiB; of the GPU for this example, on a CPU of the whole process so far.
+        retried: what was given up after running out of memory: "", "fewer crops", "fewer crops, fewer pixels".
+        status: "ok", "failed" (an error on this example) or "unusable" (the data has no image, question or answer).
+        reason: why not ok.
+    """
+
+    number: int
+    example_id: str
+    config_hash: str
+    vlm: str
+    benchmark: str
+    method: str
+    protocol: str
+    group: str = ""
+    question: str = ""
+    prompt: str = ""
+    references: tuple[str, ...] = ()
+    plain_answer: str | None = None
+    answer: str | None = None
+    plain_score: float | None = None
+    score: float | None = None
+    evidence: tuple[tuple[float, ...], ...] = ()
+    crops: tuple[tuple[float, ...], ...] = ()
+    round_crops: str = "[]"
+    rounds: int | None = None
+    entropies: tuple[float, ...] = ()
+    spatial_entropies: tuple[float, ...] = ()
+    stop_reason: str = ""
+    forwards: int | None = None
+    backwards: int | None = None
+    visual_tokens: int | None = None
+    seconds: float | None = None
+    peak_memory: float | None = None
+    retried: str = ""
+    status: str = "ok"
+    reason: str = ""

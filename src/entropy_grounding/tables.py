@@ -1,4 +1,4 @@
-"""Tables from stored rows; ``python -m entropy_grounding.tables`` writes them into README between their markers."""
+"""Tables from stored rows; ``python -m entropy_grounding.tables`` writes them into README and docs between their markers."""
 
 import sys
 from collections.abc import Sequence
@@ -7,7 +7,9 @@ from pathlib import Path
 import pandas as pd
 from scipy.stats import binomtest
 
+from entropy_grounding.errors import InputError
 from entropy_grounding.results import load_rows
+from entropy_grounding.stats import Interval, interval
 from entropy_grounding.tiny.build import RECIPES
 
 
@@ -69,6 +71,116 @@ def families_table(folders: Sequence[Path]) -> str:
     return pd.DataFrame(columns).to_markdown()
 
 
+def score_line(rows: pd.DataFrame) -> str:
+    """Return one line for the rows of one VLM, benchmark and method: both scores with 95 % intervals, and what has no score."""
+    scored = rows[rows["status"] == "ok"]
+    first = rows.iloc[0]
+    name = f"{first['vlm']} {first['benchmark']} {first['method']}"
+    if scored.empty:
+        return f"{name}: no example has a score; the first reason is: {first['reason']}"
+    plain, zoomed = (_with_interval(interval(scored[column])) for column in ("plain_score", "score"))
+    missing = f", {len(rows) - len(scored)} without a score" if len(scored) < len(rows) else ""
+    return f"{name}: plain {plain}, {first['method']} {zoomed}, n = {len(scored)}{missing}, {scored['seconds'].mean():.2f} s per example"
+
+
+def _with_interval(found: Interval) -> str:
+    return f"{100 * found.mean:.1f} [{100 * found.low:.1f}, {100 * found.high:.1f}]"
+
+
+# What a miniature must show: the smallest gain of the oracle crop over the plain answer, or, where no zoom is needed, the largest
+# difference between them and the smallest plain score; in points.
+GAINS = {"mini_textvqa": 25.0, "mini_vstar": 25.0, "mini_docvqa": 25.0, "mini_infovqa": 25.0, "mini_pope": 8.0}
+WITHOUT_ZOOM, PLAIN_AT_LEAST = 5.0, 70.0
+
+
+def meets(benchmark: str, plain: float, oracle: float) -> tuple[str, bool]:
+    """Return what is required of a miniature, and whether these scores (in percent) meet it."""
+    if benchmark in GAINS:
+        return f"oracle >= plain + {GAINS[benchmark]:.0f}", oracle >= plain + GAINS[benchmark]
+    required = f"within {WITHOUT_ZOOM:.0f}, plain >= {PLAIN_AT_LEAST:.0f}"
+    return required, abs(oracle - plain) <= WITHOUT_ZOOM and plain >= PLAIN_AT_LEAST
+
+
+def miniatures_table(root: str | Path) -> str:
+    """Return the Markdown table of stored evaluations: every VLM and benchmark, plain, with the oracle's crops, and with the method's.
+
+    Args:
+        root: folder with VLM/BENCHMARK/METHOD folders of ``control_oracle`` and ``entropy_gradient``.
+    """
+    lines, sources = [], []
+    for folder in sorted(Path(root).glob("*/*/control_oracle")):
+        oracle, source = load_rows(folder)
+        found, _ = load_rows(folder.with_name("entropy_gradient"))
+        vlm, benchmark = source["config"]["vlm"]["name"], source["config"]["benchmark"]["name"]
+        plain, best, zoomed = (interval(scores.dropna()) for scores in (oracle["plain_score"], oracle["score"], found["score"]))
+        required, met = meets(benchmark, 100 * plain.mean, 100 * best.mean)
+        lines.append(
+            {
+                "VLM": f"`{vlm}`",
+                "miniature": benchmark.removeprefix("mini_"),
+                "plain": _with_interval(plain),
+                "oracle crop": _with_interval(best),
+                "entropy gradient": _with_interval(zoomed),
+                "s per example": f"{oracle['seconds'].mean():.2f}, {found['seconds'].mean():.2f}",
+                "n": len(oracle),
+                "required": f"{required}: {'yes' if met else 'no'}",
+            }
+        )
+        sources.append((vlm, source["weights_sha256"][:12], source["commit"]))
+    weights = ", ".join(f"`{vlm}` {sha} (commit {commit})" for vlm, sha, commit in dict.fromkeys(sources))
+    return f"{pd.DataFrame(lines).to_markdown(index=False)}\n\nWeights (SHA-256): {weights}."
+
+
+def protocol_table(root: str | Path) -> str:
+    """Return the Markdown table of how much each switch moves the plain score of a miniature.
+
+    Args:
+        root: VLM/BENCHMARK/base folders; a benchmark's name is that of the miniature, and after ``+`` the switch (``mini_vstar+shuffled``).
+    """
+    lines = []
+    for folder in sorted(Path(root).glob("*/*+*/base")):
+        rows, source = load_rows(folder)
+        name, _, switch = folder.parent.name.partition("+")
+        reference, _ = load_rows(folder.parents[1] / name / "base")
+        usual = set(reference["example_id"])
+        change = 100 * (rows["plain_score"].mean() - reference["plain_score"].mean())
+        lines.append(
+            {
+                "VLM": f"`{source['config']['vlm']['name']}`",
+                "miniature": name.removeprefix("mini_"),
+                "switch": f"`{switch}`",
+                "default": _with_interval(interval(reference["plain_score"])),
+                "switched": _with_interval(interval(rows["plain_score"])),
+                "change": f"{change:+.1f}",
+                "n": f"{len(reference)}, {len(rows)}" if usual != set(rows["example_id"]) else f"{len(rows)}",
+                "weights (SHA-256)": source["weights_sha256"][:12],
+                "commit": source["commit"],
+            }
+        )
+    return pd.DataFrame(lines).to_markdown(index=False)
+
+
+def method_scores(root: str | Path) -> pd.DataFrame:
+    """Return the scores of stored evaluations, one row an example, VLM, benchmark and method; "plain" comes with the oracle's rows.
+
+    Raises:
+        InputError: when nothing is stored in ``root``.
+    """
+    parts = []
+    for folder in sorted(Path(root).glob("*/*/*")):
+        if not (folder / "rows.parquet").is_file():
+            continue
+        rows, source = load_rows(folder)
+        named = {"vlm": rows["vlm"], "benchmark": rows["benchmark"].str.removeprefix("mini_")}
+        label = {"control_oracle": "oracle crop"}.get(source["method_name"], source["method_name"].replace("_", " "))
+        if label == "oracle crop":
+            parts.append(pd.DataFrame({**named, "method": "plain", "score": rows["plain_score"]}))
+        parts.append(pd.DataFrame({**named, "method": label, "score": rows["score"]}))
+    if not parts:
+        raise InputError(f"No stored evaluation in '{root}': run 'python -m entropy_grounding.evaluate' with results_dir={root}.")
+    return pd.concat(parts, ignore_index=True)
+
+
 def replace_between(text: str, name: str, content: str) -> str:
     """Return the text with everything between ``<!-- NAME -->`` and ``<!-- /NAME -->`` replaced."""
     start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
@@ -86,9 +198,19 @@ def readme_with_tables(root: Path) -> str:
     folders = [folder for folder in stored if folder.is_dir()]
     for folder in folders:
         text = replace_between(text, f"tiny_check/{folder.name}", check_table(folder))
-    return replace_between(text, "tiny_check", families_table(folders))
+    text = replace_between(text, "tiny_check", families_table(folders))
+    text = replace_between(text, "miniatures", miniatures_table(root / "results" / "miniatures"))
+    rows, _ = load_rows(root / "results" / "miniatures" / "tiny_llava" / "mini_textvqa" / "entropy_gradient")
+    return replace_between(text, "evaluate", f"```\n{score_line(rows)}\n```")
+
+
+def protocol_with_table(root: Path) -> str:
+    """Return docs/protocol.md of the repository at ``root`` with its table made anew from the stored rows."""
+    text = (root / "docs" / "protocol.md").read_text()
+    return replace_between(text, "protocol", protocol_table(root / "results" / "protocol"))
 
 
 if __name__ == "__main__":
     repository = Path(sys.argv[1] if len(sys.argv) > 1 else ".")
     (repository / "README.md").write_text(readme_with_tables(repository))
+    (repository / "docs" / "protocol.md").write_text(protocol_with_table(repository))

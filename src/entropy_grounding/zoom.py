@@ -25,6 +25,7 @@ class GroundingOptions:
         target: the scalar that is differentiated, a key of `target.TARGETS`.
         relevance: from gradient to token relevance, a key of `relevance.RELEVANCES`.
         neutral_question: divide by the map of this question; None for no division.
+        crops: "found" by the method; in an evaluation also "oracle" (the evidence with context) or "random" (the same sizes, anywhere).
         padding: "respected", or "ignored" for the authors' geometry, which maps cells as if a padded picture were stretched.
         regions: from map to boxes.
         stopping: when to end.
@@ -34,6 +35,7 @@ class GroundingOptions:
     target: str = "entropy"
     relevance: str = "gradient_norm"
     neutral_question: str | None = None
+    crops: str = "found"
     padding: str = "respected"
     regions: RegionOptions = field(default_factory=RegionOptions)
     stopping: StoppingOptions = field(default_factory=StoppingOptions)
@@ -43,6 +45,7 @@ class GroundingOptions:
         """Refuse unknown names and impossible numbers before any model runs."""
         _check_choice("target", self.target, TARGETS)
         _check_choice("relevance", self.relevance, RELEVANCES)
+        _check_choice("crops", self.crops, ("found", "oracle", "random"))
         _check_choice("padding", self.padding, ("respected", "ignored"))
         _check_choice("regions.score", self.regions.score, SCORES)
         _check_choice("regions.connectivity", self.regions.connectivity, (4, 8))
@@ -72,10 +75,16 @@ def _check_at_least(name: str, value: float, least: float) -> None:
 
 
 class Session:
-    """One image under one VLM: every picture is encoded once, and what is spent is counted."""
+    """One image under one VLM: every picture is encoded once, and what is spent is counted.
 
-    def __init__(self, vlm: VLM, image: Image.Image) -> None:
-        self.vlm, self.image = vlm, image
+    Args:
+        vlm: the model.
+        image: the original image.
+        choices: (letter, text) pairs; where given, an answer is the letter of the most likely text, and nothing is generated.
+    """
+
+    def __init__(self, vlm: VLM, image: Image.Image, choices: Sequence[tuple[str, str]] = ()) -> None:
+        self.vlm, self.image, self.choices = vlm, image, choices
         self.full = vlm.look(image)
         self._crops: dict[Box, Picture] = {}
         self._forwards, self._backwards, self._visual_tokens = 0, 0, 0
@@ -114,6 +123,12 @@ class Session:
     def answer(self, question: str, crops: Sequence[Box], max_new_tokens: int) -> tuple[str, tuple[Box, ...]]:
         """Return the greedy answer from the full image and these crops, and the crops that fitted into the prompt."""
         prompt, kept = self.prompt(question, crops)
+        if self.choices:
+            losses = []
+            for _, text in self.choices:
+                self._count(prompt, backwards=0)
+                losses.append(self.vlm.answer_loss(question, self.pictures(kept), text))
+            return self.choices[int(np.argmin(losses))][0], kept
         self._count(prompt, backwards=0)
         return self.vlm.generate(prompt, max_new_tokens=max_new_tokens), kept
 
@@ -133,6 +148,7 @@ def ground(
     question: str,
     options: GroundingOptions | None = None,
     *,
+    choices: Sequence[tuple[str, str]] = (),
     progress: Callable[[int, Decision | None], None] = lambda rounds, decision: None,
 ) -> Grounding:
     """Answer a question about an image by zooming into what the model's own uncertainty points at (the whole method).
@@ -142,6 +158,7 @@ def ground(
         image: the original image, in any Pillow mode.
         question: the question, without any chat template.
         options: every choice of the method; the paper's by default.
+        choices: (letter, text) pairs; where given, the answers are letters of the most likely texts.
         progress: called after every round with the number of rounds and the decision, None to go on.
 
     Returns:
@@ -155,7 +172,9 @@ def ground(
     image = to_rgb(image)
     if not question.strip():
         raise InputError("The question is empty: pass a question about the image.")
-    session = Session(vlm, image)
+    if options.crops != "found":
+        raise InputError(f"method.crops is '{options.crops}': such crops need evidence boxes, so use it in an evaluation only.")
+    session = Session(vlm, image, choices)
     steps: list[ZoomStep] = []
     crops: tuple[Box, ...] = ()
     decision = Decision("no_zoom", None) if options.stopping.max_rounds == 0 else None

@@ -14,8 +14,11 @@ CONTEXT = 3.0  # side of the oracle crop relative to the evidence
 
 
 def oracle_box(evidence: Box, size: tuple[int, int], context: float = CONTEXT) -> Box:
-    """Return the evidence with context around it, inside an image of ``size`` (width, height); all in pixels."""
-    margin = (context - 1) / 2 * max(evidence.width, evidence.height)
+    """Return the evidence with context around it, inside an image of ``size`` (width, height); all in pixels.
+
+    The margin on every side is (context - 1) / 2 of the geometric mean of its sides, so a square is ``context`` times as wide.
+    """
+    margin = (context - 1) / 2 * evidence.area**0.5
     return fit_box(evidence.expand(margin), size, RegionOptions())
 
 
@@ -26,11 +29,17 @@ def random_box(rng: np.random.Generator, like: Box, size: tuple[int, int]) -> Bo
 
 
 def answer_from_crops(
-    vlm: VLM, image: Image.Image, question: str, crops: Sequence[Box], options: GroundingOptions | None = None
+    vlm: VLM,
+    image: Image.Image,
+    question: str,
+    crops: Sequence[Box],
+    options: GroundingOptions | None = None,
+    *,
+    choices: Sequence[tuple[str, str]] = (),
 ) -> Grounding:
     """Answer from the full image and crops that are given rather than found; the stop reason is "given_crops"."""
     options = options or GroundingOptions()
-    session = Session(vlm, image)
+    session = Session(vlm, image, choices)
     plain, _ = session.answer(question, (), options.max_new_tokens)
     answer, used = session.answer(question, crops, options.max_new_tokens) if crops else (plain, ())
     return Grounding(question, image.size, (), used, "given_crops", plain, answer, session.cost())

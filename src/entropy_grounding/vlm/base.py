@@ -235,12 +235,30 @@ class VLM:
         new = ids[0, prompt.inputs["input_ids"].shape[1] :]
         return self.processor.tokenizer.decode(new, skip_special_tokens=True).strip()
 
-    def _text(self, question: str, images: int) -> str:
-        messages = [{"role": "user", "content": self.family.content(question, images)}]
-        return self.processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+    def answer_loss(self, question: str, pictures: Sequence[Picture], answer: str) -> float:
+        """Return the mean cross-entropy, in nats a token, of ``answer`` as the assistant's turn (without the token that ends it)."""
+        images = [picture.image for picture in pictures]
+        inputs = self._process(question, images, answer)
+        length = inputs["input_ids"].shape[1] - self._process(question, images)["input_ids"].shape[1]
+        prompt = self.prompt(question, pictures)
+        rest = {name: value for name, value in inputs.items() if name not in _PIXELS}
+        encoded = self._encoded([prompt], torch.cat(prompt.features))
+        with frozen(self.model), torch.no_grad():
+            logits = self.model(**rest, mm_encoder_outputs=encoded, logits_to_keep=length + 1, use_cache=False).logits[0, :-1]
+        return float(torch.nn.functional.cross_entropy(logits.float(), inputs["input_ids"][0, -length:]))
 
-    def _process(self, question: str, images: list[Image.Image]) -> dict[str, Any]:
-        inputs = self.processor(text=self._text(question, len(images)), images=images, return_tensors="pt")
+    def _text(self, question: str, images: int, answer: str = "") -> str:
+        """Return the chat-formatted prompt, up to the end of ``answer`` where one is given."""
+        messages: list[dict[str, Any]] = [{"role": "user", "content": self.family.content(question, images)}]
+        asked = self.processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+        if not answer:
+            return asked
+        messages.append({"role": "assistant", "content": [{"type": "text", "text": answer}]})
+        said = self.processor.apply_chat_template(messages, tokenize=False)
+        return said[: said.index(answer, len(asked)) + len(answer)]
+
+    def _process(self, question: str, images: list[Image.Image], answer: str = "") -> dict[str, Any]:
+        inputs = self.processor(text=self._text(question, len(images), answer), images=images, return_tensors="pt")
         pixels = self.model.dtype
         return {k: v.to(self.model.device, pixels if v.is_floating_point() else None) for k, v in inputs.items()}
 
@@ -269,6 +287,25 @@ def _padded(inputs: Sequence[dict[str, Tensor]], pad: int | None) -> dict[str, T
         name: joined(name, pad or 0 if name == "input_ids" else 0) if name in _PER_POSITION else torch.cat([each[name] for each in inputs])
         for name in inputs[0]
     }
+
+
+@contextmanager
+def fewer_pixels(vlm: VLM) -> Iterator[bool]:
+    """Halve the budget of pixels or tiles for a while; False for a family without one."""
+    images = vlm.processor.image_processor
+    if "longest_edge" in (images.size or {}):
+        name, less = "size", {"shortest_edge": images.size["shortest_edge"] // 2, "longest_edge": images.size["longest_edge"] // 2}
+    elif getattr(images, "max_patches", 1) > 1:
+        name, less = "max_patches", images.max_patches // 2
+    else:
+        yield False
+        return
+    before = getattr(images, name)
+    setattr(images, name, less)
+    try:
+        yield True
+    finally:
+        setattr(images, name, before)
 
 
 @contextmanager

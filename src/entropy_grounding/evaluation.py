@@ -1,0 +1,265 @@
+"""One VLM, one benchmark, one method, one stored row an example; a run resumes where it stopped."""
+
+import gc
+import json
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import hydra
+import numpy as np
+import pandas as pd
+import torch
+from tqdm.auto import tqdm
+
+from entropy_grounding.baselines.controls import answer_from_crops, oracle_box, random_box
+from entropy_grounding.benchmarks import Benchmark, BenchmarkConfig, LoadedBenchmark, Unusable, load_benchmark
+from entropy_grounding.configs import CONF_DIR, build, register
+from entropy_grounding.errors import InputError
+from entropy_grounding.results import RowStore, config_hash, manifest, merge, parse_shard
+from entropy_grounding.structures import Example, Grounding, Row
+from entropy_grounding.tables import score_line
+from entropy_grounding.tiny.build import canvas_for
+from entropy_grounding.tracking import TrackingConfig, tracked_run
+from entropy_grounding.vlm import VLM, VLMConfig, load_vlm
+from entropy_grounding.vlm.base import fewer_pixels
+from entropy_grounding.zoom import GroundingOptions, ground
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """Options of an evaluation.
+
+    Attributes:
+        vlm: which model, from ``conf/vlm``.
+        benchmark: which data and protocol, from ``conf/benchmark``.
+        method: which preset, from ``conf/method``.
+        tracking: Weights & Biases.
+        method_name: for labels and folders.
+        results_dir: folder of the rows; each VLM, benchmark and method has its own.
+        shard: "i/n": every n-th row of the data set, from the i-th on; shards run side by side and are joined by one command.
+        flush_every: rows in a part file; that many may have to be done again after a power cut.
+        retry_failed: do examples again whose stored row has failed.
+        threads: of torch on a CPU.
+    """
+
+    vlm: VLMConfig = field(default_factory=VLMConfig)
+    benchmark: BenchmarkConfig = field(default_factory=BenchmarkConfig)
+    method: GroundingOptions = field(default_factory=GroundingOptions)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    method_name: str = "entropy_gradient"
+    results_dir: str = "outputs/evaluate"
+    shard: str = "1/1"
+    flush_every: int = 16
+    retry_failed: bool = False
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse impossible options before anything is loaded."""
+        parse_shard(self.shard)
+        for name in ("flush_every", "threads"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} is {getattr(self, name)}: use at least 1.")
+
+
+register("evaluate_schema", EvaluateConfig)
+
+
+def evaluate(config: EvaluateConfig, vlm: VLM | None = None) -> pd.DataFrame:
+    """Answer every example that has no row yet, and return the rows of all.
+
+    Args:
+        config: what to evaluate.
+        vlm: the model, if it is loaded already; by default it is loaded from ``config.vlm``, after the data has been checked.
+
+    Returns:
+        The rows on disk (columns of `structures.Row`), also those of other shards.
+
+    Raises:
+        InputError: for data, weights, results or options that cannot be used; an example that fails is a row instead.
+    """
+    torch.set_num_threads(config.threads)
+    config = _resolved(config)
+    loaded = load_benchmark(config.benchmark)
+    source = _manifest(config)
+    store = RowStore(results_folder(config), source, config.shard)
+    done = _done(store.stored(), retry_failed=config.retry_failed)
+    with store.locked():
+        vlm = vlm or load_vlm(config.vlm)
+        with tracked_run(config.tracking, store.folder / "tracking", job_type="evaluate", config=source["config"]) as run:
+            bar = tqdm(_examples(loaded, config, done), desc=_label(config), total=config.benchmark.examples, initial=len(done))
+            rows: list[Row] = []
+            for number, example in bar:
+                rows.append(evaluate_example(vlm, number, example, loaded.benchmark, config, source["config_hash"]))
+                store.add(rows[-1], flush_every=config.flush_every)
+                report = _running(rows)
+                bar.set_postfix(report)
+                run.log(report)
+    if config.shard == "1/1":
+        merge(store.folder)
+    return store.stored()
+
+
+def results_folder(config: EvaluateConfig) -> Path:
+    """Return the folder of the rows of this VLM, benchmark and method."""
+    return Path(config.results_dir) / config.vlm.name / config.benchmark.name / config.method_name
+
+
+def _resolved(config: EvaluateConfig) -> EvaluateConfig:
+    """Fill in what depends on another section: the size of a miniature's pictures, the length of the answers."""
+    benchmark = config.benchmark
+    if benchmark.path.startswith("miniature:") and benchmark.canvas is None:
+        benchmark = replace(benchmark, canvas=canvas_for(config.vlm.weights))
+    return replace(config, benchmark=benchmark)
+
+
+def _manifest(config: EvaluateConfig) -> dict[str, Any]:
+    sections = {name: asdict(getattr(config, name)) for name in ("vlm", "benchmark", "method")}
+    source = manifest(sections)
+    data = config.benchmark.path if config.benchmark.path.startswith("miniature:") else config.benchmark.kind
+    weights = source["weights_sha256"] or config.vlm.weights
+    return {"config_hash": config_hash(sections, weights=weights, data=data), "method_name": config.method_name, **source}
+
+
+def _done(rows: pd.DataFrame, *, retry_failed: bool) -> set[str]:
+    return set(rows["example_id"][(rows["status"] != "failed") | (not retry_failed)])
+
+
+def _examples(loaded: LoadedBenchmark, config: EvaluateConfig, done: set[str]) -> Iterator[tuple[int, Example | Unusable]]:
+    """Yield the examples of this shard that have no row."""
+    shard, shards = parse_shard(config.shard)
+    several = config.benchmark.protocol.option_order == "rotations"  # then a row of the data set has several ids
+
+    def wanted(number: int, identity: str) -> bool:
+        return number % shards == shard - 1 and (several or identity not in done)
+
+    for number, example in loaded.numbered(wanted):
+        if example.id not in done:
+            yield number, example
+
+
+def _label(config: EvaluateConfig) -> str:
+    shard = "" if config.shard == "1/1" else f" {config.shard}"
+    return f"{config.vlm.name} {config.benchmark.name} {config.method_name}{shard}"
+
+
+def _running(rows: list[Row]) -> dict[str, float]:
+    """Return the mean scores so far, in percent, and how many examples have none."""
+    scored = [row for row in rows if row.status == "ok"]
+    report = {"plain": _percent([row.plain_score for row in scored]), "score": _percent([row.score for row in scored])}
+    return report if len(scored) == len(rows) else {**report, "failed": len(rows) - len(scored)}
+
+
+def _percent(scores: list[float | None]) -> float:
+    return round(100 * float(np.mean([score or 0.0 for score in scores])), 1) if scores else 0.0
+
+
+def evaluate_example(
+    vlm: VLM, number: int, example: Example | Unusable, benchmark: Benchmark, config: EvaluateConfig, fingerprint: str
+) -> Row:
+    """Return the row of one example; an error on it, or too little memory, becomes a row with status and reason."""
+    protocol = {**asdict(config.benchmark.protocol), "max_pixels": config.vlm.max_pixels, "max_tiles": config.vlm.max_tiles}
+    row = Row(number, example.id, fingerprint, config.vlm.name, config.benchmark.name, config.method_name, json.dumps(protocol))
+    if isinstance(example, Unusable):
+        return replace(row, status="unusable", reason=example.reason)
+    row = replace(
+        row,
+        group=example.group,
+        question=example.question,
+        prompt=example.prompt,
+        references=example.references,
+        evidence=tuple(box.xyxy() for box in example.boxes),
+    )
+    start = time.perf_counter()
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    try:
+        grounding, retried = _answer_within_memory(vlm, example, benchmark, config)
+    except Exception as error:  # whatever one example breaks, the others go on
+        reason = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+        return replace(row, status="failed", reason=" ".join(reason.split())[:500], seconds=time.perf_counter() - start)
+    return replace(
+        row,
+        **_found(grounding),
+        plain_score=benchmark.score(grounding.plain_answer, example),
+        score=benchmark.score(grounding.answer, example),
+        retried=retried,
+        seconds=time.perf_counter() - start,
+        peak_memory=_peak_memory(),
+    )
+
+
+def _found(grounding: Grounding) -> dict[str, Any]:
+    """Return the columns that a grounding fills."""
+    return {
+        "plain_answer": grounding.plain_answer,
+        "answer": grounding.answer,
+        "crops": tuple(box.xyxy() for box in grounding.crops),
+        "round_crops": json.dumps([[region.box.xyxy() for region in step.regions] for step in grounding.steps]),
+        "rounds": len(grounding.steps),
+        "entropies": tuple(step.entropy for step in grounding.steps),
+        "spatial_entropies": tuple(step.spatial_entropy for step in grounding.steps),
+        "stop_reason": grounding.stop_reason,
+        **asdict(grounding.cost),
+    }
+
+
+def _answer_within_memory(vlm: VLM, example: Example, benchmark: Benchmark, config: EvaluateConfig) -> tuple[Grounding, str]:
+    """Answer; out of memory, once more with one crop, then also with half the pixels. Return what was given up, too."""
+    fewer = replace(config.method, regions=replace(config.method.regions, max_regions=1))
+    for retried, method in (("", config.method), ("fewer crops", fewer), ("fewer crops, fewer pixels", fewer)):
+        with ExitStack() as stack:
+            if "pixels" in retried and not stack.enter_context(fewer_pixels(vlm)):
+                break
+            try:
+                return _answer(vlm, example, benchmark, replace(config, method=method)), retried
+            except (RuntimeError, MemoryError) as error:
+                if not _out_of_memory(error):
+                    raise
+        gc.collect()
+        torch.cuda.empty_cache()
+    raise InputError("Out of memory, with fewer crops and fewer pixels too: use a smaller vlm.max_pixels or vlm.max_tiles, or more memory.")
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """Tell whether an error says that memory ran out; on a CPU torch raises a plain RuntimeError."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "not enough memory" in str(error)
+
+
+def _answer(vlm: VLM, example: Example, benchmark: Benchmark, config: EvaluateConfig) -> Grounding:
+    """Answer one example by the method, or from control crops."""
+    protocol = config.benchmark.protocol
+    options = replace(config.method, max_new_tokens=protocol.max_new_tokens or benchmark.max_new_tokens)
+    choices = example.options if protocol.answer_mode == "likelihood" else ()
+    if options.crops == "found":
+        return ground(vlm, example.image, example.prompt, options, choices=choices)
+    crops = [oracle_box(box, example.image.size) for box in example.boxes]
+    if options.crops == "random":
+        rng = np.random.default_rng([ord(letter) for letter in example.id])
+        crops = [random_box(rng, box, example.image.size) for box in crops]
+    return answer_from_crops(vlm, example.image, example.prompt, crops[: options.regions.max_regions], options, choices=choices)
+
+
+def _peak_memory() -> float:
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+
+
+@hydra.main(config_path=str(CONF_DIR), config_name="evaluate", version_base="1.3")
+def main(config: Any) -> None:
+    """Evaluate, and print the score with its interval."""
+    try:
+        options = build(EvaluateConfig, config)
+        rows = evaluate(options)
+        print(score_line(rows))
+        print(f"rows: {results_folder(options)}")
+    except InputError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("interrupted: every finished example is stored; run the same command again to go on.")

@@ -1,0 +1,225 @@
+"""The run: one row an example, resumable after any kill, shards that add up, failures as rows."""
+
+import math
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+import torch
+from interruptions import in_shards, killed_at_random
+
+from entropy_grounding import load_vlm
+from entropy_grounding.benchmarks import Protocol, benchmark_config, load_benchmark
+from entropy_grounding.configs import compose_config
+from entropy_grounding.errors import InputError
+from entropy_grounding.evaluation import EvaluateConfig, evaluate, evaluate_example, results_folder
+from entropy_grounding.results import TIMES, load_rows, merge
+from entropy_grounding.tables import score_line
+from entropy_grounding.vlm.base import VLM, fewer_pixels
+
+N = 6
+
+
+def config(folder, benchmark="mini_docvqa", method="entropy_gradient", **changes):
+    overrides = [f"benchmark={benchmark}", f"method={method}", "tracking=disabled", f"benchmark.examples={N}", f"results_dir={folder}"]
+    composed = compose_config([*overrides, f"method_name={method}"], "evaluate", EvaluateConfig)
+    return replace(composed, **changes)
+
+
+def same(first, second):
+    pd.testing.assert_frame_equal(first.drop(columns=list(TIMES)), second.drop(columns=list(TIMES)))
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory, tiny_vlm):
+    """The rows of an uninterrupted run."""
+    return evaluate(config(tmp_path_factory.mktemp("straight")), tiny_vlm)
+
+
+def test_every_example_has_a_row_with_what_the_method_did(straight):
+    assert list(straight["number"]) == list(range(N))
+    assert set(straight["status"]) == {"ok"}
+    for row in straight.itertuples():
+        assert len(row.entropies) == len(row.spatial_entropies) == row.rounds == row.backwards
+        assert row.forwards >= row.rounds + 1
+        assert all(0 <= entropy <= math.log(300) for entropy in row.entropies)
+        assert row.prompt.startswith(row.question)
+        assert "option_order" in row.protocol
+        assert row.seconds > 0
+        assert row.peak_memory > 100
+        assert all(0 <= x0 < x1 <= 256 and 0 <= y0 < y1 <= 256 for x0, y0, x1, y1 in row.crops)
+
+
+def test_the_manifest_says_what_ran(tmp_path, tiny_vlm):
+    options = config(tmp_path)
+    evaluate(options, tiny_vlm)
+    rows, manifest = load_rows(results_folder(options))
+    assert set(rows["config_hash"]) == {manifest["config_hash"]}
+    assert manifest["config"]["benchmark"]["canvas"] == 256
+    assert {"torch", "transformers", "datasets"} <= set(manifest["versions"])
+    assert len(manifest["weights_sha256"]) == 64
+    assert manifest["commit"]
+
+
+def test_a_second_run_adds_only_what_is_missing(tmp_path, tiny_vlm, straight):
+    part = config(tmp_path)
+    evaluate(replace(part, benchmark=replace(part.benchmark, examples=2)), tiny_vlm)
+    before = {path: path.read_bytes() for path in results_folder(part).glob("parts/*.parquet")}
+    same(evaluate(part, tiny_vlm), straight)
+    assert all(path.read_bytes() == content for path, content in before.items())
+    count = len(list(results_folder(part).glob("parts/*.parquet")))
+    evaluate(part, tiny_vlm)
+    assert len(list(results_folder(part).glob("parts/*.parquet"))) == count
+
+
+def test_a_run_that_is_killed_ends_with_the_same_rows(tmp_path, straight):
+    """The real command in a process of its own, killed with SIGKILL at random moments; python tests/interruptions.py does it more often."""
+    rows, kills = killed_at_random(tmp_path, ["benchmark=mini_docvqa", f"benchmark.examples={N}", "flush_every=1"], kills=2, seed=0)
+    assert kills == 2
+    same(rows, straight)
+
+
+def test_shards_side_by_side_lose_and_repeat_nothing(tmp_path, straight):
+    rows, stored = in_shards(tmp_path, ["benchmark=mini_docvqa", f"benchmark.examples={N}"], shards=2)
+    same(rows, straight)
+    assert len(stored) == len(set(stored)) == N
+
+
+def test_ctrl_c_keeps_finished_examples(tmp_path, tiny_vlm, monkeypatch):
+    options, answered = config(tmp_path, flush_every=100), []
+
+    def interrupted(*arguments):
+        if len(answered) == 2:
+            raise KeyboardInterrupt
+        answered.append(evaluate_example(*arguments))
+        return answered[-1]
+
+    monkeypatch.setattr("entropy_grounding.evaluation.evaluate_example", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(options, tiny_vlm)
+    monkeypatch.undo()
+    assert merge(results_folder(options))[1] == 2
+
+
+class Breaks(VLM):
+    """The real VLM, except that a prompt of more than so many pictures ends in an error."""
+
+    def __init__(self, vlm, error, pictures):
+        self.__dict__.update(vlm.__dict__)
+        self._error, self._pictures = error, pictures
+
+    def prompt(self, question, pictures):
+        if len(pictures) > self._pictures:
+            raise self._error
+        return super().prompt(question, pictures)
+
+
+def test_an_example_that_fails_is_a_row_and_is_tried_again_on_request(tmp_path, tiny_vlm):
+    options = config(tmp_path)
+    rows = evaluate(options, Breaks(tiny_vlm, ZeroDivisionError("no"), 0))
+    assert set(rows["status"]) == {"failed"}
+    assert set(rows["reason"]) == {"ZeroDivisionError: no"}
+    assert "no example has a score" in score_line(rows)
+    assert set(evaluate(options, tiny_vlm)["status"]) == {"failed"}
+    assert set(evaluate(replace(options, retry_failed=True), tiny_vlm)["status"]) == {"ok"}
+
+
+def test_out_of_memory_is_tried_with_fewer_crops_and_the_row_says_so(tmp_path, tiny_vlm):
+    error = torch.OutOfMemoryError("CUDA out of memory.")
+    rows = evaluate(config(tmp_path, "mini_infovqa"), Breaks(tiny_vlm, error, 2))
+    assert set(rows["status"]) == {"ok"}
+    assert "fewer crops" in set(rows["retried"])
+    assert all(len(row.crops) < 2 for row in rows.itertuples() if row.retried)
+
+
+def test_out_of_memory_without_a_way_out_is_a_failed_row(tmp_path, tiny_vlm):
+    rows = evaluate(config(tmp_path), Breaks(tiny_vlm, RuntimeError("DefaultCPUAllocator: not enough memory"), 0))
+    assert set(rows["status"]) == {"failed"}
+    assert rows["reason"].str.startswith("Out of memory").all()
+
+
+@pytest.mark.parametrize(("name", "halved"), [("tiny_llava", False), ("tiny_internvl", True), ("tiny_qwen2_5_vl", True)])
+def test_fewer_pixels_are_fewer_visual_tokens_for_a_while(name, halved, scene):
+    vlm = load_vlm(name)
+    before = len(vlm.look(scene[0]).features)
+    with fewer_pixels(vlm) as possible:
+        assert possible == halved
+        assert (len(vlm.look(scene[0]).features) < before) == halved
+    assert len(vlm.look(scene[0]).features) == before
+
+
+def test_a_row_of_the_data_that_is_no_example_is_a_row_of_the_results(tmp_path, tiny_vlm):
+    from datasets import Dataset, Features
+
+    from entropy_grounding.benchmarks.schemas import SCHEMAS
+
+    features = Features(SCHEMAS["docvqa"])
+    rows = [{**dict.fromkeys(features), "questionId": str(n), "question": "What?", "answers": ["a"]} for n in range(2)]
+    Dataset.from_list(rows, features=features).to_parquet(tmp_path / "rows.parquet")
+    options = config(tmp_path / "results", "docvqa")
+    options = replace(options, benchmark=replace(options.benchmark, path=str(tmp_path / "rows.parquet")))
+    found = evaluate(options, tiny_vlm)
+    assert list(found["status"]) == ["unusable"] * 2
+    assert list(found["reason"]) == ["Example '0' has no readable image.", "Example '1' has no readable image."]
+
+
+def test_the_oracle_crops_the_evidence_and_random_crops_are_as_large(tmp_path, tiny_vlm):
+    oracle, anywhere = (evaluate(config(tmp_path, "mini_infovqa", method), tiny_vlm) for method in ("control_oracle", "control_random"))
+    for first, second in zip(oracle.itertuples(), anywhere.itertuples(), strict=True):
+        assert len(first.crops) == len(second.crops) == 2
+        for box, evidence, other in zip(first.crops, first.evidence, second.crops, strict=True):
+            assert box[0] <= evidence[0] < evidence[2] <= box[2]
+            assert other[2] - other[0] == pytest.approx(box[2] - box[0])
+    assert list(oracle["plain_answer"]) == list(anywhere["plain_answer"])
+
+
+def test_likelihood_chooses_the_option_with_the_smallest_loss(tmp_path, tiny_vlm):
+    options = config(tmp_path, "mini_vstar", "base")
+    options = replace(options, benchmark=replace(options.benchmark, protocol=Protocol(answer_mode="likelihood")))
+    rows = evaluate(options, tiny_vlm)
+    examples = list(load_benchmark(options.benchmark))
+    for row, example in zip(rows.itertuples(), examples, strict=True):
+        losses = {letter: tiny_vlm.answer_loss(row.prompt, [tiny_vlm.look(example.image)], text) for letter, text in example.options}
+        assert row.answer == min(losses, key=losses.get)
+        assert row.forwards == len(example.options)
+        assert "A." not in row.prompt
+
+
+def test_the_loss_of_an_answer_is_minus_the_log_of_its_probability(tiny_vlm, scene):
+    """Of one token: the next-token log-probability; of the greedy one, no other word has a smaller loss."""
+    image, question = scene[0], scene[1].text
+    pictures = [tiny_vlm.look(image)]
+    logits = tiny_vlm.logits(tiny_vlm.prompt(question, pictures)).log_softmax(-1)
+    for word in ("K", "red", "left"):
+        token = tiny_vlm.processor.tokenizer.convert_tokens_to_ids(word)
+        assert tiny_vlm.answer_loss(question, pictures, word) == pytest.approx(-float(logits[token]), abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [({"shard": "9/8"}, "shard is '9/8'"), ({"flush_every": 0}, "flush_every is 0"), ({"threads": 0}, "threads is 0")],
+)
+def test_impossible_options_are_refused(tmp_path, changes, complaint):
+    with pytest.raises(InputError, match=complaint):
+        config(tmp_path, **changes)
+
+
+def test_data_is_checked_before_weights_are_loaded(tmp_path):
+    options = config(tmp_path)
+    options = replace(options, vlm=replace(options.vlm, weights="./nowhere"), benchmark=replace(options.benchmark, path="./none.parquet"))
+    with pytest.raises(InputError, match="No data set at './none.parquet'"):
+        evaluate(options)
+
+
+def test_control_crops_are_for_evaluations_only(tiny_vlm, scene):
+    from entropy_grounding import ground
+
+    with pytest.raises(InputError, match="method.crops is 'oracle': such crops need evidence boxes"):
+        ground(tiny_vlm, scene[0], scene[1].text, compose_config(["method=control_oracle"]).method)
+
+
+def test_every_miniature_has_a_configuration_that_loads():
+    from entropy_grounding.benchmarks import BENCHMARKS
+
+    for name in BENCHMARKS:
+        assert benchmark_config(f"mini_{name}").path == f"miniature:{name}"

@@ -48,6 +48,7 @@ figures: $(READY)  ## make the committed figures anew
 	$(BIN)/papermill notebooks/00_quickstart.ipynb $(OUT)/notebooks/00_quickstart.ipynb -k python3 --log-level WARNING -p figure_dir $(CURDIR)/figures
 	$(BIN)/papermill notebooks/01_method_step_by_step.ipynb $(OUT)/notebooks/01_method_step_by_step.ipynb -k python3 --log-level WARNING -p figure_dir $(CURDIR)/figures
 	$(BIN)/papermill notebooks/02_four_vlms.ipynb $(OUT)/notebooks/02_four_vlms.ipynb -k python3 --log-level WARNING -p figure_dir $(CURDIR)/figures
+	$(BIN)/papermill notebooks/03_seven_benchmarks.ipynb $(OUT)/notebooks/03_seven_benchmarks.ipynb -k python3 --log-level WARNING -p figure_dir $(CURDIR)/figures
 
 clean:  ## remove outputs and caches (not the environment)
 	rm -rf $(OUT) .pytest_cache .mypy_cache .ruff_cache .hypothesis

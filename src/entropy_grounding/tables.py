@@ -1,12 +1,13 @@
 """Tables from stored rows; ``python -m entropy_grounding.tables`` writes them into README and docs between their markers."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
 from scipy.stats import binomtest
 
+from entropy_grounding.benchmarks import BENCHMARKS
 from entropy_grounding.errors import InputError
 from entropy_grounding.results import load_rows
 from entropy_grounding.stats import Interval, interval
@@ -108,11 +109,12 @@ def miniatures_table(root: str | Path) -> str:
         root: folder with VLM/BENCHMARK/METHOD folders of ``control_oracle`` and ``entropy_gradient``.
     """
     lines, sources = [], []
-    for folder in sorted(Path(root).glob("*/*/control_oracle")):
+    for folder in _in_order(Path(root).glob("*/*/control_oracle")):
         oracle, source = load_rows(folder)
-        found, _ = load_rows(folder.with_name("entropy_gradient"))
+        zoomed = folder.with_name("entropy_gradient")
+        found = load_rows(zoomed)[0] if (zoomed / "rows.parquet").is_file() else None
         vlm, benchmark = source["config"]["vlm"]["name"], source["config"]["benchmark"]["name"]
-        plain, best, zoomed = (interval(scores.dropna()) for scores in (oracle["plain_score"], oracle["score"], found["score"]))
+        plain, best = interval(oracle["plain_score"].dropna()), interval(oracle["score"].dropna())
         required, met = meets(benchmark, 100 * plain.mean, 100 * best.mean)
         lines.append(
             {
@@ -120,15 +122,25 @@ def miniatures_table(root: str | Path) -> str:
                 "miniature": benchmark.removeprefix("mini_"),
                 "plain": _with_interval(plain),
                 "oracle crop": _with_interval(best),
-                "entropy gradient": _with_interval(zoomed),
-                "s per example": f"{oracle['seconds'].mean():.2f}, {found['seconds'].mean():.2f}",
-                "n": len(oracle),
+                "entropy gradient": "not run" if found is None else _with_interval(interval(found["score"].dropna())),
+                "s per example": ", ".join(f"{rows['seconds'].mean():.2f}" for rows in (oracle, found) if rows is not None),
+                "n": int(oracle["score"].notna().sum()),
                 "required": f"{required}: {'yes' if met else 'no'}",
             }
         )
         sources.append((vlm, source["weights_sha256"][:12], source["commit"]))
     weights = ", ".join(f"`{vlm}` {sha} (commit {commit})" for vlm, sha, commit in dict.fromkeys(sources))
     return f"{pd.DataFrame(lines).to_markdown(index=False)}\n\nWeights (SHA-256): {weights}."
+
+
+def _in_order(folders: Iterable[Path]) -> list[Path]:
+    """Sort VLM/BENCHMARK/METHOD folders as the paper's table has them."""
+    vlms, benchmarks = [f"tiny_{family}" for family in RECIPES], [f"mini_{name}" for name in BENCHMARKS]
+
+    def place(name: str, known: list[str]) -> tuple[int, str]:
+        return known.index(name) if name in known else len(known), name
+
+    return sorted(folders, key=lambda folder: (place(folder.parts[-3], vlms), place(folder.parts[-2], benchmarks), folder.parts[-1]))
 
 
 def protocol_table(root: str | Path) -> str:
@@ -167,7 +179,7 @@ def method_scores(root: str | Path) -> pd.DataFrame:
         InputError: when nothing is stored in ``root``.
     """
     parts = []
-    for folder in sorted(Path(root).glob("*/*/*")):
+    for folder in _in_order(Path(root).glob("*/*/*")):
         if not (folder / "rows.parquet").is_file():
             continue
         rows, source = load_rows(folder)

@@ -59,6 +59,29 @@ def test_readme_numbers_come_from_stored_rows():
     assert readme_with_tables(ROOT) == (ROOT / "README.md").read_text()
 
 
+def test_protocol_numbers_come_from_stored_rows():
+    from entropy_grounding.tables import protocol_with_table
+
+    assert protocol_with_table(ROOT) == (ROOT / "docs" / "protocol.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "plain", "oracle", "met"),
+    [
+        ("mini_vstar", 50.0, 75.0, True),
+        ("mini_vstar", 50.0, 74.9, False),
+        ("mini_pope", 80.0, 88.0, True),
+        ("mini_gqa", 70.0, 75.0, True),
+        ("mini_gqa", 80.0, 74.0, False),
+        ("mini_realworldqa", 69.9, 70.0, False),
+    ],
+)
+def test_what_is_required_of_a_miniature(benchmark, plain, oracle, met):
+    from entropy_grounding.tables import meets
+
+    assert meets(benchmark, plain, oracle)[1] == met
+
+
 def test_links_in_the_documents_lead_somewhere():
     for document in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "figures" / "README.md"]:
         for target in re.findall(r"\]\(([^)#:]+)\)", document.read_text()):

@@ -79,9 +79,14 @@ def score_line(rows: pd.DataFrame) -> str:
     name = f"{first['vlm']} {first['benchmark']} {first['method']}"
     if scored.empty:
         return f"{name}: no example has a score; the first reason is: {first['reason']}"
-    plain, zoomed = (_with_interval(interval(scored[column])) for column in ("plain_score", "score"))
+    plain, zoomed = (_with_interval(_mean(scored[column])) for column in ("plain_score", "score"))
     missing = f", {len(rows) - len(scored)} without a score" if len(scored) < len(rows) else ""
     return f"{name}: plain {plain}, {first['method']} {zoomed}, n = {len(scored)}{missing}, {scored['seconds'].mean():.2f} s per example"
+
+
+def _mean(scores: pd.Series) -> Interval:
+    """Return the mean, with its interval, of the examples that have a score."""
+    return interval(scores.dropna().to_numpy(dtype=float))
 
 
 def _with_interval(found: Interval) -> str:
@@ -114,7 +119,7 @@ def miniatures_table(root: str | Path) -> str:
         zoomed = folder.with_name("entropy_gradient")
         found = load_rows(zoomed)[0] if (zoomed / "rows.parquet").is_file() else None
         vlm, benchmark = source["config"]["vlm"]["name"], source["config"]["benchmark"]["name"]
-        plain, best = interval(oracle["plain_score"].dropna()), interval(oracle["score"].dropna())
+        plain, best = _mean(oracle["plain_score"]), _mean(oracle["score"])
         required, met = meets(benchmark, 100 * plain.mean, 100 * best.mean)
         lines.append(
             {
@@ -122,7 +127,7 @@ def miniatures_table(root: str | Path) -> str:
                 "miniature": benchmark.removeprefix("mini_"),
                 "plain": _with_interval(plain),
                 "oracle crop": _with_interval(best),
-                "entropy gradient": "not run" if found is None else _with_interval(interval(found["score"].dropna())),
+                "entropy gradient": "not run" if found is None else _with_interval(_mean(found["score"])),
                 "s per example": ", ".join(f"{rows['seconds'].mean():.2f}" for rows in (oracle, found) if rows is not None),
                 "n": int(oracle["score"].notna().sum()),
                 "required": f"{required}: {'yes' if met else 'no'}",
@@ -161,8 +166,8 @@ def protocol_table(root: str | Path) -> str:
                 "VLM": f"`{source['config']['vlm']['name']}`",
                 "miniature": name.removeprefix("mini_"),
                 "switch": f"`{switch}`",
-                "default": _with_interval(interval(reference["plain_score"])),
-                "switched": _with_interval(interval(rows["plain_score"])),
+                "default": _with_interval(_mean(reference["plain_score"])),
+                "switched": _with_interval(_mean(rows["plain_score"])),
                 "change": f"{change:+.1f}",
                 "n": f"{len(reference)}, {len(rows)}" if usual != set(rows["example_id"]) else f"{len(rows)}",
                 "weights (SHA-256)": source["weights_sha256"][:12],

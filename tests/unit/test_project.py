@@ -54,13 +54,13 @@ def test_notebooks_are_stripped_and_parameterised(path):
 
 
 def test_readme_numbers_come_from_stored_rows():
-    from entropy_grounding.tables import readme_with_tables
+    from entropy_grounding.documents import readme_with_tables
 
     assert readme_with_tables(ROOT) == (ROOT / "README.md").read_text()
 
 
 def test_protocol_numbers_come_from_stored_rows():
-    from entropy_grounding.tables import protocol_with_table
+    from entropy_grounding.documents import protocol_with_table
 
     assert protocol_with_table(ROOT) == (ROOT / "docs" / "protocol.md").read_text()
 

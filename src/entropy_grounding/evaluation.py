@@ -111,7 +111,7 @@ def results_folder(config: EvaluateConfig) -> Path:
 
 
 def _resolved(config: EvaluateConfig) -> EvaluateConfig:
-    """Fill in what depends on another section: the size of a miniature's pictures, the length of the answers."""
+    """Fill in what depends on another section: the size of a miniature's pictures."""
     benchmark = config.benchmark
     if benchmark.path.startswith("miniature:") and benchmark.canvas is None:
         benchmark = replace(benchmark, canvas=canvas_for(config.vlm.weights))

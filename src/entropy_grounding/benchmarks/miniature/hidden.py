@@ -164,13 +164,13 @@ class MiniPOPE(Miniature):
     trained = (3.0, 40.0)
 
     def scene(self, rng: np.random.Generator, canvas: int, *, training: bool = False) -> Scene:
-        """Draw a scene of up to five cards in which warm colors are common, and each color brings its neighbour along."""
+        """Draw a scene of up to five cards, very small ones among them."""
         sides = self.trained if training else self.sides
         scene = sample_scene(rng, sides=sides, count=(2, 5), canvas=canvas)
         return scene if scene.elements else self.scene(rng, canvas, training=training)
 
     def ask(self, rng: np.random.Generator, scene: Scene) -> Question:
-        """Ask for a present color (half of the time), or an absent one: any, a frequent one, or the partner of a present one."""
+        """Ask for a present color (half of the time), or an absent one: any, one of a fixed half, or the partner of a present one."""
         present = {element.color: element.box for element in scene.elements}
         group = str(rng.choice(["random", "popular", "adversarial"]))
         if rng.random() < 0.5:

@@ -21,13 +21,13 @@ from entropy_grounding.baselines.controls import answer_from_crops, oracle_box, 
 from entropy_grounding.benchmarks import Benchmark, BenchmarkConfig, LoadedBenchmark, Unusable, load_benchmark
 from entropy_grounding.configs import CONF_DIR, build, register
 from entropy_grounding.errors import InputError
-from entropy_grounding.results import RowStore, config_hash, manifest, merge, parse_shard
+from entropy_grounding.results import RowStore, config_hash, data_identity, manifest, merge, parse_shard
 from entropy_grounding.structures import Example, Grounding, Row
 from entropy_grounding.tables import score_line
 from entropy_grounding.tiny.build import canvas_for
 from entropy_grounding.tracking import TrackingConfig, tracked_run
 from entropy_grounding.vlm import VLM, VLMConfig, load_vlm
-from entropy_grounding.vlm.base import fewer_pixels
+from entropy_grounding.vlm.base import pixels_scaled
 from entropy_grounding.zoom import GroundingOptions, ground
 
 
@@ -121,9 +121,9 @@ def _resolved(config: EvaluateConfig) -> EvaluateConfig:
 def _manifest(config: EvaluateConfig) -> dict[str, Any]:
     sections = {name: asdict(getattr(config, name)) for name in ("vlm", "benchmark", "method")}
     source = manifest(sections)
-    data = config.benchmark.path if config.benchmark.path.startswith("miniature:") else config.benchmark.kind
+    data = data_identity(config.benchmark.path)
     weights = source["weights_sha256"] or config.vlm.weights
-    return {"config_hash": config_hash(sections, weights=weights, data=data), "method_name": config.method_name, **source}
+    return {"config_hash": config_hash(sections, weights=weights, data=data), "method_name": config.method_name, "data": data, **source}
 
 
 def _done(rows: pd.DataFrame, *, retry_failed: bool) -> set[str]:
@@ -214,7 +214,7 @@ def _answer_within_memory(vlm: VLM, example: Example, benchmark: Benchmark, conf
     fewer = replace(config.method, regions=replace(config.method.regions, max_regions=1))
     for retried, method in (("", config.method), ("fewer crops", fewer), ("fewer crops, fewer pixels", fewer)):
         with ExitStack() as stack:
-            if "pixels" in retried and not stack.enter_context(fewer_pixels(vlm)):
+            if "pixels" in retried and not stack.enter_context(pixels_scaled(vlm, 0.5)):
                 break
             try:
                 return _answer(vlm, example, benchmark, replace(config, method=method)), retried

@@ -123,6 +123,19 @@ def _relevant(config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def data_identity(path: str) -> str:
+    """Return what stands for a data set: a hub id or miniature by its name, local files by their names and contents' SHA-256."""
+    local = Path(path).expanduser()
+    if not local.exists():
+        return path
+    digest = hashlib.sha256()
+    for file in sorted(local.rglob("*.parquet")) if local.is_dir() else [local]:
+        digest.update(file.name.encode())
+        with file.open("rb") as content:
+            digest.update(hashlib.file_digest(content, "sha256").digest())
+    return digest.hexdigest()
+
+
 def parse_shard(text: str) -> tuple[int, int]:
     """Return (i, n) of a shard "i/n", counted from 1.
 

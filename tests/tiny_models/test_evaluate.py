@@ -15,7 +15,7 @@ from entropy_grounding.errors import InputError
 from entropy_grounding.evaluation import EvaluateConfig, evaluate, evaluate_example, results_folder
 from entropy_grounding.results import TIMES, load_rows, merge
 from entropy_grounding.tables import score_line
-from entropy_grounding.vlm.base import VLM, fewer_pixels
+from entropy_grounding.vlm.base import VLM, pixels_scaled
 
 N = 6
 
@@ -142,7 +142,7 @@ def test_out_of_memory_without_a_way_out_is_a_failed_row(tmp_path, tiny_vlm):
 def test_fewer_pixels_are_fewer_visual_tokens_for_a_while(name, halved, scene):
     vlm = load_vlm(name)
     before = len(vlm.look(scene[0]).features)
-    with fewer_pixels(vlm) as possible:
+    with pixels_scaled(vlm, 0.5) as possible:
         assert possible == halved
         assert (len(vlm.look(scene[0]).features) < before) == halved
     assert len(vlm.look(scene[0]).features) == before

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from entropy_grounding.errors import InputError
-from entropy_grounding.results import SCHEMA, RowStore, config_hash, load_rows, merge, parse_shard
+from entropy_grounding.results import SCHEMA, RowStore, config_hash, data_identity, load_rows, merge, parse_shard
 from entropy_grounding.structures import Row
 
 CONFIG = {
@@ -188,6 +188,15 @@ def test_the_hash_covers_what_may_change_a_result(section, name, value, same):
 
 def test_the_hash_covers_the_weights():
     assert config_hash(CONFIG, weights="a") != config_hash(CONFIG, weights="b")
+
+
+def test_local_data_count_by_their_content_wherever_they_are(tmp_path):
+    for folder, content in (("a", b"1"), ("b", b"1"), ("c", b"2")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "rows.parquet").write_bytes(content)
+    first, moved, other = (data_identity(str(tmp_path / folder)) for folder in "abc")
+    assert first == moved != other
+    assert data_identity("lmms-lab/textvqa") == "lmms-lab/textvqa"
 
 
 def test_the_manifest_is_written_once(tmp_path):

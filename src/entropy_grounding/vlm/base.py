@@ -290,22 +290,24 @@ def _padded(inputs: Sequence[dict[str, Tensor]], pad: int | None) -> dict[str, T
 
 
 @contextmanager
-def fewer_pixels(vlm: VLM) -> Iterator[bool]:
-    """Halve the budget of pixels or tiles for a while; False for a family without one."""
+def pixels_scaled(vlm: VLM, factor: float) -> Iterator[bool]:
+    """Multiply the budget of pixels or tiles of a picture for a while; False for a family without one, or when none would be left."""
     images = vlm.processor.image_processor
     if "longest_edge" in (images.size or {}):
-        name, less = "size", {"shortest_edge": images.size["shortest_edge"] // 2, "longest_edge": images.size["longest_edge"] // 2}
-    elif getattr(images, "max_patches", 1) > 1:
-        name, less = "max_patches", images.max_patches // 2
+        scaled: dict[str, Any] = {"size": {edge: int(images.size[edge] * factor) for edge in ("shortest_edge", "longest_edge")}}
+    elif int(getattr(images, "max_patches", 0) * factor) >= 1 and images.max_patches > 1:
+        scaled = {name: max(1, int(getattr(images, name) * factor)) for name in ("min_patches", "max_patches")}
     else:
         yield False
         return
-    before = getattr(images, name)
-    setattr(images, name, less)
+    before = {name: getattr(images, name) for name in scaled}
+    for name, value in scaled.items():
+        setattr(images, name, value)
     try:
         yield True
     finally:
-        setattr(images, name, before)
+        for name, value in before.items():
+            setattr(images, name, value)
 
 
 @contextmanager

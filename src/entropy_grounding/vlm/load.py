@@ -183,6 +183,7 @@ def _limit(image_processor: Any, config: VLMConfig) -> None:
         if not hasattr(image_processor, "max_patches"):
             raise InputError(f"vlm.max_tiles has no meaning for '{config.name}': it does not tile by count.")
         image_processor.max_patches = config.max_tiles
+        image_processor.min_patches = min(image_processor.min_patches, config.max_tiles)
 
 
 def padded(processor: ProcessorMixin) -> LlavaImageProcessorPil:

@@ -171,7 +171,10 @@ def build_llava_next(
 def build_internvl(
     size: Size = TINY, *, tile: int = 64, patch: int = 8, tiles: int = 4, language: type[PreTrainedConfig] = Qwen2Config
 ) -> tuple[Any, Any]:
-    """Build a randomly initialised InternVL: up to four tiles, 8 x 8 patches pixel-shuffled to 4 x 4 tokens, and a thumbnail."""
+    """Build a randomly initialised InternVL: two to four tiles, 8 x 8 patches pixel-shuffled to 4 x 4 tokens, and a thumbnail.
+
+    Two tiles at least (where ``tiles`` allows it): small crops are enlarged, or a token of 16 pixels holds two letters.
+    """
     images = {"start_image_token": "<img>", "end_image_token": "</img>", "context_image_token": "<IMG_CONTEXT>", "video_token": "<video>"}
     tokenizer = build_tokenizer({**images, **CHATML_TOKENS}, bos=None, eos="<|im_end|>")
     length = (tile // patch // 2) ** 2
@@ -194,7 +197,7 @@ def build_internvl(
     )
     processor = without_video(InternVLProcessor)(
         image_processor=GotOcr2ImageProcessorPil(
-            size={"height": tile, "width": tile}, min_patches=1, max_patches=tiles, crop_to_patches=True
+            size={"height": tile, "width": tile}, min_patches=min(2, tiles), max_patches=tiles, crop_to_patches=True
         ),
         tokenizer=tokenizer,
         image_seq_length=length,

@@ -1,6 +1,6 @@
 """Training batches of the tiny VLMs; batch number ``step`` of a stage is the same on every machine and in every resumed run."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -59,6 +59,7 @@ class Stage:
     close_ups: float = 0.0  # share of the scenes in alignment that are shown by crops only
     keep_words: bool = False  # word embeddings stay as another family learned them
     mixture: bool = False  # all kinds of pictures, instead of cards only
+    emphasis: dict[str, float] = field(default_factory=dict)  # factors on the shares of `MIXTURE`
     token_norm: float | None = None  # visual tokens are scaled to it at the end: the norm that an inherited language model knows
 
 
@@ -186,7 +187,10 @@ class StageBatches(Dataset):
         return {name: value for name, value in inputs.items() if name not in _OF_THE_TEXT}, labels
 
     def _kind(self, rng: np.random.Generator) -> str:
-        return str(rng.choice(list(MIXTURE), p=list(MIXTURE.values()))) if self.stage.mixture else "scenes"
+        if not self.stage.mixture:
+            return "scenes"
+        shares = np.array([share * self.stage.emphasis.get(kind, 1.0) for kind, share in MIXTURE.items()])
+        return str(rng.choice(list(MIXTURE), p=shares / shares.sum()))
 
     def _scene(self, rng: np.random.Generator, kind: str) -> Scene:
         if kind in MINIATURES:

@@ -5,7 +5,7 @@ import json
 import resource
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -17,18 +17,18 @@ import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
-from entropy_grounding.baselines.controls import answer_from_crops, oracle_box, random_box
 from entropy_grounding.benchmarks import Benchmark, BenchmarkConfig, LoadedBenchmark, Unusable, load_benchmark
 from entropy_grounding.configs import CONF_DIR, build, register
 from entropy_grounding.errors import InputError
-from entropy_grounding.results import RowStore, config_hash, data_identity, manifest, merge, parse_shard
-from entropy_grounding.structures import Example, Grounding, Row
+from entropy_grounding.localization import chance, energy_in_box, overlap, pointing_game
+from entropy_grounding.results import RowStore, config_hash, data_identity, manifest, merge, parse_shard, stored_rows
+from entropy_grounding.structures import Box, Example, Grounding, Row
 from entropy_grounding.tables import score_line
 from entropy_grounding.tiny.build import canvas_for
 from entropy_grounding.tracking import TrackingConfig, tracked_run
 from entropy_grounding.vlm import VLM, VLMConfig, load_vlm
 from entropy_grounding.vlm.base import pixels_scaled
-from entropy_grounding.zoom import GroundingOptions, ground
+from entropy_grounding.zoom import Given, GroundingOptions, ground
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,8 @@ class EvaluateConfig:
 
 
 register("evaluate_schema", EvaluateConfig)
+# Options at these values do not count in the config hash.
+DEFAULTS = {"vlm": asdict(VLMConfig()), "benchmark": asdict(BenchmarkConfig()), "method": asdict(GroundingOptions())}
 
 
 def evaluate(config: EvaluateConfig, vlm: VLM | None = None) -> pd.DataFrame:
@@ -94,8 +96,10 @@ def evaluate(config: EvaluateConfig, vlm: VLM | None = None) -> pd.DataFrame:
         with tracked_run(config.tracking, store.folder / "tracking", job_type="evaluate", config=source["config"]) as run:
             bar = tqdm(_examples(loaded, config, done), desc=_label(config), total=config.benchmark.examples, initial=len(done))
             rows: list[Row] = []
+            copied = _crops_to_copy(config)
             for number, example in bar:
-                rows.append(evaluate_example(vlm, number, example, loaded.benchmark, config, source["config_hash"]))
+                like = copied.get(example.id)
+                rows.append(evaluate_example(vlm, number, example, loaded.benchmark, config, source["config_hash"], like))
                 store.add(rows[-1], flush_every=config.flush_every)
                 report = _running(rows)
                 bar.set_postfix(report)
@@ -123,7 +127,8 @@ def _manifest(config: EvaluateConfig) -> dict[str, Any]:
     source = manifest(sections)
     data = data_identity(config.benchmark.path)
     weights = source["weights_sha256"] or config.vlm.weights
-    return {"config_hash": config_hash(sections, weights=weights, data=data), "method_name": config.method_name, "data": data, **source}
+    fingerprint = config_hash(sections, DEFAULTS, weights=weights, data=data)
+    return {"config_hash": fingerprint, "method_name": config.method_name, "data": data, **source}
 
 
 def _done(rows: pd.DataFrame, *, retry_failed: bool) -> set[str]:
@@ -160,9 +165,25 @@ def _percent(scores: list[float | None]) -> float:
 
 
 def evaluate_example(
-    vlm: VLM, number: int, example: Example | Unusable, benchmark: Benchmark, config: EvaluateConfig, fingerprint: str
+    vlm: VLM,
+    number: int,
+    example: Example | Unusable,
+    benchmark: Benchmark,
+    config: EvaluateConfig,
+    fingerprint: str,
+    like: Sequence[Box] | None = None,
 ) -> Row:
-    """Return the row of one example; an error on it, or too little memory, becomes a row with status and reason."""
+    """Return the row of one example; an error on it, or too little memory, becomes a row with status and reason.
+
+    Args:
+        vlm: the model.
+        number: of the row of the data set.
+        example: what to answer.
+        benchmark: prompts and scores it.
+        config: protocol and method.
+        fingerprint: the config hash.
+        like: crops whose number and sizes a control copies; None lets it find them.
+    """
     protocol = {**asdict(config.benchmark.protocol), "max_pixels": config.vlm.max_pixels, "max_tiles": config.vlm.max_tiles}
     row = Row(number, example.id, fingerprint, config.vlm.name, config.benchmark.name, config.method_name, json.dumps(protocol))
     if isinstance(example, Unusable):
@@ -179,17 +200,19 @@ def evaluate_example(
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     try:
-        grounding, retried = _answer_within_memory(vlm, example, benchmark, config)
+        grounding, retried = _answer_within_memory(vlm, example, benchmark, config, like)
     except Exception as error:  # whatever one example breaks, the others go on
         reason = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
         return replace(row, status="failed", reason=" ".join(reason.split())[:500], seconds=time.perf_counter() - start)
+    seconds = time.perf_counter() - start
     return replace(
         row,
         **_found(grounding),
+        **_localised(grounding, example.boxes),
         plain_score=benchmark.score(grounding.plain_answer, example),
         score=benchmark.score(grounding.answer, example),
         retried=retried,
-        seconds=time.perf_counter() - start,
+        seconds=seconds,
         peak_memory=_peak_memory(),
     )
 
@@ -209,7 +232,23 @@ def _found(grounding: Grounding) -> dict[str, Any]:
     }
 
 
-def _answer_within_memory(vlm: VLM, example: Example, benchmark: Benchmark, config: EvaluateConfig) -> tuple[Grounding, str]:
+def _localised(grounding: Grounding, evidence: Sequence[Box]) -> dict[str, Any]:
+    """Return the columns that say where the method looked; None where that is undefined."""
+    if not evidence:
+        return {}
+    columns = {"iou": overlap(grounding.crops, evidence).iou}
+    if grounding.steps:
+        first = grounding.steps[0].maps[0]
+        rows, cols = first.view.shape
+        half = max(first.view.box.width / cols, first.view.box.height / rows) / 2
+        columns |= {"pointing": pointing_game(first, evidence, tolerance=half)}
+        columns |= {"energy": energy_in_box(first, evidence), "chance": chance(first, evidence)}
+    return {name: None if np.isnan(value) else value for name, value in columns.items()}
+
+
+def _answer_within_memory(
+    vlm: VLM, example: Example, benchmark: Benchmark, config: EvaluateConfig, like: Sequence[Box] | None
+) -> tuple[Grounding, str]:
     """Answer; out of memory, once more with one crop, then also with half the pixels. Return what was given up, too."""
     fewer = replace(config.method, regions=replace(config.method.regions, max_regions=1))
     for retried, method in (("", config.method), ("fewer crops", fewer), ("fewer crops, fewer pixels", fewer)):
@@ -217,7 +256,7 @@ def _answer_within_memory(vlm: VLM, example: Example, benchmark: Benchmark, conf
             if "pixels" in retried and not stack.enter_context(pixels_scaled(vlm, 0.5)):
                 break
             try:
-                return _answer(vlm, example, benchmark, replace(config, method=method)), retried
+                return _answer(vlm, example, benchmark, replace(config, method=method), like), retried
             except (RuntimeError, MemoryError) as error:
                 if not _out_of_memory(error):
                     raise
@@ -231,18 +270,26 @@ def _out_of_memory(error: Exception) -> bool:
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "not enough memory" in str(error)
 
 
-def _answer(vlm: VLM, example: Example, benchmark: Benchmark, config: EvaluateConfig) -> Grounding:
-    """Answer one example by the method, or from control crops."""
+def _answer(vlm: VLM, example: Example, benchmark: Benchmark, config: EvaluateConfig, like: Sequence[Box] | None) -> Grounding:
+    """Answer one example by the method; controls know its evidence, and the crops ``like`` which theirs are."""
     protocol = config.benchmark.protocol
     options = replace(config.method, max_new_tokens=protocol.max_new_tokens or benchmark.max_new_tokens)
     choices = example.options if protocol.answer_mode == "likelihood" else ()
-    if options.crops == "found":
-        return ground(vlm, example.image, example.prompt, options, choices=choices)
-    crops = [oracle_box(box, example.image.size) for box in example.boxes]
-    if options.crops == "random":
-        rng = np.random.default_rng([ord(letter) for letter in example.id])
-        crops = [random_box(rng, box, example.image.size) for box in crops]
-    return answer_from_crops(vlm, example.image, example.prompt, crops[: options.regions.max_regions], options, choices=choices)
+    given = Given(example.boxes, None if like is None else tuple(like), tuple(ord(letter) for letter in example.id))
+    return ground(vlm, example.image, example.prompt, options, choices=choices, given=given)
+
+
+def _crops_to_copy(config: EvaluateConfig) -> dict[str, tuple[Box, ...]]:
+    """Return, by example, the crops that stored rows of the paper's loop have under otherwise the same configuration, for controls."""
+    if config.method.crops in ("found", "window", "search", "nested", "oracle"):
+        return {}
+    wanted = _manifest(replace(config, method=replace(config.method, crops="found")))["config_hash"]
+    found: dict[str, tuple[Box, ...]] = {}
+    for folder in sorted(results_folder(config).parent.glob("*")):
+        rows = stored_rows(folder)
+        for row in rows[(rows["config_hash"] == wanted) & (rows["status"] == "ok") & (rows["retried"] == "")].itertuples():
+            found[row.example_id] = tuple(Box(*box) for box in row.crops)
+    return found
 
 
 def _peak_memory() -> float:

@@ -163,12 +163,12 @@ def fit_box(box: Box, size: tuple[int, int], options: RegionOptions) -> Box:
     if options.aspect_rule == "released" and height > options.max_aspect * width:
         width, height = options.max_aspect * height, height
     width, height = max(width, height / options.max_aspect), max(height, width / options.max_aspect)
-    x0, x1 = _fit_side(box.center[0], width, size[0])
-    y0, y1 = _fit_side(box.center[1], height, size[1])
+    x0, x1 = fit_side(box.center[0], width, size[0])
+    y0, y1 = fit_side(box.center[1], height, size[1])
     return Box(x0, y0, x1, y1)
 
 
-def _fit_side(center: float, length: float, limit: int) -> tuple[float, float]:
+def fit_side(center: float, length: float, limit: float) -> tuple[float, float]:
     """Place an interval of ``length`` around ``center`` inside [0, limit]; longer ones become the whole side."""
     length = min(length, float(limit))
     start = min(max(center - length / 2, 0.0), limit - length)

@@ -41,13 +41,15 @@ RELEVANCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 
 
-def relative_relevance(relevance: Float[Tensor, " tokens"], neutral: Float[Tensor, " tokens"]) -> Float[Tensor, " tokens"]:
+def relative_relevance(
+    relevance: Float[Tensor, " tokens"], neutral: Float[Tensor, " tokens"], *, floor: float = 0.01
+) -> Float[Tensor, " tokens"]:
     """Divide by the relevance under a neutral question, which cancels position bias and sink tokens.
 
-    The divisor is floored at 1 % of its mean, so that a token which the neutral question ignores cannot explode.
+    The divisor is at least ``floor`` times its mean, so that a token which the neutral question ignores cannot explode.
     """
-    floor = 0.01 * neutral.mean()
-    return torch.zeros_like(relevance) if floor == 0 else relevance / neutral.clamp(min=float(floor))
+    mean = float(neutral.mean())
+    return torch.zeros_like(relevance) if mean == 0 else relevance / neutral.clamp(min=max(floor * mean, torch.finfo(neutral.dtype).tiny))
 
 
 def relevance_maps(

@@ -105,14 +105,18 @@ def commit() -> str:
         return "unknown"
 
 
-def config_hash(config: Mapping[str, Any], **identities: Any) -> str:
+def config_hash(config: Mapping[str, Any], defaults: Mapping[str, Any] | None = None, **identities: Any) -> str:
     """Return twelve hexadecimal digits for what may change a result: model, data, protocol and method, not devices, paths or counts.
 
     Args:
         config: sections "vlm", "benchmark" and "method" of a run, as plain values.
+        defaults: the same sections at their defaults; an option that is at its default does not count, so rows stay valid when a later
+            version has one option more. The price: a default must never change (a test holds them).
         identities: what stands for a weights or data path, for example its fingerprint.
     """
-    text = json.dumps({**_relevant(config), **identities}, sort_keys=True, default=str)
+    usual = _flat(defaults or {})
+    chosen = {name: value for name, value in _flat(_relevant(config)).items() if name not in usual or usual[name] != value}
+    text = json.dumps({**chosen, **identities}, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -191,7 +195,7 @@ class RowStore:
 
     def stored(self) -> pd.DataFrame:
         """Return the rows that are on disk, of all shards, one an example."""
-        return _read_parts(self.folder)
+        return stored_rows(self.folder)
 
     def add(self, row: Row, *, flush_every: int) -> None:
         """Add a row; every ``flush_every`` of them become a part file."""
@@ -268,8 +272,8 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         raise InputError(f"The manifest '{path}' cannot be read ({error}): restore it, or move its folder away.") from error
 
 
-def _read_parts(folder: Path) -> pd.DataFrame:
-    """Return the rows of all part files and of a joined file; of several for one example the last that is ok, else the last."""
+def stored_rows(folder: Path) -> pd.DataFrame:
+    """Return the rows of all part files and of a joined file, if any; of several for one example the last that is ok, else the last."""
     files = [path for path in (folder / "rows.parquet", *sorted((folder / "parts").glob("[!.]*.parquet"))) if path.is_file()]
     tables = [_read_table(path) for path in files]
     rows = pa.concat_tables(tables).to_pandas() if tables else SCHEMA.empty_table().to_pandas()
@@ -296,14 +300,15 @@ def merge(folder: str | Path) -> tuple[Path, int]:
         InputError: for a folder without rows, a broken part file, or rows of several configurations.
     """
     folder = Path(folder)
-    rows = _read_parts(folder)
+    rows = stored_rows(folder)
     if rows.empty:
         raise InputError(f"The results folder '{folder}' holds no rows: run 'python -m entropy_grounding.evaluate' first.")
     hashes = sorted(set(rows["config_hash"]))
     if len(hashes) > 1:
         raise InputError(f"The results folder '{folder}' mixes configurations {', '.join(hashes)}.")
     sink = pa.BufferOutputStream()
-    pq.write_table(pa.Table.from_pandas(rows, schema=SCHEMA, preserve_index=False), sink)
+    table = pa.Table.from_pandas(rows, schema=SCHEMA, preserve_index=False).replace_schema_metadata(None)
+    pq.write_table(table, sink, compression="zstd", compression_level=19, write_statistics=False, store_schema=False)
     with _writing(folder):
         _replace(folder / "rows.parquet", sink.getvalue())
     return folder / "rows.parquet", len(rows)

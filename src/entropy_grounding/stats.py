@@ -99,6 +99,32 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return [float(p) for p in adjusted]
 
 
+def share_explained(
+    method: Sequence[float] | np.ndarray, random: Sequence[float] | np.ndarray, oracle: Sequence[float] | np.ndarray, *, seed: int = 0
+) -> Interval:
+    """Return (method - random) / (oracle - random) of mean scores, with its 95 % percentile interval over resampled examples.
+
+    NaN where the interval of (oracle - random) does not lie above 0: then there is no gain to explain.
+
+    Raises:
+        InputError: for arrays of different lengths, no example, or a score that is not finite.
+    """
+    scores = [_finite(each) for each in (method, random, oracle)]
+    if len({len(each) for each in scores}) > 1:
+        counts = ", ".join(str(len(each)) for each in scores)
+        raise InputError(f"{counts} scores: a share needs the same examples under all three methods.")
+    if interval(scores[2] - scores[1], seed=seed).low <= 0:
+        return Interval(float("nan"), float("nan"), float("nan"))
+
+    def share(m: np.ndarray, r: np.ndarray, o: np.ndarray, axis: int = -1) -> np.ndarray:
+        return (m.mean(axis) - r.mean(axis)) / (o.mean(axis) - r.mean(axis))
+
+    found = stats.bootstrap(
+        scores, share, paired=True, n_resamples=RESAMPLES, method="percentile", rng=np.random.default_rng(seed)
+    ).confidence_interval
+    return Interval(float(share(scores[0], scores[1], scores[2])), float(found.low), float(found.high))
+
+
 def _finite(scores: Sequence[float] | np.ndarray) -> np.ndarray:
     values = np.asarray(scores, dtype=float)
     if values.size == 0:

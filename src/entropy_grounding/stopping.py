@@ -27,6 +27,8 @@ STOP_REASONS = {
     "max_rounds": "the cap on rounds was reached",
     "no_zoom": "zooming is switched off",
     "given_crops": "the crops were given, not found",
+    "window": "one window was cropped, without another round",
+    "searched": "every candidate was tried",
 }
 
 

@@ -260,6 +260,10 @@ class Row:
         entropies: next-token entropy in nats, a round each.
         spatial_entropies: of the best map in nats, a round each; inf where no mass stands out.
         stop_reason: a key of `stopping.STOP_REASONS`.
+        iou: of the union of the crops with the union of the evidence; None without evidence, as are the next three.
+        pointing: 1 when the peak of the first map lies in the evidence or within half a cell of it, else 0; None without a map, too.
+        energy: share of the first map's relevance on the evidence; None without a map, too.
+        chance: share that a constant map would have there.
         forwards: of the language model at prompt length; ``backwards`` the same.
         backwards: of the language model.
         visual_tokens: through all forwards.
@@ -292,6 +296,10 @@ class Row:
     entropies: tuple[float, ...] = ()
     spatial_entropies: tuple[float, ...] = ()
     stop_reason: str = ""
+    iou: float | None = None
+    pointing: float | None = None
+    energy: float | None = None
+    chance: float | None = None
     forwards: int | None = None
     backwards: int | None = None
     visual_tokens: int | None = None

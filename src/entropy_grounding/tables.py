@@ -95,6 +95,7 @@ def _with_interval(found: Interval) -> str:
 # What a miniature must show: the smallest gain of the oracle crop over the plain answer, or, where no zoom is needed, the largest
 # difference between them and the smallest plain score; in points.
 GAINS = {"mini_textvqa": 25.0, "mini_vstar": 25.0, "mini_docvqa": 25.0, "mini_infovqa": 25.0, "mini_pope": 8.0}
+HIDDEN = tuple(name.removeprefix("mini_") for name in GAINS)  # the benchmarks whose evidence the full picture hides
 WITHOUT_ZOOM, PLAIN_AT_LEAST = 5.0, 70.0
 
 
@@ -113,7 +114,7 @@ def miniatures_table(root: str | Path) -> str:
         root: folder with VLM/BENCHMARK/METHOD folders of ``control_oracle`` and ``entropy_gradient``.
     """
     lines, sources = [], []
-    for folder in _in_order(Path(root).glob("*/*/control_oracle")):
+    for folder in in_order(Path(root).glob("*/*/control_oracle")):
         oracle, source = load_rows(folder)
         zoomed = folder.with_name("entropy_gradient")
         found = load_rows(zoomed)[0] if (zoomed / "rows.parquet").is_file() else None
@@ -137,14 +138,14 @@ def miniatures_table(root: str | Path) -> str:
     return f"{pd.DataFrame(lines).to_markdown(index=False)}\n\nWeights (SHA-256): {weights}."
 
 
-def _in_order(folders: Iterable[Path]) -> list[Path]:
-    """Sort VLM/BENCHMARK/METHOD folders as the paper's table has them."""
-    vlms, benchmarks = [f"tiny_{family}" for family in RECIPES], [f"mini_{name}" for name in BENCHMARKS]
+def in_order(folders: Iterable[Path]) -> list[Path]:
+    """Sort VLM/BENCHMARK and VLM/BENCHMARK/METHOD folders as the paper's table has them."""
+    known = [f"tiny_{family}" for family in RECIPES] + [f"mini_{name}" for name in BENCHMARKS]
 
-    def place(name: str, known: list[str]) -> tuple[int, str]:
-        return known.index(name) if name in known else len(known), name
+    def place(folder: Path) -> list[tuple[int, str]]:
+        return [(known.index(name) if name in known else len(known), name) for name in folder.parts]
 
-    return sorted(folders, key=lambda folder: (place(folder.parts[-3], vlms), place(folder.parts[-2], benchmarks), folder.parts[-1]))
+    return sorted(folders, key=place)
 
 
 def protocol_table(root: str | Path) -> str:
@@ -176,20 +177,20 @@ def protocol_table(root: str | Path) -> str:
     return pd.DataFrame(lines).to_markdown(index=False)
 
 
-def method_scores(root: str | Path) -> pd.DataFrame:
-    """Return the scores of stored evaluations, one row an example, VLM, benchmark and method; "plain" comes with the oracle's rows.
+def method_scores(root: str | Path, methods: Sequence[str] = ("control_oracle", "entropy_gradient")) -> pd.DataFrame:
+    """Return the scores of stored evaluations, one row an example, VLM, benchmark and method; "plain" comes with the first method's rows.
 
     Raises:
         InputError: when nothing is stored in ``root``.
     """
     parts = []
-    for folder in _in_order(Path(root).glob("*/*/*")):
+    for folder in in_order(path for method in methods for path in Path(root).glob(f"*/*/{method}")):
         if not (folder / "rows.parquet").is_file():
             continue
         rows, source = load_rows(folder)
         named = {"vlm": rows["vlm"], "benchmark": rows["benchmark"].str.removeprefix("mini_")}
         label = {"control_oracle": "oracle crop"}.get(source["method_name"], source["method_name"].replace("_", " "))
-        if label == "oracle crop":
+        if source["method_name"] == methods[0]:
             parts.append(pd.DataFrame({**named, "method": "plain", "score": rows["plain_score"]}))
         parts.append(pd.DataFrame({**named, "method": label, "score": rows["score"]}))
     if not parts:

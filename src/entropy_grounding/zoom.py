@@ -5,16 +5,54 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+import torch
 from PIL import Image
+from torch import Tensor
 
 from entropy_grounding.errors import ContextError, InputError
 from entropy_grounding.images import check_image, to_rgb
 from entropy_grounding.regions import SCORES, RegionOptions, propose_regions, threshold_value
 from entropy_grounding.relevance import RELEVANCES, relative_relevance, relevance_maps
+from entropy_grounding.signals import SIGNALS, Reading
 from entropy_grounding.stopping import RULES, Decision, StoppingOptions, decide, map_spatial_entropy
-from entropy_grounding.structures import Box, Cost, Grounding, RelevanceMap, View, ZoomStep
+from entropy_grounding.structures import Box, Cost, Grounding, Region, RelevanceMap, View, ZoomStep
 from entropy_grounding.target import TARGETS, log_probabilities, next_token_entropy
-from entropy_grounding.vlm.base import VLM, Picture, Prompt, TokenGradients
+from entropy_grounding.vlm.base import VLM, Picture, PixelGradient, Prompt
+
+# Where crops come from; "found" is the paper's loop, the others are in `baselines` (`baselines.METHODS` has one function each).
+CROPS = (
+    "found",
+    "window",
+    "search",
+    "nested",
+    "random",
+    "center",
+    "lowest",
+    "repeated",
+    "blank",
+    "oracle",
+    "oracle_budget",
+    "upscaled",
+)
+OF_THE_VLM = "vlm"  # as a neutral question: the one of the VLM's configuration
+
+
+@dataclass(frozen=True, slots=True)
+class WindowOptions:
+    """Choices of ViCrop (arXiv 2502.17422), for ``crops="window"``.
+
+    Attributes:
+        side: pixels of the original image, of the smallest window; None takes the side of the VLM's input.
+        high_res: compute the map on tiles of the image, each shown alone.
+        tile: pixels, a picture is cut into as many rows as tiles of this height fit into it, rounded up; None is 1,024 for an input of 336
+            pixels and in proportion for others.
+        median: cells of the median filter on the high-pass picture of pixel gradients; 7 in the released code, 3 in the paper.
+    """
+
+    side: int | None = None
+    high_res: bool = False
+    tile: int | None = None
+    median: int = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,20 +60,30 @@ class GroundingOptions:
     """Every choice of the method; the presets are in ``conf/method``.
 
     Attributes:
+        signal: what a map is made of, a key of `signals.SIGNALS`, or "pixel_gradient" with windows.
+        layers: of attention maps, "mean" over all or the one "chosen" by ``vlm.attention_layer``.
         target: the scalar that is differentiated, a key of `target.TARGETS`.
         relevance: from gradient to token relevance, a key of `relevance.RELEVANCES`.
-        neutral_question: divide by the map of this question; None for no division.
-        crops: "found" by the method; in an evaluation also "oracle" (the evidence with context) or "random" (the same sizes, anywhere).
+        neutral_question: divide by the map of this question; "vlm" for that of the VLM's configuration, None for no division.
+        neutral_floor: smallest divisor, as a fraction of the mean.
+        crops: where they come from, one of `CROPS`: "found" by the loop, or by a baseline.
+        candidates: crops to try with ``crops="search"``.
+        window: choices of ViCrop.
         padding: "respected", or "ignored" for the authors' geometry, which maps cells as if a padded picture were stretched.
         regions: from map to boxes.
         stopping: when to end.
         max_new_tokens: length limit of the answers.
     """
 
+    signal: str = "gradient"
+    layers: str = "mean"
     target: str = "entropy"
     relevance: str = "gradient_norm"
     neutral_question: str | None = None
+    neutral_floor: float = 0.01
     crops: str = "found"
+    candidates: int = 16
+    window: WindowOptions = field(default_factory=WindowOptions)
     padding: str = "respected"
     regions: RegionOptions = field(default_factory=RegionOptions)
     stopping: StoppingOptions = field(default_factory=StoppingOptions)
@@ -45,7 +93,13 @@ class GroundingOptions:
         """Refuse unknown names and impossible numbers before any model runs."""
         _check_choice("target", self.target, TARGETS)
         _check_choice("relevance", self.relevance, RELEVANCES)
-        _check_choice("crops", self.crops, ("found", "oracle", "random"))
+        _check_choice("signal", self.signal, (*SIGNALS, "pixel_gradient") if self.crops == "window" else SIGNALS)
+        _check_choice("layers", self.layers, ("mean", "chosen"))
+        _check_choice("crops", self.crops, CROPS)
+        _check_at_least("neutral_floor", self.neutral_floor, 0)
+        _check_at_least("candidates", self.candidates, 1)
+        for name in ("side", "tile", "median"):
+            _check_at_least(f"window.{name}", getattr(self.window, name) or 1, 1)
         _check_choice("padding", self.padding, ("respected", "ignored"))
         _check_choice("regions.score", self.regions.score, SCORES)
         _check_choice("regions.connectivity", self.regions.connectivity, (4, 8))
@@ -74,18 +128,41 @@ def _check_at_least(name: str, value: float, least: float) -> None:
         raise InputError(f"{name} is {value}: it must be at least {least}.")
 
 
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a method may know besides image and question; the paper's loop needs none of it.
+
+    Attributes:
+        evidence: boxes of the evidence, for oracles.
+        like: crops whose number and sizes a control copies; None lets it run the paper's loop to find them.
+        seed: of random crops.
+    """
+
+    evidence: tuple[Box, ...] = ()
+    like: tuple[Box, ...] | None = None
+    seed: tuple[int, ...] = (0,)
+
+
 class Session:
     """One image under one VLM: every picture is encoded once, and what is spent is counted.
 
     Args:
         vlm: the model.
-        image: the original image.
+        image: the original image, in any Pillow mode.
         choices: (letter, text) pairs; where given, an answer is the letter of the most likely text, and nothing is generated.
+        cut_from: what crops are cut from; the image itself by default.
+
+    Raises:
+        InputError: for an image that cannot be used.
     """
 
-    def __init__(self, vlm: VLM, image: Image.Image, choices: Sequence[tuple[str, str]] = ()) -> None:
-        self.vlm, self.image, self.choices = vlm, image, choices
-        self.full = vlm.look(image)
+    def __init__(
+        self, vlm: VLM, image: Image.Image, choices: Sequence[tuple[str, str]] = (), *, cut_from: Image.Image | None = None
+    ) -> None:
+        check_image(image)
+        self.vlm, self.image, self.choices = vlm, to_rgb(image), choices
+        self.cut_from = cut_from or self.image
+        self.full = vlm.look(self.image)
         self._crops: dict[Box, Picture] = {}
         self._forwards, self._backwards, self._visual_tokens = 0, 0, 0
 
@@ -93,7 +170,7 @@ class Session:
         """Return the full image followed by these crops of it, cut from the original pixels."""
         for box in crops:
             if box not in self._crops:
-                self._crops[box] = self.vlm.look(self.image, box)
+                self._crops[box] = self.vlm.look(self.cut_from, box)
         return [self.full, *(self._crops[box] for box in crops)]
 
     def prompt(self, question: str, crops: Sequence[Box]) -> tuple[Prompt, tuple[Box, ...]]:
@@ -115,10 +192,26 @@ class Session:
                     warnings.warn(f"{len(crops)} crops do not fit into the context: the first {len(kept)} by rank are used.", stacklevel=2)
                 return prompt, kept
 
-    def gradient(self, prompt: Prompt, target: str) -> TokenGradients:
-        """Return the logits, and gradients and embeddings of the visual tokens."""
-        self._count(prompt, backwards=1)
-        return self.vlm.gradient(prompt, TARGETS[target])
+    def read(self, prompt: Prompt, options: GroundingOptions) -> Reading:
+        """Return the logits of a prompt and the relevance of its visual tokens, by the signal of the options."""
+        signal = SIGNALS[options.signal]
+        self._count(prompt, backwards=signal.backwards)
+        return signal.read(self.vlm, prompt, options)
+
+    def logits(self, prompt: Prompt) -> Tensor:
+        """Return the next-token logits ``(vocabulary,)``, without gradient."""
+        self._count(prompt, backwards=0)
+        with torch.no_grad():
+            return self.vlm.logits(prompt)
+
+    def pixel_gradient(self, question: str, picture: Picture, target: str) -> PixelGradient:
+        """Return the gradient of a target at the pixels of a picture, alone in the prompt."""
+        self._count(self.vlm.prompt(question, [picture]), backwards=1)
+        return self.vlm.pixel_gradient(question, picture, TARGETS[target])
+
+    def neutral(self, options: GroundingOptions) -> str | None:
+        """Return the question whose map divides, None for no division."""
+        return self.vlm.neutral_question if options.neutral_question == OF_THE_VLM else options.neutral_question
 
     def answer(self, question: str, crops: Sequence[Box], max_new_tokens: int) -> tuple[str, tuple[Box, ...]]:
         """Return the greedy answer from the full image and these crops, and the crops that fitted into the prompt."""
@@ -141,6 +234,21 @@ class Session:
         """Return what was spent so far."""
         return Cost(self._forwards, self._backwards, self._visual_tokens)
 
+    def finish(
+        self, question: str, crops: Sequence[Box], options: GroundingOptions, reason: str, steps: Sequence[ZoomStep] = ()
+    ) -> Grounding:
+        """Answer from the full image alone and from these crops too, and return the whole course."""
+        plain, _ = self.answer(question, (), options.max_new_tokens)
+        answer, used = self.answer(question, crops, options.max_new_tokens) if crops else (plain, ())
+        return Grounding(question, self.image.size, tuple(steps), used, reason, plain, answer, self.cost())
+
+
+Progress = Callable[[int, Decision | None], None]
+
+
+def silent(rounds: int, decision: Decision | None) -> None:
+    """Report nothing."""
+
 
 def ground(
     vlm: VLM,
@@ -149,9 +257,12 @@ def ground(
     options: GroundingOptions | None = None,
     *,
     choices: Sequence[tuple[str, str]] = (),
-    progress: Callable[[int, Decision | None], None] = lambda rounds, decision: None,
+    given: Given | None = None,
+    progress: Progress = silent,
 ) -> Grounding:
     """Answer a question about an image by zooming into what the model's own uncertainty points at (the whole method).
+
+    Where ``options.crops`` names a baseline or control, that one answers: same prompt, same model, same record.
 
     Args:
         vlm: a vision-language model from `load_vlm`.
@@ -159,6 +270,7 @@ def ground(
         question: the question, without any chat template.
         options: every choice of the method; the paper's by default.
         choices: (letter, text) pairs; where given, the answers are letters of the most likely texts.
+        given: what only controls may know.
         progress: called after every round with the number of rounds and the decision, None to go on.
 
     Returns:
@@ -168,13 +280,23 @@ def ground(
         InputError: for an image or question that cannot be used, non-finite logits, or a model without gradients.
     """
     options = options or GroundingOptions()
-    check_image(image)
-    image = to_rgb(image)
+    session = Session(vlm, image, choices)
     if not question.strip():
         raise InputError("The question is empty: pass a question about the image.")
-    if options.crops != "found":
+    if options.crops.startswith("oracle") and given is None:
         raise InputError(f"method.crops is '{options.crops}': such crops need evidence boxes, so use it in an evaluation only.")
-    session = Session(vlm, image, choices)
+    if options.crops != "found":
+        from entropy_grounding.baselines import METHODS  # they are built on this module
+
+        return METHODS[options.crops](session, question, options, given or Given())
+    steps, crops, reason = zoom(session, question, options, progress)
+    return session.finish(question, crops, options, reason, steps)
+
+
+def zoom(
+    session: Session, question: str, options: GroundingOptions, progress: Progress = silent
+) -> tuple[list[ZoomStep], tuple[Box, ...], str]:
+    """Run the rounds until the stopping rule ends them; return them, the crops to answer from, and the reason."""
     steps: list[ZoomStep] = []
     crops: tuple[Box, ...] = ()
     decision = Decision("no_zoom", None) if options.stopping.max_rounds == 0 else None
@@ -184,32 +306,43 @@ def ground(
         decision = decide(steps, options.stopping)
         progress(len(steps), decision)
     used = () if decision.use is None else tuple(region.box for region in steps[decision.use].regions)
-    plain, _ = session.answer(question, (), options.max_new_tokens)
-    answer, used = session.answer(question, used, options.max_new_tokens) if used else (plain, used)
-    return Grounding(question, image.size, tuple(steps), used, decision.reason, plain, answer, session.cost())
+    return steps, used, decision.reason
 
 
 def ground_once(session: Session, question: str, crops: Sequence[Box], options: GroundingOptions) -> ZoomStep:
     """Run one grounding round on the full image and its crops: maps, regions, and how concentrated the best map is."""
     prompt, crops = session.prompt(question, crops)
-    found = session.gradient(prompt, options.target)
-    relevance = RELEVANCES[options.relevance](found.gradients, found.embeddings)
-    if options.neutral_question is not None:
-        neutral = session.gradient(session.vlm.prompt(options.neutral_question, session.pictures(crops)), options.target)
-        relevance = relative_relevance(relevance, RELEVANCES[options.relevance](neutral.gradients, neutral.embeddings))
+    found = session.read(prompt, options)
+    relevance = found.relevance
+    neutral = session.neutral(options)
+    if neutral is not None:
+        divisor = session.read(session.vlm.prompt(neutral, session.pictures(crops)), options).relevance
+        relevance = relative_relevance(relevance, divisor, floor=options.neutral_floor)
     size = session.image.size
     views = prompt.views if options.padding == "respected" else tuple(_stretched(v, session.pictures(crops)) for v in prompt.views)
     maps = relevance_maps(relevance, views, options.regions.sigma_for)
     regions = propose_regions(maps, size, options.regions)
+    return zoom_step(found.logits, crops, maps, regions, options, prompt.visual_tokens)
+
+
+def zoom_step(
+    logits: Tensor,
+    crops: tuple[Box, ...],
+    maps: tuple[RelevanceMap, ...],
+    regions: tuple[Region, ...],
+    options: GroundingOptions,
+    visual_tokens: int,
+) -> ZoomStep:
+    """Record a round; entropies come from its next-token ``logits``."""
     return ZoomStep(
         crops=crops,
         maps=maps,
         regions=regions,
-        target=float(TARGETS[options.target](found.logits)),
-        entropy=float(next_token_entropy(found.logits)),
-        top_probability=float(log_probabilities(found.logits).max().exp()),
+        target=float(TARGETS[options.target](logits)),
+        entropy=float(next_token_entropy(logits)),
+        top_probability=float(log_probabilities(logits).max().exp()),
         spatial_entropy=_spatial_entropy_of_best(maps, regions, options),
-        visual_tokens=prompt.visual_tokens,
+        visual_tokens=visual_tokens,
     )
 
 
@@ -217,7 +350,7 @@ def _stretched(view: View, pictures: Sequence[Picture]) -> View:
     return replace(view, box=pictures[view.image_index].box, shown=None)
 
 
-def _spatial_entropy_of_best(maps: Sequence[RelevanceMap], regions: Sequence, options: GroundingOptions) -> float:
+def _spatial_entropy_of_best(maps: Sequence[RelevanceMap], regions: Sequence[Region], options: GroundingOptions) -> float:
     """Return the spatial entropy of the map that owns the best region; inf without any region."""
     if not regions:
         return float("inf")

@@ -163,14 +163,42 @@ def test_a_row_of_the_data_that_is_no_example_is_a_row_of_the_results(tmp_path, 
     assert list(found["reason"]) == ["Example '0' has no readable image.", "Example '1' has no readable image."]
 
 
-def test_the_oracle_crops_the_evidence_and_random_crops_are_as_large(tmp_path, tiny_vlm):
-    oracle, anywhere = (evaluate(config(tmp_path, "mini_infovqa", method), tiny_vlm) for method in ("control_oracle", "control_random"))
-    for first, second in zip(oracle.itertuples(), anywhere.itertuples(), strict=True):
-        assert len(first.crops) == len(second.crops) == 2
-        for box, evidence, other in zip(first.crops, first.evidence, second.crops, strict=True):
+def test_the_oracle_crops_the_evidence(tmp_path, tiny_vlm):
+    rows = evaluate(config(tmp_path, "mini_infovqa", "control_oracle"), tiny_vlm)
+    for row in rows.itertuples():
+        for box, evidence in zip(row.crops, row.evidence, strict=True):
             assert box[0] <= evidence[0] < evidence[2] <= box[2]
-            assert other[2] - other[0] == pytest.approx(box[2] - box[0])
-    assert list(oracle["plain_answer"]) == list(anywhere["plain_answer"])
+        assert 0 < row.iou < 1
+
+
+def sides(row):
+    return [(round(x1 - x0, 6), round(y1 - y0, 6)) for x0, y0, x1, y1 in row.crops]
+
+
+@pytest.mark.parametrize("method", ["control_random", "control_center", "control_lowest", "control_blank"])
+def test_controls_have_the_number_and_sizes_of_the_crops_found_stored_or_not(tmp_path, tiny_vlm, method):
+    alone = evaluate(config(tmp_path / "alone", method=method), tiny_vlm)
+    found = evaluate(config(tmp_path / "beside"), tiny_vlm)
+    beside = evaluate(config(tmp_path / "beside", method=method), tiny_vlm)
+    for copy, other, original in zip(beside.itertuples(), alone.itertuples(), found.itertuples(), strict=True):
+        assert sides(copy) == sides(other) == sides(original)
+        assert (copy.answer, copy.plain_answer) == (other.answer, original.plain_answer)
+        assert copy.backwards == (1 if method == "control_lowest" else 0) < other.backwards
+
+
+def test_crops_of_another_configuration_are_not_copied(tmp_path, tiny_vlm):
+    one = config(tmp_path, "mini_infovqa")
+    evaluate(replace(one, method=replace(one.method, regions=replace(one.method.regions, max_regions=1))), tiny_vlm)
+    rows = evaluate(config(tmp_path, "mini_infovqa", "control_center"), tiny_vlm)
+    assert rows["crops"].map(len).max() == 2
+    assert (rows["backwards"] > 0).all()
+
+
+def test_a_row_says_where_the_method_looked(straight):
+    for row in straight.itertuples():
+        assert 0 <= row.iou <= 1
+        assert row.pointing in (0.0, 1.0)
+        assert 0 < row.chance < row.energy <= 1 or row.pointing == 0
 
 
 def test_likelihood_chooses_the_option_with_the_smallest_loss(tmp_path, tiny_vlm):

@@ -190,6 +190,12 @@ def test_the_hash_covers_the_weights():
     assert config_hash(CONFIG, weights="a") != config_hash(CONFIG, weights="b")
 
 
+def test_an_option_at_its_default_does_not_count():
+    later = {**CONFIG, "method": {**CONFIG["method"], "new": "off"}}
+    assert config_hash(CONFIG, {}) == config_hash(later, {"method": {"new": "off"}})
+    assert config_hash(later, {"method": {"new": "on"}}) != config_hash(CONFIG, {"method": {"new": "on"}})
+
+
 def test_local_data_count_by_their_content_wherever_they_are(tmp_path):
     for folder, content in (("a", b"1"), ("b", b"1"), ("c", b"2")):
         (tmp_path / folder).mkdir()

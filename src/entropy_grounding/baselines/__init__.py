@@ -1,1 +1,19 @@
-"""What the method is compared with, in the same pipeline."""
+"""Baselines and controls: every method answers the same prompt with the same model; `zoom.ground` runs the one that its options name."""
+
+from collections.abc import Callable
+
+from entropy_grounding.baselines.controls import PLACES, blank, control, upscaled
+from entropy_grounding.baselines.search import entropy_search, nested
+from entropy_grounding.baselines.vicrop import vicrop
+from entropy_grounding.structures import Grounding
+from entropy_grounding.zoom import Given, GroundingOptions, Session
+
+# By ``GroundingOptions.crops``; "found" is `zoom.ground` itself.
+METHODS: dict[str, Callable[[Session, str, GroundingOptions, Given], Grounding]] = {
+    **dict.fromkeys(PLACES, control),
+    "window": vicrop,
+    "search": entropy_search,
+    "nested": nested,
+    "blank": blank,
+    "upscaled": upscaled,
+}

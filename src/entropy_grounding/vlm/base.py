@@ -25,6 +25,7 @@ from entropy_grounding.target import Target
 _PIXELS = ("pixel_values", "pixel_attention_mask")
 _PER_POSITION = ("input_ids", "attention_mask", "mm_token_type_ids")
 _RECORDING = "_output_capturing_hooks_installed"  # set by transformers with its own forward hooks
+NEUTRAL_QUESTION = "Write a general description of the image."  # ViCrop's (arXiv 2502.17422)
 _HALF_SCALE = 2.0**10  # float16 gradients are scaled by it on their way through the model
 
 
@@ -76,6 +77,31 @@ class TokenGradients:
     embeddings: Tensor
 
 
+@dataclass(frozen=True, slots=True)
+class TokenAttention:
+    """Next-token ``logits`` ``(vocabulary,)``; attention ``weights`` from the last position to every visual token.
+
+    Weights are ``(layers, heads, tokens)``; ``gradients`` of a target with respect to them the same, None without a target.
+    """
+
+    logits: Tensor
+    weights: Tensor
+    gradients: Tensor | None
+
+
+@dataclass(frozen=True, slots=True)
+class PixelGradient:
+    """Next-token ``logits``; ``gradient`` of a target at the pixels of the model's input, and these ``pixels``, as the ``view`` shows them.
+
+    Both are ``(channels, height, width)``; every cell of the view covers the same number of pixels.
+    """
+
+    logits: Tensor
+    gradient: Tensor
+    pixels: Tensor
+    view: View
+
+
 class Family:
     """What differs between model families; a new one overrides `views`, and the rest only where it must."""
 
@@ -100,6 +126,22 @@ class Family:
         """
         raise NotImplementedError
 
+    def picture(self, config: Any, processor: Any, inputs: dict[str, Tensor], pixels: Tensor, size: tuple[int, int]) -> Tensor:
+        """Lay pixels out as the first of `views` shows them: ``(channels, height, width)``.
+
+        Args:
+            config: the configuration of the model.
+            processor: its processor.
+            inputs: what the processor made of this picture alone.
+            pixels: in the structure of ``inputs["pixel_values"]``.
+            size: (width, height) of the picture.
+        """
+        raise NotImplementedError
+
+    def input_side(self, config: Any, processor: Any) -> int:
+        """Return the side, in pixels, of the square that the vision tower sees at once; ViCrop's smallest window."""
+        return int(config.vision_config.image_size)
+
     def pack(self, tokens: list[Tensor]) -> Any:
         """Return the visual tokens of all pictures, each ``(tokens, dim)``, in the structure that the model's merge expects."""
         return tokens
@@ -114,10 +156,20 @@ class VLM:
         family: the adapter of its family.
         name: for labels.
         grounding: which view carries the map: "default", one by name ("canvas", "base", "thumbnail"), or "all".
+        attention_layer: the decoder layer, from 0, of attention maps with ``layers="chosen"``.
+        neutral_question: what relative maps divide by where a method says "vlm".
     """
 
     def __init__(
-        self, model: PreTrainedModel, processor: ProcessorMixin, family: Family, name: str = "", grounding: str = "default"
+        self,
+        model: PreTrainedModel,
+        processor: ProcessorMixin,
+        family: Family,
+        name: str = "",
+        grounding: str = "default",
+        *,
+        attention_layer: int | None = None,
+        neutral_question: str = NEUTRAL_QUESTION,
     ) -> None:
         if not getattr(processor, "chat_template", None):
             raise InputError(f"The processor of '{name or type(model).__name__}' has no chat template: use an instruction-tuned model.")
@@ -128,19 +180,24 @@ class VLM:
         self.model: Any = model
         self.processor: Any = processor
         self.family, self.name, self.grounding = family, name, grounding
+        self.attention_layer, self.neutral_question = attention_layer, neutral_question
         family.prepare(model.config, processor)
 
     def look(self, image: Image.Image, box: Box | None = None) -> Picture:
         """Encode the image, or the crop ``box`` (pixels of the image, widened to whole ones), without gradient."""
         shown, place = (image, Box(0.0, 0.0, float(image.width), float(image.height))) if box is None else cut(image, box)
         inputs = self._alone(shown)
-        accepted = inspect.signature(type(self.model.model).get_image_features).parameters
         with frozen(self.model), torch.no_grad():
-            encoded = self.model.get_image_features(**{k: v for k, v in inputs.items() if k in accepted}, return_dict=True)
-        features = torch.cat([tokens.reshape(-1, tokens.shape[-1]) for tokens in encoded.pooler_output]).detach()
+            features = self._features(inputs).detach()
         views = self._chosen(self.family.views(self.model.config, self.processor, inputs, shown.size))
         placed = tuple(replace(view, box=_shift(view.box, place.x0, place.y0), shown=place) for view in views)
         return Picture(shown, place, features, placed)
+
+    def _features(self, inputs: dict[str, Any]) -> Tensor:
+        """Return the visual tokens ``(tokens, dim)`` of one picture."""
+        accepted = inspect.signature(type(self.model.model).get_image_features).parameters
+        encoded = self.model.get_image_features(**{k: v for k, v in inputs.items() if k in accepted}, return_dict=True)
+        return torch.cat([tokens.reshape(-1, tokens.shape[-1]) for tokens in encoded.pooler_output])
 
     def _alone(self, image: Image.Image) -> dict[str, Any]:
         """Return what the processor makes of one picture, with the picture's size in the error when it makes nothing of it."""
@@ -208,6 +265,51 @@ class VLM:
         counts = [prompt.visual_tokens for prompt in prompts]
         parts = zip(logits.detach(), gradients.split(counts), leaf.detach().split(counts), strict=True)
         return [TokenGradients(*each) for each in parts]
+
+    def attention(self, prompt: Prompt, target: Target | None = None) -> TokenAttention:
+        """Return how much the last position attends to every visual token, by layer and head.
+
+        Only here does the language model run its eager kernel, which keeps the weights: memory grows with the square of the prompt.
+
+        Args:
+            prompt: from `prompt`.
+            target: a scalar of the logits, whose gradient with respect to the weights is returned, too.
+
+        Raises:
+            InputError: for a model that returns no attention weights.
+        """
+        leaf = torch.cat(prompt.features).clone().requires_grad_(target is not None)
+        scale = _HALF_SCALE if leaf.dtype == torch.float16 else 1.0
+        with frozen(self.model), _eager(self.model.get_decoder()), torch.set_grad_enabled(target is not None):
+            encoded = self._encoded([prompt], leaf)
+            out = self.model(**prompt.inputs, mm_encoder_outputs=encoded, logits_to_keep=1, use_cache=False, output_attentions=True)
+            if not out.attentions or out.attentions[0] is None:
+                raise InputError(
+                    f"The model '{self.name}' returns no attention weights: use a signal of gradients (method.signal=gradient)."
+                )
+            logits = out.logits[0, -1]
+            gradients = torch.autograd.grad(target(logits) * scale, out.attentions) if target else None
+        places = prompt.inputs["input_ids"][0] == self.model.config.image_token_id
+
+        def to_tokens(matrices: Sequence[Tensor]) -> Tensor:
+            return torch.stack([each[0, :, -1][:, places].float() for each in matrices]).detach()
+
+        return TokenAttention(logits.detach(), to_tokens(out.attentions), to_tokens(gradients) / scale if gradients else None)
+
+    def pixel_gradient(self, question: str, picture: Picture, target: Target) -> PixelGradient:
+        """Return the gradient of a target with respect to the pixels of a picture that is alone in the prompt."""
+        inputs = self._alone(picture.image)
+        pixels = inputs["pixel_values"].clone().requires_grad_()
+        scale = _HALF_SCALE if pixels.dtype == torch.float16 else 1.0
+        with frozen(self.model), torch.enable_grad():
+            tokens = self._features({**inputs, "pixel_values": pixels})
+            logits = self._logits([self.prompt(question, [picture])], tokens)[0]
+            (found,) = torch.autograd.grad(target(logits) * scale, pixels)
+        known = self.model.config, self.processor, inputs
+        view = next(iter(self.family.views(*known, picture.image.size).values()))
+        placed = replace(view, box=_shift(view.box, picture.box.x0, picture.box.y0), shown=picture.box)
+        gradient, shown = (self.family.picture(*known, each.detach().float(), picture.image.size) for each in (found / scale, pixels))
+        return PixelGradient(logits.detach(), gradient, shown, placed)
 
     def _logits(self, prompts: Sequence[Prompt], tokens: Tensor) -> Tensor:
         """Return the last-position logits ``(prompts, vocabulary)``; ``tokens`` are the visual tokens of all prompts in order."""
@@ -287,6 +389,17 @@ def _padded(inputs: Sequence[dict[str, Tensor]], pad: int | None) -> dict[str, T
         name: joined(name, pad or 0 if name == "input_ids" else 0) if name in _PER_POSITION else torch.cat([each[name] for each in inputs])
         for name in inputs[0]
     }
+
+
+@contextmanager
+def _eager(language_model: PreTrainedModel) -> Iterator[None]:
+    """Let a language model compute attention weights explicitly for a while."""
+    before = language_model.config._attn_implementation
+    language_model.set_attn_implementation("eager")
+    try:
+        yield
+    finally:
+        language_model.set_attn_implementation(before)
 
 
 @contextmanager

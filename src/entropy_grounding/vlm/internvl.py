@@ -29,6 +29,16 @@ class InternVLFamily(Family):
             found["thumbnail"] = View(0, tokens.size + np.arange(side * side).reshape(side, side), box)
         return found
 
+    def picture(self, config: Any, processor: Any, inputs: dict[str, Tensor], pixels: Tensor, size: tuple[int, int]) -> Tensor:
+        """Return the canvas of all tiles, without the thumbnail."""
+        cols, rows = self._tiling(processor.image_processor, size) if len(pixels) > 1 else (1, 1)
+        tiles, (channels, height, width) = pixels[: rows * cols], pixels.shape[1:]
+        return tiles.reshape(rows, cols, channels, height, width).permute(2, 0, 3, 1, 4).reshape(channels, rows * height, cols * width)
+
+    def input_side(self, config: Any, processor: Any) -> int:
+        """Return the side of a tile."""
+        return int(processor.image_processor.size["height"])
+
     def pack(self, tokens: list[Tensor]) -> Tensor:
         """Return one tensor, as the model expects."""
         return torch.cat(tokens)

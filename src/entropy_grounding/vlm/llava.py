@@ -28,6 +28,10 @@ class LlavaFamily(Family):
         side = config.vision_config.image_size // config.vision_config.patch_size
         return {"image": View(0, np.arange(side * side).reshape(side, side), _visible(processor.image_processor, size))}
 
+    def picture(self, config: Any, processor: Any, inputs: dict[str, Tensor], pixels: Tensor, size: tuple[int, int]) -> Tensor:
+        """Return the one square."""
+        return pixels[0]
+
 
 def _visible(image_processor: object, size: tuple[int, int]) -> Box:
     """Return what the model sees, in pixels of the picture; reaches outside it where the processor pads."""

@@ -26,6 +26,15 @@ class LlavaNextFamily(LlavaFamily):
         canvas = select_best_resolution((size[1], size[0]), config.image_grid_pinpoints)
         return {"canvas": _canvas(size, canvas, vision.patch_size, side * side), "base": base}
 
+    def picture(self, config: Any, processor: Any, inputs: dict[str, Tensor], pixels: Tensor, size: tuple[int, int]) -> Tensor:
+        """Return the canvas of the tiles as far as its rows and columns of tokens are kept."""
+        side, patch = config.vision_config.image_size, config.vision_config.patch_size
+        height, width = select_best_resolution((size[1], size[0]), config.image_grid_pinpoints)
+        tiles = pixels[0, 1 : 1 + height * width // side**2].reshape(height // side, width // side, -1, side, side)
+        canvas = tiles.permute(2, 0, 3, 1, 4).reshape(-1, height, width)
+        rows, cols = _kept(height // patch, width // patch, size)
+        return canvas[:, rows.start * patch : rows.stop * patch, cols.start * patch : cols.stop * patch]
+
 
 def _canvas(size: tuple[int, int], canvas: tuple[int, int], patch: int, first: int) -> View:
     """Return the token grid of the canvas: newline tokens belong to no cell, cells reach into padding at the borders.

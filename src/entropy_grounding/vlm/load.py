@@ -20,7 +20,7 @@ from transformers.utils import is_bitsandbytes_available
 from transformers.utils import logging as transformers_logging
 
 from entropy_grounding.errors import InputError
-from entropy_grounding.vlm.base import VLM, Family
+from entropy_grounding.vlm.base import NEUTRAL_QUESTION, VLM, Family
 from entropy_grounding.vlm.internvl import InternVLFamily
 from entropy_grounding.vlm.llava import LlavaFamily
 from entropy_grounding.vlm.llava_next import LlavaNextFamily
@@ -52,6 +52,8 @@ class VLMConfig:
         max_pixels: pixel budget of a picture, for families with dynamic resolution; None keeps the checkpoint's.
         max_tiles: most tiles of a picture, for families that tile by count; None keeps the checkpoint's.
         image_fit: "as_released", or "pad" for the padding of the original LLaVA-1.5, whose hub port cuts the ends of the image off.
+        attention_layer: the decoder layer, from 0, of attention maps with ``method.layers=chosen``.
+        neutral_question: what relative maps divide by where ``method.neutral_question`` is "vlm".
     """
 
     name: str = "tiny_llava"
@@ -66,6 +68,8 @@ class VLMConfig:
     max_pixels: int | None = None
     max_tiles: int | None = None
     image_fit: str = "as_released"
+    attention_layer: int | None = None
+    neutral_question: str = NEUTRAL_QUESTION
 
 
 def load_vlm(config: VLMConfig | str = "tiny_llava") -> VLM:
@@ -109,7 +113,15 @@ def load_vlm(config: VLMConfig | str = "tiny_llava") -> VLM:
         processor.image_processor = padded(processor)
     if not getattr(model, "hf_device_map", None):
         model.to(device)  # type: ignore[arg-type]
-    return VLM(model.eval().requires_grad_(False), processor, family, config.name, config.grounding)
+    return VLM(
+        model.eval().requires_grad_(False),
+        processor,
+        family,
+        config.name,
+        config.grounding,
+        attention_layer=config.attention_layer,
+        neutral_question=config.neutral_question,
+    )
 
 
 def _device(config: VLMConfig) -> torch.device:

@@ -1,0 +1,224 @@
+"""One protocol, every method: scores with intervals and paired tests, localisation, cost, and what location explains of a gain."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from entropy_grounding.benchmarks import BENCHMARKS
+from entropy_grounding.errors import InputError
+from entropy_grounding.results import load_rows
+from entropy_grounding.stats import Interval, compare, holm, interval, share_explained
+from entropy_grounding.tables import HIDDEN, in_order
+
+OURS = "entropy_gradient"
+METHODS = (
+    "plain",
+    OURS,
+    "entropy_gradient_released",
+    "map_relative_attention",
+    "map_log_probability",
+    "map_gradient_x_input",
+    "map_localization_heads",
+    "vicrop_rel_att",
+    "vicrop_rel_att_chosen",
+    "vicrop_rel_att_high",
+    "vicrop_grad_att",
+    "vicrop_grad_att_chosen",
+    "vicrop_grad_att_high",
+    "vicrop_pure_grad",
+    "vicrop_pure_grad_paper",
+    "vicrop_pure_grad_high",
+    "search_8",
+    "search_16",
+    "search_32",
+    "nested",
+    "control_random",
+    "control_center",
+    "control_lowest",
+    "control_repeated",
+    "control_blank",
+    "control_upscaled",
+    "control_oracle",
+    "control_oracle_budget",
+)
+ORACLES = ("control_oracle", "control_oracle_budget")  # they know the evidence, so they do not compete
+
+
+def cells(root: str | Path) -> pd.DataFrame:
+    """Return one row a VLM, benchmark and method of the stored evaluations in VLM/BENCHMARK/METHOD folders, and one for each "plain".
+
+    Columns: ``score`` with ``score_low`` and ``score_high`` (95 %, BCa); ``p_plain`` and ``p_ours`` of paired tests against the plain
+    answer and against `OURS` (not adjusted); ``gained`` and ``lost`` against plain; means of ``iou``, ``pointing``, ``energy``, ``chance``,
+    ``passes`` (forwards + 2 x backwards), ``visual_tokens`` and ``seconds``; ``n``, those ``without`` a score, ``weights``, ``commit``.
+
+    Raises:
+        InputError: when nothing is stored in ``root``.
+    """
+    found = []
+    for folder in in_order({path.parent.parent for path in Path(root).glob("*/*/*/rows.parquet")}):
+        stored = {path.name: load_rows(path) for path in sorted(folder.iterdir()) if (path / "rows.parquet").is_file()}
+        ours = stored.get(OURS, (None, None))[0]
+        for method in (m for m in METHODS if m in stored):
+            rows, source = stored[method]
+            if method == OURS:
+                found.append(_cell(rows.assign(score=rows["plain_score"]), source, ours, "plain"))
+            found.append(_cell(rows, source, ours, method))
+    if not found:
+        raise InputError(f"No stored evaluation in '{root}': run 'python -m entropy_grounding.evaluate' with results_dir={root}.")
+    return pd.DataFrame(found)
+
+
+def _cell(rows: pd.DataFrame, source: dict, ours: pd.DataFrame | None, method: str) -> dict:
+    config = source["config"]
+    scored = rows[rows["status"] == "ok"]
+    cell = {"vlm": config["vlm"]["name"], "benchmark": config["benchmark"]["name"].removeprefix("mini_"), "method": method}
+    cell |= {"n": len(scored), "without": len(rows) - len(scored), "weights": source["weights_sha256"][:12], "commit": source["commit"]}
+    if scored.empty:
+        return cell
+    score = interval(scored["score"].to_numpy(float))
+    cell |= {"score": score.mean, "score_low": score.low, "score_high": score.high}
+    change = compare(scored["plain_score"].to_numpy(float), scored["score"].to_numpy(float))
+    cell |= {"p_plain": change.p_value, "gained": change.gained, "lost": change.lost}
+    if ours is not None:
+        both = scored.merge(ours[ours["status"] == "ok"], on="example_id", suffixes=("", "_ours"))
+        cell["p_ours"] = compare(both["score_ours"].to_numpy(float), both["score"].to_numpy(float)).p_value
+    if method == "plain":
+        return cell
+    cell |= {name: float(scored[name].mean()) for name in ("iou", "pointing", "energy", "chance", "visual_tokens", "seconds")}
+    return {**cell, "passes": float((scored["forwards"] + 2 * scored["backwards"]).mean())}
+
+
+def score_table(found: pd.DataFrame, vlm: str) -> str:
+    """Return the Markdown table of one VLM: a method a line, a benchmark a column; + and - mark a significant change from plain.
+
+    Significant: adjusted p (Holm, over the table) under 0.05. The last column counts wrong to right and right to wrong answers.
+    """
+    mine = found[found["vlm"] == vlm].copy()
+    tested = (mine["method"] != "plain") & (mine["n"] > 0)
+    mine.loc[tested, "p"] = holm(mine.loc[tested, "p_plain"].tolist())
+    plain = mine[mine["method"] == "plain"].set_index("benchmark")["score"].to_dict()
+    lines = []
+    for method in (m for m in METHODS if m in set(mine["method"])):
+        line = dict.fromkeys(BENCHMARKS, "not run")
+        of_method = mine[mine["method"] == method]
+        line |= {cell.benchmark: _score(cell, plain.get(cell.benchmark)) for cell in of_method.itertuples()}
+        flips = "" if method == "plain" else f"{of_method['gained'].sum():.0f}, {of_method['lost'].sum():.0f}"
+        lines.append({"method": f"`{method}`", **line, "gained, lost": flips})
+    return pd.DataFrame(lines).to_markdown(index=False, disable_numparse=True)
+
+
+def _score(cell: Any, plain: float | None) -> str:
+    """Write a score in percent with its interval, and + or - after a significant change from the plain score."""
+    if cell.n == 0:
+        return "n/a"
+    mark = ("+" if cell.score > plain else "-") if plain is not None and cell.p < 0.05 else ""
+    return f"{100 * cell.score:.1f} [{100 * cell.score_low:.1f}, {100 * cell.score_high:.1f}]{mark}"
+
+
+def place_table(found: pd.DataFrame, vlm: str) -> str:
+    """Return the Markdown table of where each method of one VLM looked and what it cost, means over the benchmarks that hide evidence."""
+    mine = found[(found["vlm"] == vlm) & found["benchmark"].isin(HIDDEN) & (found["method"] != "plain") & (found["n"] > 0)]
+    lines = []
+    for method in (m for m in METHODS if m in set(mine["method"])):
+        mean = mine[mine["method"] == method].mean(numeric_only=True)
+        lines.append(
+            {
+                "method": f"`{method}`",
+                "IoU": _number(mean["iou"], 3),
+                "pointing game": _percent(mean["pointing"]),
+                "energy in box": _percent(mean["energy"]),
+                "... by chance": _percent(mean["chance"]),
+                "forwards + 2 x backwards": _number(mean["passes"], 1),
+                "visual tokens": _number(mean["visual_tokens"], 0),
+                "seconds": _number(mean["seconds"], 3),
+            }
+        )
+    return pd.DataFrame(lines).to_markdown(index=False, disable_numparse=True)
+
+
+def wins_table(found: pd.DataFrame) -> str:
+    """Return the Markdown table of the cells in which another method is better than `OURS` (adjusted p < 0.05, Holm over all cells)."""
+    others = found[~found["method"].isin(("plain", OURS, *ORACLES)) & found["p_ours"].notna()]
+    if others.empty:
+        return "No other method was run yet."
+    better = others.assign(p=holm(others["p_ours"].tolist())).merge(
+        found[found["method"] == OURS][["vlm", "benchmark", "score"]], on=["vlm", "benchmark"], suffixes=("", "_ours")
+    )
+    better = better[(better["p"] < 0.05) & (better["score"] > better["score_ours"])]
+    if better.empty:
+        return f"None of {len(others)} cells."
+    table = pd.DataFrame(
+        {
+            "VLM": [f"`{name}`" for name in better["vlm"]],
+            "miniature": better["benchmark"].tolist(),
+            "method": [f"`{name}`" for name in better["method"]],
+            "its score": [f"{100 * score:.1f}" for score in better["score"]],
+            "entropy gradient": [f"{100 * score:.1f}" for score in better["score_ours"]],
+            "adjusted p": [f"{p:.1g}" for p in better["p"]],
+        }
+    )
+    return f"{len(better)} of {len(others)} cells:\n\n{table.to_markdown(index=False, disable_numparse=True)}"
+
+
+def location_shares(root: str | Path) -> pd.DataFrame:
+    """Return what location explains of the gain, (entropy gradient - random) / (oracle - random), a row a VLM and benchmark.
+
+    Random and oracle crops are as many as the method's (``control_random``, ``control_oracle_budget``); columns ``share``, ``low`` and
+    ``high`` are NaN where the oracle is not surely better than random crops.
+    """
+    found = []
+    for folder in in_order({path.parents[1] for path in Path(root).glob(f"*/*/{OURS}/rows.parquet")}):
+        needed = [folder / method for method in (OURS, "control_random", "control_oracle_budget")]
+        if not all((path / "rows.parquet").is_file() for path in needed):
+            continue
+        scores = pd.concat({path.name: _scores(path) for path in needed}, axis=1).dropna()
+        share = share_explained(*(scores[path.name].to_numpy(float) for path in needed))
+        found.append({"vlm": folder.parent.name, "benchmark": folder.name.removeprefix("mini_"), "n": len(scores), **_named(share)})
+    return pd.DataFrame(found, columns=["vlm", "benchmark", "n", "share", "low", "high"])
+
+
+def _scores(folder: Path) -> pd.Series:
+    rows = load_rows(folder)[0]
+    return rows[rows["status"] == "ok"].set_index("example_id")["score"]
+
+
+def _named(share: Interval) -> dict[str, float]:
+    return {"share": share.mean, "low": share.low, "high": share.high}
+
+
+def location_table(shares: pd.DataFrame) -> str:
+    """Return the Markdown table of `location_shares`, a VLM a line."""
+    if shares.empty:
+        return "Not run yet."
+    text = shares.assign(
+        text=[
+            "oracle not better" if np.isnan(row.share) else f"{100 * row.share:.0f} % [{100 * row.low:.0f}, {100 * row.high:.0f}]"
+            for row in shares.itertuples()
+        ]
+    )
+    table = text.pivot_table(index="vlm", columns="benchmark", values="text", aggfunc="first", sort=False).reindex(columns=list(BENCHMARKS))
+    return table.rename(index=lambda name: f"`{name}`").fillna("not run").to_markdown(disable_numparse=True)
+
+
+def _percent(value: float) -> str:
+    return "" if pd.isna(value) else f"{100 * value:.1f} %"
+
+
+def _number(value: float, digits: int) -> str:
+    return "" if pd.isna(value) else f"{value:.{digits}f}"
+
+
+def sources(found: pd.DataFrame) -> str:
+    """Return the sentence that names weights, number of examples and commits behind a table."""
+    per_vlm = [
+        f"`{vlm}` {_joined(rows['weights'])} (commit {_joined(rows['commit'])}, n = {_joined(rows['n'][rows['n'] > 0])})"
+        for vlm, rows in found.groupby("vlm", sort=False)
+    ]
+    return f"Weights (SHA-256): {'; '.join(per_vlm)}."
+
+
+def _joined(values: Iterable) -> str:
+    return ", ".join(dict.fromkeys(str(value) for value in values))

@@ -42,9 +42,9 @@ RELEVANCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 def relative_relevance(
-    relevance: Float[Tensor, " tokens"], neutral: Float[Tensor, " tokens"], *, floor: float = 0.01
-) -> Float[Tensor, " tokens"]:
-    """Divide by the relevance under a neutral question, which cancels position bias and sink tokens.
+    relevance: Float[Tensor, "*cells"], neutral: Float[Tensor, "*cells"], *, floor: float = 0.01
+) -> Float[Tensor, "*cells"]:
+    """Divide by the relevance, of tokens or pixels, under a neutral question, which cancels position bias and sink tokens.
 
     The divisor is at least ``floor`` times its mean, so that a token which the neutral question ignores cannot explode.
     """

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -116,7 +117,7 @@ def share_explained(
     if interval(scores[2] - scores[1], seed=seed).low <= 0:
         return Interval(float("nan"), float("nan"), float("nan"))
 
-    def share(m: np.ndarray, r: np.ndarray, o: np.ndarray, axis: int = -1) -> np.ndarray:
+    def share(m: np.ndarray, r: np.ndarray, o: np.ndarray, axis: int = -1) -> Any:
         return (m.mean(axis) - r.mean(axis)) / (o.mean(axis) - r.mean(axis))
 
     found = stats.bootstrap(

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from entropy_grounding.errors import InputError
-from entropy_grounding.stats import compare, holm, interval, mcnemar
+from entropy_grounding.stats import compare, holm, interval, mcnemar, share_explained
 
 
 def test_the_interval_holds_the_mean_and_is_about_two_standard_errors():
@@ -80,3 +80,24 @@ def test_scores_that_cannot_be_averaged_are_refused(scores, complaint):
 def test_a_paired_test_needs_the_same_examples():
     with pytest.raises(InputError, match="2 scores against 1"):
         compare([0, 1], [1])
+
+
+def test_the_share_explained_is_all_of_it_for_the_oracle_and_none_for_random():
+    rng = np.random.default_rng(0)
+    oracle, random = (rng.random(200) < 0.9).astype(float), (rng.random(200) < 0.4).astype(float)
+    assert share_explained(oracle, random, oracle).mean == pytest.approx(1.0)
+    assert share_explained(random, random, oracle).mean == pytest.approx(0.0)
+    half = np.where(np.arange(200) % 2, oracle, random)
+    found = share_explained(half, random, oracle)
+    assert found.mean == pytest.approx((half.mean() - random.mean()) / (oracle.mean() - random.mean()))
+    assert 0 < found.low < found.mean < found.high < 1
+
+
+def test_there_is_no_share_of_no_gain():
+    scores = (np.random.default_rng(0).random(50) < 0.5).astype(float)
+    assert np.isnan(share_explained(scores, scores, scores).mean)
+
+
+def test_a_share_needs_the_same_examples():
+    with pytest.raises(InputError, match="3, 2, 3 scores"):
+        share_explained([1, 0, 1], [1, 0], [1, 1, 1])

@@ -1,0 +1,88 @@
+"""Tables of every method from stored rows, on rows whose outcome is known."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from entropy_grounding.errors import InputError
+from entropy_grounding.evaluation import DEFAULTS
+from entropy_grounding.league import cells, location_shares, location_table, place_table, score_table, sources, wins_table
+from entropy_grounding.results import write_results
+
+N = 40
+PLAIN = np.arange(N) % 4 == 0
+SCORES = {
+    "entropy_gradient": np.arange(N) % 4 != 3,  # 30 right
+    "control_random": PLAIN,
+    "control_oracle_budget": np.ones(N, bool),
+    "search_8": np.ones(N, bool),
+    "control_upscaled": None,
+}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("league")
+    for method, scores in SCORES.items():
+        rows = pd.DataFrame({"example_id": [str(n) for n in range(N)], "plain_score": PLAIN.astype(float)})
+        rows = rows.assign(status="failed" if scores is None else "ok", score=None if scores is None else scores.astype(float))
+        rows = rows.assign(iou=0.25, pointing=1.0, energy=0.5, chance=0.1, forwards=4, backwards=2, visual_tokens=128, seconds=0.5)
+        config = {"vlm": {"name": "tiny_llava"}, "benchmark": {"name": "mini_vstar"}}
+        source = {"config": config, "weights_sha256": "abcdef0123456789", "commit": "1234567"}
+        write_results(folder / "tiny_llava" / "mini_vstar" / method, rows, source)
+    return folder
+
+
+def lines(table):
+    return {line.split("|")[1].strip(): line for line in table.splitlines()[2:]}
+
+
+def test_scores_carry_intervals_marks_and_flips(root):
+    found = lines(score_table(cells(root), "tiny_llava"))
+    assert list(found)[:2] == ["`plain`", "`entropy_gradient`"]
+    assert "25.0 [" in found["`plain`"]
+    assert "75.0 [" in found["`entropy_gradient`"]
+    assert "]+" in found["`entropy_gradient`"]
+    assert found["`entropy_gradient`"].rstrip("| ").endswith("20, 0")
+    assert "]+" not in found["`control_random`"]
+    assert "n/a" in found["`control_upscaled`"]
+    assert "not run" in found["`plain`"]
+
+
+def test_places_and_cost_are_means(root):
+    found = lines(place_table(cells(root), "tiny_llava"))["`entropy_gradient`"]
+    assert [part.strip() for part in found.split("|")[2:-1]] == ["0.250", "100.0 %", "50.0 %", "10.0 %", "8.0", "128", "0.500"]
+
+
+def test_a_baseline_that_wins_is_listed_and_oracles_do_not_compete(root):
+    table = wins_table(cells(root))
+    assert table.startswith("1 of 2 cells:")
+    assert "`search_8`" in table
+    assert "oracle" not in table
+
+
+def test_location_explains_two_thirds_here(root):
+    """(75 - 25) / (100 - 25)."""
+    shares = location_shares(root)
+    assert shares["share"].tolist() == [pytest.approx(2 / 3)]
+    assert "67 % [" in location_table(shares)
+
+
+def test_tables_name_their_source(root):
+    assert sources(cells(root)) == "Weights (SHA-256): `tiny_llava` abcdef012345 (commit 1234567, n = 40)."
+
+
+def test_nothing_stored_is_an_error(tmp_path):
+    with pytest.raises(InputError, match="No stored evaluation"):
+        cells(tmp_path)
+
+
+def test_no_default_of_a_stored_option_has_changed(pytestconfig):
+    """Options at their defaults do not count in the config hash: rows would mix. New options are added with --freeze-prompts."""
+    path = pytestconfig.rootpath / "tests" / "unit" / "defaults.json"
+    now = json.loads(json.dumps(DEFAULTS))
+    if pytestconfig.getoption("freeze_prompts"):
+        path.write_text(json.dumps(now, indent=1) + "\n")
+    assert json.loads(path.read_text()) == now

@@ -3,9 +3,12 @@
 import sys
 from pathlib import Path
 
-from entropy_grounding.results import load_rows
+from entropy_grounding.league import cells, location_shares, report
+from entropy_grounding.results import load_rows, read_summary, write_summary
 from entropy_grounding.tables import check_table, families_table, miniatures_table, protocol_table, score_line
 from entropy_grounding.tiny.build import RECIPES
+
+SUMMARIES = ("cells.json", "location_shares.json")
 
 
 def replace_between(text: str, name: str, content: str) -> str:
@@ -37,7 +40,17 @@ def protocol_with_table(root: Path) -> str:
     return replace_between(text, "protocol", protocol_table(root / "results" / "protocol"))
 
 
+def baselines_with_tables(root: Path) -> str:
+    """Return docs/baselines.md of the repository at ``root`` with its tables made anew from the summaries of the stored rows."""
+    text = (root / "docs" / "baselines.md").read_text()
+    return replace_between(text, "league", report(*(read_summary(root / "results" / "league" / name) for name in SUMMARIES)))
+
+
 if __name__ == "__main__":
     repository = Path(sys.argv[1] if len(sys.argv) > 1 else ".")
+    miniatures = repository / "results" / "miniatures"
+    for name, table in zip(SUMMARIES, (cells(miniatures), location_shares(miniatures)), strict=True):
+        write_summary(repository / "results" / "league" / name, table)
+    (repository / "docs" / "baselines.md").write_text(baselines_with_tables(repository))
     (repository / "README.md").write_text(readme_with_tables(repository))
     (repository / "docs" / "protocol.md").write_text(protocol_with_table(repository))

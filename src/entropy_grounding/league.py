@@ -9,8 +9,10 @@ import pandas as pd
 
 from entropy_grounding.benchmarks import BENCHMARKS
 from entropy_grounding.errors import InputError
+from entropy_grounding.localization import overlap
 from entropy_grounding.results import load_rows
 from entropy_grounding.stats import Interval, compare, holm, interval, share_explained
+from entropy_grounding.structures import Box
 from entropy_grounding.tables import HIDDEN, in_order
 
 OURS = "entropy_gradient"
@@ -50,6 +52,8 @@ ORACLES = ("control_oracle", "control_oracle_budget")  # they know the evidence,
 def cells(root: str | Path) -> pd.DataFrame:
     """Return one row a VLM, benchmark and method of the stored evaluations in VLM/BENCHMARK/METHOD folders, and one for each "plain".
 
+    Benchmarks without rows of `OURS` are left out, since there is nothing to compare with.
+
     Columns: ``score`` with ``score_low`` and ``score_high`` (95 %, BCa); ``p_plain`` and ``p_ours`` of paired tests against the plain
     answer and against `OURS` (not adjusted); ``gained`` and ``lost`` against plain; means of ``iou``, ``pointing``, ``energy``, ``chance``,
     ``passes`` (forwards + 2 x backwards), ``visual_tokens`` and ``seconds``; ``n``, those ``without`` a score, ``weights``, ``commit``.
@@ -59,36 +63,39 @@ def cells(root: str | Path) -> pd.DataFrame:
     """
     found = []
     for folder in in_order({path.parent.parent for path in Path(root).glob("*/*/*/rows.parquet")}):
-        stored = {path.name: load_rows(path) for path in sorted(folder.iterdir()) if (path / "rows.parquet").is_file()}
-        ours = stored.get(OURS, (None, None))[0]
-        for method in (m for m in METHODS if m in stored):
-            rows, source = stored[method]
-            if method == OURS:
-                found.append(_cell(rows.assign(score=rows["plain_score"]), source, ours, "plain"))
-            found.append(_cell(rows, source, ours, method))
+        stored = {path.parent.name for path in folder.glob("*/rows.parquet")}
+        if OURS in stored:
+            found += [cell(root, folder.parent.name, folder.name, method) for method in METHODS if method in {"plain", *stored}]
     if not found:
         raise InputError(f"No stored evaluation in '{root}': run 'python -m entropy_grounding.evaluate' with results_dir={root}.")
     return pd.DataFrame(found)
 
 
-def _cell(rows: pd.DataFrame, source: dict, ours: pd.DataFrame | None, method: str) -> dict:
+def cell(root: str | Path, vlm: str, benchmark: str, method: str) -> dict[str, Any]:
+    """Return the row of `cells` for one VLM, benchmark and method, from its stored rows."""
+    folder = Path(root) / vlm / benchmark
+    rows, source = load_rows(folder / (OURS if method == "plain" else method))
+    ours = load_rows(folder / OURS)[0]
+    return _cell(rows.assign(score=rows["plain_score"]) if method == "plain" else rows, source, ours, method)
+
+
+def _cell(rows: pd.DataFrame, source: dict[str, Any], ours: pd.DataFrame, method: str) -> dict[str, Any]:
     config = source["config"]
     scored = rows[rows["status"] == "ok"]
-    cell = {"vlm": config["vlm"]["name"], "benchmark": config["benchmark"]["name"].removeprefix("mini_"), "method": method}
-    cell |= {"n": len(scored), "without": len(rows) - len(scored), "weights": source["weights_sha256"][:12], "commit": source["commit"]}
+    line = {"vlm": config["vlm"]["name"], "benchmark": config["benchmark"]["name"].removeprefix("mini_"), "method": method}
+    line |= {"n": len(scored), "without": len(rows) - len(scored), "weights": source["weights_sha256"][:12], "commit": source["commit"]}
     if scored.empty:
-        return cell
+        return line
     score = interval(scored["score"].to_numpy(float))
-    cell |= {"score": score.mean, "score_low": score.low, "score_high": score.high}
+    line |= {"score": score.mean, "score_low": score.low, "score_high": score.high}
     change = compare(scored["plain_score"].to_numpy(float), scored["score"].to_numpy(float))
-    cell |= {"p_plain": change.p_value, "gained": change.gained, "lost": change.lost}
-    if ours is not None:
-        both = scored.merge(ours[ours["status"] == "ok"], on="example_id", suffixes=("", "_ours"))
-        cell["p_ours"] = compare(both["score_ours"].to_numpy(float), both["score"].to_numpy(float)).p_value
+    line |= {"p_plain": change.p_value, "gained": change.gained, "lost": change.lost}
+    both = scored.merge(ours[ours["status"] == "ok"], on="example_id", suffixes=("", "_ours"))
+    line["p_ours"] = compare(both["score_ours"].to_numpy(float), both["score"].to_numpy(float)).p_value
     if method == "plain":
-        return cell
-    cell |= {name: float(scored[name].mean()) for name in ("iou", "pointing", "energy", "chance", "visual_tokens", "seconds")}
-    return {**cell, "passes": float((scored["forwards"] + 2 * scored["backwards"]).mean())}
+        return line
+    line |= {name: float(scored[name].mean()) for name in ("iou", "pointing", "energy", "chance", "visual_tokens", "seconds")}
+    return {**line, "passes": float((scored["forwards"] + 2 * scored["backwards"]).mean())}
 
 
 def score_table(found: pd.DataFrame, vlm: str) -> str:
@@ -189,18 +196,48 @@ def _named(share: Interval) -> dict[str, float]:
     return {"share": share.mean, "low": share.low, "high": share.high}
 
 
+# Kinds of failures, from the first that applies.
+MISSED, CUT, HARMED, MISREAD = "no crop meets the evidence", "evidence is cut off", "a right answer got lost", "seen and misread"
+
+
+def failures(root: str | Path, vlm: str) -> pd.DataFrame:
+    """Return the examples that `OURS` gets wrong although the plain answer or the oracle's crops are right, with the kind of failure.
+
+    Columns: ``benchmark``, ``example_id``, ``kind``, ``question``, ``references``, ``plain_answer``, ``answer``, ``crops``, ``evidence``.
+    """
+    parts = []
+    for folder in in_order({path.parents[1] for path in Path(root).glob(f"{vlm}/*/{OURS}/rows.parquet")}):
+        if not (folder / "control_oracle" / "rows.parquet").is_file():
+            continue
+        rows = load_rows(folder / OURS)[0].merge(
+            load_rows(folder / "control_oracle")[0][["example_id", "score"]], on="example_id", suffixes=("", "_oracle")
+        )
+        wrong = rows[(rows["status"] == "ok") & (rows["score"] < 0.5) & ((rows["score_oracle"] >= 0.5) | (rows["plain_score"] >= 0.5))]
+        parts.append(wrong.assign(kind=[_kind(row) for row in wrong.itertuples()], benchmark=folder.name))
+    columns = ["benchmark", "example_id", "kind", "question", "references", "plain_answer", "answer", "crops", "evidence"]
+    return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
+
+
+def _kind(row: Any) -> str:
+    if row.plain_score >= 0.5:
+        return HARMED
+    seen = overlap([Box(*box) for box in row.crops], [Box(*box) for box in row.evidence])
+    return MISSED if seen.covered == 0 else CUT if seen.covered < 0.9 else MISREAD
+
+
 def location_table(shares: pd.DataFrame) -> str:
     """Return the Markdown table of `location_shares`, a VLM a line."""
     if shares.empty:
         return "Not run yet."
-    text = shares.assign(
-        text=[
-            "oracle not better" if np.isnan(row.share) else f"{100 * row.share:.0f} % [{100 * row.low:.0f}, {100 * row.high:.0f}]"
-            for row in shares.itertuples()
-        ]
-    )
-    table = text.pivot_table(index="vlm", columns="benchmark", values="text", aggfunc="first", sort=False).reindex(columns=list(BENCHMARKS))
-    return table.rename(index=lambda name: f"`{name}`").fillna("not run").to_markdown(disable_numparse=True)
+    lines = []
+    for vlm, rows in shares.groupby("vlm", sort=False):
+        found = {row.benchmark: _share(row) for row in rows.itertuples()}
+        lines.append({"VLM": f"`{vlm}`", **{name: found.get(name, "not run") for name in BENCHMARKS}})
+    return pd.DataFrame(lines).to_markdown(index=False, disable_numparse=True)
+
+
+def _share(row: Any) -> str:
+    return "oracle not better" if np.isnan(row.share) else f"{100 * row.share:.0f} % [{100 * row.low:.0f}, {100 * row.high:.0f}]"
 
 
 def _percent(value: float) -> str:
@@ -209,6 +246,21 @@ def _percent(value: float) -> str:
 
 def _number(value: float, digits: int) -> str:
     return "" if pd.isna(value) else f"{value:.{digits}f}"
+
+
+def report(found: pd.DataFrame, shares: pd.DataFrame) -> str:
+    """Return the whole Markdown section: scores, places and cost of every VLM, what location explains, and where another method wins."""
+    parts = []
+    for vlm in found["vlm"].drop_duplicates():
+        parts += [
+            f"### `{vlm}`",
+            score_table(found, vlm),
+            "Where it looked and what it took, means over the five miniatures that hide evidence:",
+        ]
+        parts.append(place_table(found, vlm))
+    parts += ["### What location explains", location_table(shares)]
+    parts += ["### Where another method is better than `entropy_gradient`", wins_table(found), sources(found)]
+    return "\n\n".join(parts)
 
 
 def sources(found: pd.DataFrame) -> str:

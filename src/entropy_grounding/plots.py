@@ -167,3 +167,54 @@ def plot_scores(scores: pd.DataFrame) -> Figure:
     grid.tick_params(axis="x", rotation=25)
     sns.move_legend(grid, "upper center", bbox_to_anchor=(0.45, 1.06), ncol=3, title=None)
     return grid.figure
+
+
+def plot_league(cells: pd.DataFrame, vlm: str) -> Figure:
+    """Draw the scores of one VLM, a panel for each benchmark, a method a line, with 95 % intervals and the plain score as a dashed line.
+
+    Args:
+        cells: from `league.cells`.
+        vlm: its name.
+    """
+    mine = cells[(cells["vlm"] == vlm) & (cells["n"] > 0)]
+    names, methods = list(mine["benchmark"].unique()), [m for m in mine["method"].unique() if m != "plain"]
+    figure, grid = plt.subplots(1, len(names), figsize=(2.2 * len(names) + 2, 0.28 * len(methods) + 1.2), sharey=True, squeeze=False)
+    for axes, name in zip(grid[0], names, strict=True):
+        shown = mine[mine["benchmark"] == name].set_index("method")
+        scores = shown.reindex(methods)
+        places = np.arange(len(methods))
+        spread = 100 * np.stack([scores["score"] - scores["score_low"], scores["score_high"] - scores["score"]])
+        axes.barh(places, 100 * scores["score"], xerr=spread, color=[_color(m) for m in methods], error_kw={"linewidth": 1})
+        axes.axvline(100 * shown["score"]["plain"], color="black", linestyle="--", linewidth=1)
+        axes.set(title=name, xlim=(0, 100), xlabel="score, percent", yticks=places, yticklabels=methods)
+    grid[0, 0].invert_yaxis()
+    sns.despine(figure)
+    figure.tight_layout()
+    return figure
+
+
+def _color(method: str) -> tuple[float, float, float]:
+    return REGION_COLORS[3 if method == "entropy_gradient" else 7 if method.startswith("control") else 0]
+
+
+def plot_shares(shares: pd.DataFrame) -> Figure:
+    """Draw what location explains of the gain, (entropy gradient - random) / (oracle - random), with 95 % intervals.
+
+    Args:
+        shares: from `league.location_shares`.
+    """
+    known = shares.dropna(subset="share")
+    figure, axes = plt.subplots(figsize=(8, 3.2))
+    vlms, names = list(known["vlm"].unique()), list(known["benchmark"].unique())
+    for index, vlm in enumerate(vlms):
+        mine = known[known["vlm"] == vlm]
+        places = [names.index(name) + 0.15 * (index - (len(vlms) - 1) / 2) for name in mine["benchmark"]]
+        spread = 100 * np.stack([mine["share"] - mine["low"], mine["high"] - mine["share"]])
+        axes.errorbar(places, 100 * mine["share"], yerr=spread, fmt="o", color=REGION_COLORS[index], label=vlm, capsize=2)
+    for share, style in ((0, ":"), (100, "--")):
+        axes.axhline(share, color="gray", linestyle=style, linewidth=1)
+    axes.set(xticks=range(len(names)), xticklabels=names, ylabel="share of the gain, percent")
+    axes.legend(frameon=False, ncols=2)
+    sns.despine(figure)
+    figure.tight_layout()
+    return figure

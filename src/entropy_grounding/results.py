@@ -57,6 +57,17 @@ def write_results(folder: Path, rows: pd.DataFrame, source: dict[str, Any]) -> P
     return folder
 
 
+def write_summary(path: Path, table: pd.DataFrame) -> None:
+    """Write what was computed from rows (intervals, tests), so that documents need not compute it again."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table.to_json(path, orient="records", indent=1, double_precision=15)
+
+
+def read_summary(path: Path) -> pd.DataFrame:
+    """Return what `write_summary` wrote; an empty table where nothing was."""
+    return pd.read_json(path, orient="records", dtype=False, convert_dates=False) if path.is_file() else pd.DataFrame()
+
+
 def load_rows(folder: str | Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Return the rows and the manifest of a result folder.
 

@@ -65,6 +65,24 @@ def test_protocol_numbers_come_from_stored_rows():
     assert protocol_with_table(ROOT) == (ROOT / "docs" / "protocol.md").read_text()
 
 
+def test_baseline_tables_come_from_stored_summaries():
+    from entropy_grounding.documents import baselines_with_tables
+
+    assert baselines_with_tables(ROOT) == (ROOT / "docs" / "baselines.md").read_text()
+
+
+def test_summaries_come_from_stored_rows():
+    """Eight of them: all would take minutes."""
+    from entropy_grounding.league import cell
+    from entropy_grounding.results import read_summary
+
+    stored = read_summary(ROOT / "results" / "league" / "cells.json")
+    for expected in stored.sample(8, random_state=0).to_dict("records"):
+        found = cell(ROOT / "results" / "miniatures", expected["vlm"], f"mini_{expected['benchmark']}", expected["method"])
+        for name, value in found.items():
+            assert value == (pytest.approx(expected[name], nan_ok=True) if isinstance(value, float) else expected[name]), name
+
+
 @pytest.mark.parametrize(
     ("benchmark", "plain", "oracle", "met"),
     [

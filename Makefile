@@ -49,6 +49,7 @@ figures: $(READY)  ## make the committed figures anew
 	$(BIN)/papermill notebooks/01_method_step_by_step.ipynb $(OUT)/notebooks/01_method_step_by_step.ipynb -k python3 --log-level WARNING -p figure_dir $(CURDIR)/figures
 	$(BIN)/papermill notebooks/02_four_vlms.ipynb $(OUT)/notebooks/02_four_vlms.ipynb -k python3 --log-level WARNING -p figure_dir $(CURDIR)/figures
 	$(BIN)/papermill notebooks/03_seven_benchmarks.ipynb $(OUT)/notebooks/03_seven_benchmarks.ipynb -k python3 --log-level WARNING -p figure_dir $(CURDIR)/figures
+	$(BIN)/papermill notebooks/04_baselines.ipynb $(OUT)/notebooks/04_baselines.ipynb -k python3 --log-level WARNING -p figure_dir $(CURDIR)/figures
 
 clean:  ## remove outputs and caches (not the environment)
 	rm -rf $(OUT) .pytest_cache .mypy_cache .ruff_cache .hypothesis

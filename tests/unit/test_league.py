@@ -8,7 +8,7 @@ import pytest
 
 from entropy_grounding.errors import InputError
 from entropy_grounding.evaluation import DEFAULTS
-from entropy_grounding.league import cells, location_shares, location_table, place_table, score_table, sources, wins_table
+from entropy_grounding.league import cells, failures, location_shares, location_table, place_table, score_table, sources, wins_table
 from entropy_grounding.results import write_results
 
 N = 40
@@ -86,3 +86,29 @@ def test_no_default_of_a_stored_option_has_changed(pytestconfig):
     if pytestconfig.getoption("freeze_prompts"):
         path.write_text(json.dumps(now, indent=1) + "\n")
     assert json.loads(path.read_text()) == now
+
+
+@pytest.mark.parametrize(
+    ("crops", "plain", "kind"),
+    [
+        ([[0, 0, 10, 10]], 0.0, "no crop meets the evidence"),
+        ([[25, 20, 60, 60]], 0.0, "evidence is cut off"),
+        ([[10, 10, 60, 60]], 0.0, "seen and misread"),
+        ([[10, 10, 60, 60]], 1.0, "a right answer got lost"),
+    ],
+)
+def test_failures_are_told_apart(tmp_path, crops, plain, kind):
+    row = {
+        "example_id": "1",
+        "status": "ok",
+        "score": 0.0,
+        "plain_score": plain,
+        "crops": np.array(crops, float).tolist(),
+        "evidence": [[20.0, 20.0, 40.0, 40.0]],
+    }
+    row |= {"question": "?", "references": ["a"], "plain_answer": "b", "answer": "c"}
+    source = {"config": {"vlm": {"name": "tiny_llava"}, "benchmark": {"name": "mini_vstar"}}}
+    folder = tmp_path / "tiny_llava" / "mini_vstar"
+    write_results(folder / "entropy_gradient", pd.DataFrame([row]), source)
+    write_results(folder / "control_oracle", pd.DataFrame([{**row, "score": 1.0}]), source)
+    assert failures(tmp_path, "tiny_llava")["kind"].tolist() == [kind]

@@ -9,7 +9,7 @@ from PIL import Image
 
 from entropy_grounding.structures import Box
 from entropy_grounding.tiny.questions import Question
-from entropy_grounding.tiny.scenes import CANVAS, Element, Scene, draw_scene, sample_scene
+from entropy_grounding.tiny.scenes import Element, Scene, draw_scene, sample_scene
 from entropy_grounding.tiny.vocabulary import READABLE
 
 SPLITS = {"test": 0, "validation": 1}
@@ -33,7 +33,6 @@ class Miniature:
         kind: the benchmark that it stands for, a key of `BENCHMARKS`.
         element: what its scenes are made of.
         sides: pixels, sizes of the elements in the benchmark.
-        relative: ``sides`` are those of a canvas of 256 pixels and grow with it; evidence that is to stay hidden does not.
         trained: pixels, sizes of the elements in training pictures.
         count: fewest and most elements in a scene.
     """
@@ -41,15 +40,12 @@ class Miniature:
     kind: str
     element: str = "card"
     sides: tuple[float, float] = (14.0, 18.0)
-    relative: bool = False
     trained: tuple[float, float] = (14.0, 60.0)
     count: tuple[int, int] = (3, 6)
 
     def scene(self, rng: np.random.Generator, canvas: int, *, training: bool = False) -> Scene:
         """Draw a scene with at least two elements."""
-        low, high = self.trained if training else self.sides
-        grown = canvas / CANVAS if self.relative and not training else 1.0
-        sides = low * grown, high * grown
+        sides = self.trained if training else self.sides
         while True:
             scene = sample_scene(rng, sides=sides, count=self.count, canvas=canvas, kind=self.element)
             if len(scene.elements) > 1:

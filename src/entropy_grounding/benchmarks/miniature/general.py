@@ -22,7 +22,6 @@ class MiniGQA(Miniature):
 
     kind = "gqa"
     sides = BIG
-    relative = True
     trained = (22.0, 60.0)
 
     def ask(self, rng: np.random.Generator, scene: Scene) -> Question:
@@ -71,7 +70,6 @@ class MiniRealWorldQA(Miniature):
 
     kind = "realworldqa"
     sides = BIG
-    relative = True
     trained = (22.0, 60.0)
 
     def scene(self, rng: np.random.Generator, canvas: int, *, training: bool = False) -> Scene:

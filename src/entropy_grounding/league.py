@@ -250,7 +250,8 @@ def _number(value: float, digits: int) -> str:
 
 def report(found: pd.DataFrame, shares: pd.DataFrame) -> str:
     """Return the whole Markdown section: scores, places and cost of every VLM, what location explains, and where another method wins."""
-    parts = []
+    missing = [f"`{method}`" for method in METHODS if method not in set(found["method"])]
+    parts = [f"**Not run yet:** {', '.join(missing)}."] if missing else []
     for vlm in found["vlm"].drop_duplicates():
         parts += [
             f"### `{vlm}`",

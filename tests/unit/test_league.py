@@ -8,7 +8,7 @@ import pytest
 
 from entropy_grounding.errors import InputError
 from entropy_grounding.evaluation import DEFAULTS
-from entropy_grounding.league import cells, failures, location_shares, location_table, place_table, score_table, sources, wins_table
+from entropy_grounding.league import cells, failures, location_shares, location_table, place_table, report, score_table, sources, wins_table
 from entropy_grounding.results import write_results
 
 N = 40
@@ -112,3 +112,9 @@ def test_failures_are_told_apart(tmp_path, crops, plain, kind):
     write_results(folder / "entropy_gradient", pd.DataFrame([row]), source)
     write_results(folder / "control_oracle", pd.DataFrame([{**row, "score": 1.0}]), source)
     assert failures(tmp_path, "tiny_llava")["kind"].tolist() == [kind]
+
+
+def test_the_report_says_what_was_not_run(root):
+    text = report(cells(root), location_shares(root))
+    assert "**Not run yet:** `entropy_gradient_released`, `map_relative_attention`" in text
+    assert "### `tiny_llava`" in text

@@ -65,7 +65,7 @@ def write_summary(path: Path, table: pd.DataFrame) -> None:
 
 def read_summary(path: Path) -> pd.DataFrame:
     """Return what `write_summary` wrote; an empty table where nothing was."""
-    return pd.read_json(path, orient="records", dtype=False, convert_dates=False) if path.is_file() else pd.DataFrame()
+    return pd.read_json(path, orient="records", dtype=False) if path.is_file() else pd.DataFrame()
 
 
 def load_rows(folder: str | Path) -> tuple[pd.DataFrame, dict[str, Any]]:

@@ -123,6 +123,8 @@ def share_explained(
     found = stats.bootstrap(
         scores, share, paired=True, n_resamples=RESAMPLES, method="percentile", rng=np.random.default_rng(seed)
     ).confidence_interval
+    if not np.isfinite([found.low, found.high]).all():  # the gain vanishes in some of the resamples
+        return Interval(float("nan"), float("nan"), float("nan"))
     return Interval(float(share(scores[0], scores[1], scores[2])), float(found.low), float(found.high))
 
 

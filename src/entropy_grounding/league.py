@@ -197,7 +197,7 @@ def _named(share: Interval) -> dict[str, float]:
 
 
 # Kinds of failures, from the first that applies.
-MISSED, CUT, HARMED, MISREAD = "no crop meets the evidence", "evidence is cut off", "a right answer got lost", "seen and misread"
+MISSED, CUT, HARMED, MISREAD = "some evidence is in no crop", "evidence is cut off", "a right answer got lost", "seen and misread"
 
 
 def failures(root: str | Path, vlm: str) -> pd.DataFrame:

@@ -91,7 +91,7 @@ def test_no_default_of_a_stored_option_has_changed(pytestconfig):
 @pytest.mark.parametrize(
     ("crops", "plain", "kind"),
     [
-        ([[0, 0, 10, 10]], 0.0, "no crop meets the evidence"),
+        ([[0, 0, 10, 10]], 0.0, "some evidence is in no crop"),
         ([[25, 20, 60, 60]], 0.0, "evidence is cut off"),
         ([[10, 10, 60, 60]], 0.0, "seen and misread"),
         ([[10, 10, 60, 60]], 1.0, "a right answer got lost"),

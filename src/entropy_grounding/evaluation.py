@@ -28,7 +28,7 @@ from entropy_grounding.tiny.build import canvas_for
 from entropy_grounding.tracking import TrackingConfig, tracked_run
 from entropy_grounding.vlm import VLM, VLMConfig, load_vlm
 from entropy_grounding.vlm.base import pixels_scaled
-from entropy_grounding.zoom import Given, GroundingOptions, ground
+from entropy_grounding.zoom import OF_THE_VLM, Given, GroundingOptions, ground
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def evaluate(config: EvaluateConfig, vlm: VLM | None = None) -> pd.DataFrame:
     torch.set_num_threads(config.threads)
     config = _resolved(config)
     loaded = load_benchmark(config.benchmark)
-    source = _manifest(config)
+    source = run_manifest(config)
     store = RowStore(results_folder(config), source, config.shard)
     done = _done(store.stored(), retry_failed=config.retry_failed)
     with store.locked():
@@ -122,13 +122,21 @@ def _resolved(config: EvaluateConfig) -> EvaluateConfig:
     return replace(config, benchmark=benchmark)
 
 
-def _manifest(config: EvaluateConfig) -> dict[str, Any]:
+def run_manifest(config: EvaluateConfig) -> dict[str, Any]:
+    """Return what is stored beside the rows: the config hash, configuration, data, weights, commit and versions."""
     sections = {name: asdict(getattr(config, name)) for name in ("vlm", "benchmark", "method")}
     source = manifest(sections)
     data = data_identity(config.benchmark.path)
     weights = source["weights_sha256"] or config.vlm.weights
-    fingerprint = config_hash(sections, DEFAULTS, weights=weights, data=data)
+    fingerprint = config_hash({**sections, "vlm": _that_count(sections)}, DEFAULTS, weights=weights, data=data)
     return {"config_hash": fingerprint, "method_name": config.method_name, "data": data, **source}
+
+
+def _that_count(sections: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Return the options of the VLM without those that the method does not ask for."""
+    method = sections["method"]
+    unused = {"attention_layer": method["layers"] != "chosen", "neutral_question": method["neutral_question"] != OF_THE_VLM}
+    return {name: value for name, value in sections["vlm"].items() if not unused.get(name)}
 
 
 def _done(rows: pd.DataFrame, *, retry_failed: bool) -> set[str]:
@@ -283,7 +291,7 @@ def _crops_to_copy(config: EvaluateConfig) -> dict[str, tuple[Box, ...]]:
     """Return, by example, the crops that stored rows of the paper's loop have under otherwise the same configuration, for controls."""
     if config.method.crops in ("found", "window", "search", "nested", "oracle"):
         return {}
-    wanted = _manifest(replace(config, method=replace(config.method, crops="found")))["config_hash"]
+    wanted = run_manifest(replace(config, method=replace(config.method, crops="found")))["config_hash"]
     found: dict[str, tuple[Box, ...]] = {}
     for folder in sorted(results_folder(config).parent.glob("*")):
         rows = stored_rows(folder)

@@ -20,6 +20,7 @@ METHODS = (
     "plain",
     OURS,
     "entropy_gradient_released",
+    "map_attention",
     "map_relative_attention",
     "map_log_probability",
     "map_gradient_x_input",

@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from entropy_grounding.configs import compose_config
 from entropy_grounding.errors import InputError
-from entropy_grounding.evaluation import DEFAULTS
+from entropy_grounding.evaluation import DEFAULTS, EvaluateConfig, run_manifest
 from entropy_grounding.league import cells, failures, location_shares, location_table, place_table, report, score_table, sources, wins_table
 from entropy_grounding.results import write_results
 
@@ -88,6 +89,15 @@ def test_no_default_of_a_stored_option_has_changed(pytestconfig):
     assert json.loads(path.read_text()) == now
 
 
+@pytest.mark.parametrize(("method", "counts"), [("entropy_gradient", False), ("vicrop_rel_att", False), ("vicrop_rel_att_chosen", True)])
+def test_the_layer_of_attention_counts_only_where_a_method_asks_for_it(method, counts):
+    def fingerprint(*overrides):
+        config = compose_config([f"method={method}", "method_name=any", *overrides], "evaluate", EvaluateConfig)
+        return run_manifest(config)["config_hash"]
+
+    assert (fingerprint("vlm.attention_layer=1") != fingerprint("vlm.attention_layer=2")) == counts
+
+
 @pytest.mark.parametrize(
     ("crops", "plain", "kind"),
     [
@@ -116,5 +126,5 @@ def test_failures_are_told_apart(tmp_path, crops, plain, kind):
 
 def test_the_report_says_what_was_not_run(root):
     text = report(cells(root), location_shares(root))
-    assert "**Not run yet:** `entropy_gradient_released`, `map_relative_attention`" in text
+    assert "**Not run yet:** `entropy_gradient_released`, `map_attention`" in text
     assert "### `tiny_llava`" in text

@@ -4,9 +4,11 @@ They need no download and no GPU, and their evidence boxes are exact. Their figu
 """
 
 from collections.abc import Iterator
+from io import BytesIO
 from typing import Any
 
 from datasets import Features, IterableDataset, Sequence, Value
+from PIL import Image
 
 from entropy_grounding.benchmarks.miniature.base import SPLITS, Drawn, Miniature
 from entropy_grounding.benchmarks.miniature.general import MiniGQA, MiniRealWorldQA
@@ -49,4 +51,12 @@ def miniature_rows(kind: str, name: str | None, split: str, canvas: int) -> Iter
 
 def _rows(kind: str, name: str | None, split: str, canvas: int) -> Iterator[dict[str, Any]]:
     miniature = MINIATURES[kind]
-    yield from miniature.tables(miniature.draw(split, canvas))[name or "default"]
+    for row in miniature.tables(miniature.draw(split, canvas))[name or "default"]:
+        yield {**row, "image": _png(row["image"])} if "image" in row else row
+
+
+def _png(image: Image.Image) -> dict[str, bytes | None]:
+    """Return a picture as `datasets` stores it, less compressed than it would be there: four times as fast."""
+    buffer = BytesIO()
+    image.save(buffer, "PNG", compress_level=1)
+    return {"bytes": buffer.getvalue(), "path": None}

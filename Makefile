@@ -4,6 +4,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 OUT    := outputs
+# Processes of tests; each has one thread and takes about 1.5 GB.
+JOBS   ?= 2
 # One thread: the models are small, and a second torch process must not slow the first down.
 export OMP_NUM_THREADS ?= 1
 export TQDM_MININTERVAL ?= 1
@@ -26,8 +28,8 @@ demo: $(READY)  ## the main job: run the quickstart notebook, print the answers,
 	@ls $(OUT)/demo/*.png $(OUT)/demo/00_quickstart.ipynb
 
 test: $(READY)  ## all tests that need no GPU, the notebooks included
-	$(BIN)/python -m pytest -q -m "not gpu"
-	$(BIN)/python -m pytest -q --nbval-lax --nbval-cell-timeout 180 notebooks
+	$(BIN)/python -m pytest -q -m "not gpu and not slurm" -n $(JOBS) --dist worksteal
+	$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile --nbval-lax --nbval-cell-timeout 180 notebooks
 
 check: $(READY)  ## lint, format, types, stripped notebooks
 	$(BIN)/ruff check .
@@ -48,8 +50,8 @@ figures: $(READY)  ## make the committed figures anew
 	$(BIN)/papermill notebooks/00_quickstart.ipynb $(OUT)/notebooks/00_quickstart.ipynb -k python3 --log-level WARNING -p figure_dir $(CURDIR)/figures
 	$(BIN)/papermill notebooks/01_method_step_by_step.ipynb $(OUT)/notebooks/01_method_step_by_step.ipynb -k python3 --log-level WARNING -p figure_dir $(CURDIR)/figures
 	$(BIN)/papermill notebooks/02_four_vlms.ipynb $(OUT)/notebooks/02_four_vlms.ipynb -k python3 --log-level WARNING -p figure_dir $(CURDIR)/figures
-	$(BIN)/papermill notebooks/03_seven_benchmarks.ipynb $(OUT)/notebooks/03_seven_benchmarks.ipynb -k python3 --log-level WARNING -p figure_dir $(CURDIR)/figures
-	$(BIN)/papermill notebooks/04_baselines.ipynb $(OUT)/notebooks/04_baselines.ipynb -k python3 --log-level WARNING -p figure_dir $(CURDIR)/figures
+	$(BIN)/papermill notebooks/04_seven_benchmarks.ipynb $(OUT)/notebooks/04_seven_benchmarks.ipynb -k python3 --log-level WARNING -p figure_dir $(CURDIR)/figures
+	$(BIN)/papermill notebooks/26_controls.ipynb $(OUT)/notebooks/26_controls.ipynb -k python3 --log-level WARNING -p figure_dir $(CURDIR)/figures
 
 clean:  ## remove outputs and caches (not the environment)
 	rm -rf $(OUT) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -38,8 +38,14 @@ class Signal:
 
 
 def gradient(vlm: VLM, prompt: Prompt, options: "GroundingOptions") -> Reading:
-    """Gradient of ``options.target`` at the visual tokens; ``options.relevance`` makes one number of each (paper, steps 2-3)."""
-    found = vlm.gradient(prompt, TARGETS[options.target])
+    """Gradient of ``options.target`` at the visual tokens; ``options.relevance`` makes one number of each (paper, steps 2-3).
+
+    With ``options.answer_token`` the target sees the logits of that token of the greedy answer, with ``options.decoder_layers`` those that
+    the language model has after so many layers.
+    """
+    prompt = vlm.continued(prompt, options.answer_token - 1)
+    with vlm.first_layers(options.decoder_layers):
+        found = vlm.gradient(prompt, TARGETS[options.target])
     return Reading(found.logits, RELEVANCES[options.relevance](found.gradients, found.embeddings))
 
 

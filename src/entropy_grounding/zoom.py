@@ -63,6 +63,8 @@ class GroundingOptions:
         signal: what a map is made of, a key of `signals.SIGNALS`, or "pixel_gradient" with windows.
         layers: of attention maps, "mean" over all or the one "chosen" by ``vlm.attention_layer``.
         target: the scalar that is differentiated, a key of `target.TARGETS`.
+        answer_token: which token of the greedy answer the target sees, from 1.
+        decoder_layers: how many of the language model's layers come before the target; None for all.
         relevance: from gradient to token relevance, a key of `relevance.RELEVANCES`.
         neutral_question: divide by the map of this question; "vlm" for that of the VLM's configuration, None for no division.
         neutral_floor: smallest divisor, as a fraction of the mean.
@@ -78,6 +80,8 @@ class GroundingOptions:
     signal: str = "gradient"
     layers: str = "mean"
     target: str = "entropy"
+    answer_token: int = 1
+    decoder_layers: int | None = None
     relevance: str = "gradient_norm"
     neutral_question: str | None = None
     neutral_floor: float = 0.01
@@ -96,6 +100,10 @@ class GroundingOptions:
         _check_choice("signal", self.signal, (*SIGNALS, "pixel_gradient") if self.crops == "window" else SIGNALS)
         _check_choice("layers", self.layers, ("mean", "chosen"))
         _check_choice("crops", self.crops, CROPS)
+        _check_at_least("answer_token", self.answer_token, 1)
+        _check_at_least("decoder_layers", 1 if self.decoder_layers is None else self.decoder_layers, 1)
+        if self.signal != "gradient" and (self.answer_token > 1 or self.decoder_layers is not None):
+            raise InputError(f"method.signal is '{self.signal}': answer_token and decoder_layers are for signal=gradient.")
         _check_at_least("neutral_floor", self.neutral_floor, 0)
         _check_at_least("candidates", self.candidates, 1)
         for name in ("side", "tile", "median"):
@@ -196,6 +204,8 @@ class Session:
         """Return the logits of a prompt and the relevance of its visual tokens, by the signal of the options."""
         signal = SIGNALS[options.signal]
         self._count(prompt, backwards=signal.backwards)
+        if options.answer_token > 1:
+            self._count(prompt, backwards=0)
         return signal.read(self.vlm, prompt, options)
 
     def logits(self, prompt: Prompt) -> Tensor:

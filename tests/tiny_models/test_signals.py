@@ -44,6 +44,37 @@ def test_attention_is_that_of_the_last_position_and_the_kernel_is_put_back(vlm, 
         torch.testing.assert_close(found.logits, vlm.logits(prompt), atol=1e-5, rtol=1e-5)
 
 
+def test_a_later_answer_token_is_seen_after_the_earlier_ones(vlm, case):
+    picture = vlm.look(case.image())
+    prompt = vlm.prompt(QUESTION, [picture])
+    ids = vlm._greedy(prompt, 1)
+    prompt_and_first = vlm.continued(prompt, 1)
+    if ids[0] in vlm.processor.tokenizer.all_special_ids:
+        assert prompt_and_first.inputs["input_ids"].equal(prompt.inputs["input_ids"])
+    else:
+        assert prompt_and_first.inputs["input_ids"][0].equal(torch.cat([prompt.inputs["input_ids"][0], ids]))
+        second = vlm._greedy(prompt, 2)[1]
+        assert vlm.logits(prompt_and_first).argmax() == second
+
+
+def test_the_first_layers_alone_skip_the_others_and_the_model_is_put_back(vlm, case):
+    prompt = vlm.prompt(QUESTION, [vlm.look(case.image())])
+    whole = vlm.logits(prompt)
+    ran = []
+    hooks = [layer.register_forward_hook(lambda *_, n=n: ran.append(n)) for n, layer in enumerate(vlm.model.get_decoder().layers)]
+    with vlm.first_layers(1):
+        vlm.logits(prompt)
+    assert ran == [0]
+    for hook in hooks:
+        hook.remove()
+    assert vlm.logits(prompt).equal(whole)
+
+
+def test_more_layers_than_there_are_is_an_error(vlm, case):
+    with pytest.raises(InputError, match="method.decoder_layers is 3: this model has 2"), vlm.first_layers(3):
+        pass
+
+
 def test_attention_follows_the_visual_tokens(vlm, case):
     """With all visual tokens equal but one, the first layer's weights differ from one another at that token only (up to positions)."""
     picture = vlm.look(case.image())

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from PIL import Image
 from torch import Tensor
 from transformers import PreTrainedModel, ProcessorMixin
@@ -323,6 +323,36 @@ class VLM:
 
     def generate(self, prompt: Prompt, *, max_new_tokens: int) -> str:
         """Return the greedy answer."""
+        return self.processor.tokenizer.decode(self._greedy(prompt, max_new_tokens), skip_special_tokens=True).strip()
+
+    def continued(self, prompt: Prompt, tokens: int) -> Prompt:
+        """Return the prompt followed by this many tokens of the model's greedy answer, fewer where the answer ends before."""
+        new = self._greedy(prompt, tokens) if tokens else prompt.inputs["input_ids"].new_empty(0)
+        new = new[~torch.isin(new, new.new_tensor(self.processor.tokenizer.all_special_ids))]
+        inputs = dict(prompt.inputs)
+        for name in [name for name in _PER_POSITION if name in inputs]:
+            more = {"input_ids": new, "attention_mask": torch.ones_like(new)}.get(name, torch.zeros_like(new))
+            inputs[name] = torch.cat([inputs[name], more.to(inputs[name].dtype)[None]], dim=1)
+        return replace(prompt, inputs=inputs)
+
+    @contextmanager
+    def first_layers(self, count: int | None) -> Iterator[None]:
+        """Let the language model run only its first ``count`` decoder layers for a while, then its norm and head; None for all.
+
+        Raises:
+            InputError: for more layers than it has.
+        """
+        decoder = self.model.get_decoder()
+        layers = decoder.layers
+        if count is not None and count > len(layers):
+            raise InputError(f"method.decoder_layers is {count}: this model has {len(layers)}.")
+        decoder.layers = layers[:count]
+        try:
+            yield
+        finally:
+            decoder.layers = layers
+
+    def _greedy(self, prompt: Prompt, max_new_tokens: int) -> Int[Tensor, " tokens"]:
         encoded = self._encoded([prompt], torch.cat(prompt.features))
         with frozen(self.model), torch.no_grad():
             ids = self.model.generate(
@@ -334,8 +364,7 @@ class VLM:
                 top_p=None,
                 top_k=None,
             )
-        new = ids[0, prompt.inputs["input_ids"].shape[1] :]
-        return self.processor.tokenizer.decode(new, skip_special_tokens=True).strip()
+        return ids[0, prompt.inputs["input_ids"].shape[1] :]
 
     def answer_loss(self, question: str, pictures: Sequence[Picture], answer: str) -> float:
         """Return the mean cross-entropy, in nats a token, of ``answer`` as the assistant's turn (without the token that ends it)."""

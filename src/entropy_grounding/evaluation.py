@@ -15,17 +15,19 @@ import hydra
 import numpy as np
 import pandas as pd
 import torch
+from PIL import Image
 from tqdm.auto import tqdm
 
 from entropy_grounding.benchmarks import Benchmark, BenchmarkConfig, LoadedBenchmark, Unusable, load_benchmark
 from entropy_grounding.configs import CONF_DIR, build, register
 from entropy_grounding.errors import InputError
+from entropy_grounding.images import with_boxes
 from entropy_grounding.localization import chance, energy_in_box, overlap, pointing_game
-from entropy_grounding.results import RowStore, config_hash, data_identity, manifest, merge, parse_shard, stored_rows
+from entropy_grounding.results import RowStore, config_hash, data_identity, manifest, merge, parse_shard, stored_rows, weights_fingerprint
 from entropy_grounding.structures import Box, Example, Grounding, Row
 from entropy_grounding.tables import score_line
 from entropy_grounding.tiny.build import canvas_for
-from entropy_grounding.tracking import TrackingConfig, tracked_run
+from entropy_grounding.tracking import PICTURES, TrackingConfig, log_evaluation, tracked_run
 from entropy_grounding.vlm import VLM, VLMConfig, load_vlm
 from entropy_grounding.vlm.base import pixels_scaled
 from entropy_grounding.zoom import OF_THE_VLM, Given, GroundingOptions, ground
@@ -86,16 +88,20 @@ def evaluate(config: EvaluateConfig, vlm: VLM | None = None) -> pd.DataFrame:
         InputError: for data, weights, results or options that cannot be used; an example that fails is a row instead.
     """
     torch.set_num_threads(config.threads)
-    config = _resolved(config)
+    config = resolved(config)
     loaded = load_benchmark(config.benchmark)
     source = run_manifest(config)
     store = RowStore(results_folder(config), source, config.shard)
     done = _done(store.stored(), retry_failed=config.retry_failed)
     with store.locked():
         vlm = vlm or load_vlm(config.vlm)
-        with tracked_run(config.tracking, store.folder / "tracking", job_type="evaluate", config=source["config"]) as run:
+        tags = [source["commit"], (source["weights_sha256"] or config.vlm.weights)[:12]]
+        with tracked_run(
+            config.tracking, store.folder / "tracking", job_type="evaluate", config=source["config"], name=_label(config), tags=tags
+        ) as run:
             bar = tqdm(_examples(loaded, config, done), desc=_label(config), total=config.benchmark.examples, initial=len(done))
             rows: list[Row] = []
+            pictures: dict[str, Image.Image] = {}
             copied = _crops_to_copy(config)
             for number, example in bar:
                 like = copied.get(example.id)
@@ -104,8 +110,12 @@ def evaluate(config: EvaluateConfig, vlm: VLM | None = None) -> pd.DataFrame:
                 report = _running(rows)
                 bar.set_postfix(report)
                 run.log(report)
-    if config.shard == "1/1":
-        merge(store.folder)
+                if len(pictures) < PICTURES and isinstance(example, Example):
+                    pictures[example.id] = with_boxes(example.image, [Box(*box) for box in rows[-1].crops])
+            store.flush()
+            if config.shard == "1/1":
+                merge(store.folder)
+            log_evaluation(run, store.stored(), pictures, store.folder)
     return store.stored()
 
 
@@ -114,7 +124,7 @@ def results_folder(config: EvaluateConfig) -> Path:
     return Path(config.results_dir) / config.vlm.name / config.benchmark.name / config.method_name
 
 
-def _resolved(config: EvaluateConfig) -> EvaluateConfig:
+def resolved(config: EvaluateConfig) -> EvaluateConfig:
     """Fill in what depends on another section: the size of a miniature's pictures."""
     benchmark = config.benchmark
     if benchmark.path.startswith("miniature:") and benchmark.canvas is None:
@@ -124,12 +134,20 @@ def _resolved(config: EvaluateConfig) -> EvaluateConfig:
 
 def run_manifest(config: EvaluateConfig) -> dict[str, Any]:
     """Return what is stored beside the rows: the config hash, configuration, data, weights, commit and versions."""
-    sections = {name: asdict(getattr(config, name)) for name in ("vlm", "benchmark", "method")}
-    source = manifest(sections)
-    data = data_identity(config.benchmark.path)
-    weights = source["weights_sha256"] or config.vlm.weights
-    fingerprint = config_hash({**sections, "vlm": _that_count(sections)}, DEFAULTS, weights=weights, data=data)
-    return {"config_hash": fingerprint, "method_name": config.method_name, "data": data, **source}
+    found = {"config_hash": fingerprint(config), "method_name": config.method_name, "data": data_identity(config.benchmark.path)}
+    return {**found, **manifest(_sections(config))}
+
+
+def fingerprint(config: EvaluateConfig) -> str:
+    """Return the config hash: what may change a row of this evaluation."""
+    sections = _sections(config)
+    weights = weights_fingerprint(config.vlm.weights) or config.vlm.weights
+    counted = {**sections, "vlm": _that_count(sections)}
+    return config_hash(counted, DEFAULTS, weights=weights, data=data_identity(config.benchmark.path))
+
+
+def _sections(config: EvaluateConfig) -> dict[str, Any]:
+    return {name: asdict(getattr(config, name)) for name in ("vlm", "benchmark", "method")}
 
 
 def _that_count(sections: dict[str, dict[str, Any]]) -> dict[str, Any]:
@@ -291,7 +309,7 @@ def _crops_to_copy(config: EvaluateConfig) -> dict[str, tuple[Box, ...]]:
     """Return, by example, the crops that stored rows of the paper's loop have under otherwise the same configuration, for controls."""
     if config.method.crops in ("found", "window", "search", "nested", "oracle"):
         return {}
-    wanted = run_manifest(replace(config, method=replace(config.method, crops="found")))["config_hash"]
+    wanted = fingerprint(replace(config, method=replace(config.method, crops="found")))
     found: dict[str, tuple[Box, ...]] = {}
     for folder in sorted(results_folder(config).parent.glob("*")):
         rows = stored_rows(folder)

@@ -1,9 +1,10 @@
 """Read pictures from files as users have them: rotated by EXIF, with alpha, palette, CMYK or 16-bit."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageDraw, ImageOps, UnidentifiedImageError
 
 from entropy_grounding.errors import InputError
 from entropy_grounding.structures import Box
@@ -70,3 +71,14 @@ def cut(image: Image.Image, box: Box) -> tuple[Image.Image, Box]:
     if x1 <= x0 or y1 <= y0:
         raise InputError(f"The crop {box.xyxy()} lies outside the image of {image.width} x {image.height} pixels.")
     return image.crop((x0, y0, x1, y1)), Box(float(x0), float(y0), float(x1), float(y1))
+
+
+def with_boxes(image: Image.Image, boxes: Sequence[Box], *, longest: int = 512) -> Image.Image:
+    """Return a small copy of an image with boxes drawn on it, for logs; ``longest`` is its longer side in pixels."""
+    drawn = to_rgb(image)
+    factor = min(1.0, longest / max(drawn.size))
+    drawn = drawn.resize((max(1, round(drawn.width * factor)), max(1, round(drawn.height * factor))))
+    pen = ImageDraw.Draw(drawn)
+    for box in boxes:
+        pen.rectangle([factor * edge for edge in box.xyxy()], outline=(0, 114, 178), width=2)
+    return drawn

@@ -77,10 +77,11 @@ def cell(root: str | Path, vlm: str, benchmark: str, method: str) -> dict[str, A
     folder = Path(root) / vlm / benchmark
     rows, source = load_rows(folder / (OURS if method == "plain" else method))
     ours = load_rows(folder / OURS)[0]
-    return _cell(rows.assign(score=rows["plain_score"]) if method == "plain" else rows, source, ours, method)
+    return summarise(rows.assign(score=rows["plain_score"]) if method == "plain" else rows, source, ours, method)
 
 
-def _cell(rows: pd.DataFrame, source: dict[str, Any], ours: pd.DataFrame, method: str) -> dict[str, Any]:
+def summarise(rows: pd.DataFrame, source: dict[str, Any], ours: pd.DataFrame, method: str) -> dict[str, Any]:
+    """Return the row of `cells` for one VLM, benchmark and method: its rows, their manifest, and the rows that it is tested against."""
     config = source["config"]
     scored = rows[rows["status"] == "ok"]
     line = {"vlm": config["vlm"]["name"], "benchmark": config["benchmark"]["name"].removeprefix("mini_"), "method": method}
@@ -108,9 +109,10 @@ def score_table(found: pd.DataFrame, vlm: str) -> str:
     tested = (mine["method"] != "plain") & (mine["n"] > 0)
     mine.loc[tested, "p"] = holm(mine.loc[tested, "p_plain"].tolist())
     plain = mine[mine["method"] == "plain"].set_index("benchmark")["score"].to_dict()
+    shown = list(found["benchmark"].drop_duplicates())
     lines = []
-    for method in (m for m in METHODS if m in set(mine["method"])):
-        line = dict.fromkeys(BENCHMARKS, "not run")
+    for method in mine["method"].drop_duplicates():
+        line = dict.fromkeys(shown, "not run")
         of_method = mine[mine["method"] == method]
         line |= {cell.benchmark: _score(cell, plain.get(cell.benchmark)) for cell in of_method.itertuples()}
         flips = "" if method == "plain" else f"{of_method['gained'].sum():.0f}, {of_method['lost'].sum():.0f}"
@@ -130,7 +132,7 @@ def place_table(found: pd.DataFrame, vlm: str) -> str:
     """Return the Markdown table of where each method of one VLM looked and what it cost, means over the benchmarks that hide evidence."""
     mine = found[(found["vlm"] == vlm) & found["benchmark"].isin(HIDDEN) & (found["method"] != "plain") & (found["n"] > 0)]
     lines = []
-    for method in (m for m in METHODS if m in set(mine["method"])):
+    for method in mine["method"].drop_duplicates():
         mean = mine[mine["method"] == method].mean(numeric_only=True)
         lines.append(
             {
@@ -171,6 +173,19 @@ def wins_table(found: pd.DataFrame) -> str:
     return f"{len(better)} of {len(others)} cells:\n\n{table.to_markdown(index=False, disable_numparse=True)}"
 
 
+def reference_table(found: pd.DataFrame, reference: str = OURS) -> str:
+    """Return the Markdown table of the differences to a reference variant in points, where adjusted p < 0.05 (Holm over the table)."""
+    others = found[~found["method"].isin(("plain", reference)) & found["p_ours"].notna()]
+    usual = found[found["method"] == reference].set_index(["vlm", "benchmark"])["score"].to_dict()
+    tested = others.assign(p=holm(others["p_ours"].tolist()) if len(others) else [])
+    tested["change"] = [100 * (row.score - usual.get((row.vlm, row.benchmark), np.nan)) for row in tested.itertuples()]
+    sure = tested[tested["p"] < 0.05]
+    if sure.empty:
+        return f"None of {len(tested)} cells differs significantly from {reference}."
+    table = sure[["vlm", "benchmark", "method", "change", "p"]].round({"change": 1, "p": 4})
+    return f"{len(sure)} of {len(tested)} cells differ significantly from {reference}:\n\n{table.to_markdown(index=False)}"
+
+
 def location_shares(root: str | Path) -> pd.DataFrame:
     """Return what location explains of the gain, (entropy gradient - random) / (oracle - random), a row a VLM and benchmark.
 
@@ -202,21 +217,20 @@ MISSED, CUT, HARMED, MISREAD = "some evidence is in no crop", "evidence is cut o
 
 
 def failures(root: str | Path, vlm: str) -> pd.DataFrame:
-    """Return the examples that `OURS` gets wrong although the plain answer or the oracle's crops are right, with the kind of failure.
-
-    Columns: ``benchmark``, ``example_id``, ``kind``, ``question``, ``references``, ``plain_answer``, ``answer``, ``crops``, ``evidence``.
-    """
+    """Return the failures of `OURS` (see `failures_among`) in all stored benchmarks of a VLM, with a column ``benchmark``."""
     parts = []
     for folder in in_order({path.parents[1] for path in Path(root).glob(f"{vlm}/*/{OURS}/rows.parquet")}):
-        if not (folder / "control_oracle" / "rows.parquet").is_file():
-            continue
-        rows = load_rows(folder / OURS)[0].merge(
-            load_rows(folder / "control_oracle")[0][["example_id", "score"]], on="example_id", suffixes=("", "_oracle")
-        )
-        wrong = rows[(rows["status"] == "ok") & (rows["score"] < 0.5) & ((rows["score_oracle"] >= 0.5) | (rows["plain_score"] >= 0.5))]
-        parts.append(wrong.assign(kind=[_kind(row) for row in wrong.itertuples()], benchmark=folder.name))
-    columns = ["benchmark", "example_id", "kind", "question", "references", "plain_answer", "answer", "crops", "evidence"]
-    return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
+        if (folder / "control_oracle" / "rows.parquet").is_file():
+            found = failures_among(load_rows(folder / OURS)[0], load_rows(folder / "control_oracle")[0])
+            parts.append(found.assign(benchmark=folder.name))
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["benchmark", "kind"])
+
+
+def failures_among(rows: pd.DataFrame, oracle: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows that are wrong although the plain answer or the answer from the oracle's crops is right, with their ``kind``."""
+    both = rows.merge(oracle[["example_id", "score"]], on="example_id", suffixes=("", "_oracle"))
+    wrong = both[(both["status"] == "ok") & (both["score"] < 0.5) & ((both["score_oracle"] >= 0.5) | (both["plain_score"] >= 0.5))]
+    return wrong.assign(kind=[_kind(row) for row in wrong.itertuples()])
 
 
 def _kind(row: Any) -> str:

@@ -1,12 +1,19 @@
-"""What every notebook needs: its configuration, where it writes, and figures that are saved while they are shown."""
+"""What every notebook needs: its configuration, where it writes, figures that are saved; and how notebooks are executed."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import papermill
 from matplotlib.figure import Figure
+from papermill.exceptions import PapermillExecutionError
 
 from entropy_grounding.configs import CONF_DIR, GroundConfig, compose_config, quote_text
+from entropy_grounding.errors import InputError
+from entropy_grounding.processes import environment
+
+NOTEBOOKS = CONF_DIR.parent / "notebooks"
 
 
 def notebook_config(name: str, overrides: Sequence[str] = (), **values: Any) -> GroundConfig:
@@ -31,3 +38,31 @@ def repository_folder(name: str) -> Path:
 def save_figure(figure: Figure, path: Path) -> None:
     """Save a figure at 120 dots per inch, without the date that would change the file on every run."""
     figure.savefig(path, dpi=120, bbox_inches="tight", metadata={"Software": None})
+
+
+def run_name(given: str) -> str:
+    """Return the run that a table notebook shows: ``given``, else the one of the environment's ENTROPY_GROUNDING_RUN, else "mini"."""
+    return given or os.environ.get("ENTROPY_GROUNDING_RUN", "mini")
+
+
+def execute(name: str, target: Path, parameters: Mapping[str, Any]) -> Path:
+    """Execute a notebook of the repository with these parameters and return ``target``, which is there only when all of it went well.
+
+    Raises:
+        InputError: for a parameter that the notebook does not have, before anything runs (papermill alone warns and takes defaults); and
+            when a cell of it fails, with the error; the notebook up to there is kept beside, as ``*.failed.ipynb``.
+    """
+    source = NOTEBOOKS / f"{name}.ipynb"
+    known = papermill.inspect_notebook(source)
+    unknown = [each for each in parameters if each not in known]
+    if unknown:
+        raise InputError(f"The notebook {source.name} has no parameter {', '.join(unknown)}: use {', '.join(known)}.")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    failed = target.with_suffix(".failed.ipynb")
+    try:
+        with environment({"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}):
+            papermill.execute_notebook(source, failed, dict(parameters), kernel_name="python3", progress_bar=False, log_output=False)
+    except PapermillExecutionError as error:
+        raise InputError(f"Cell {error.exec_count} of {source.name} failed ({error.ename}: {error.evalue}); see {failed}.") from error
+    failed.replace(target)
+    return target

@@ -9,6 +9,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from PIL import Image
 
@@ -210,11 +211,95 @@ def plot_shares(shares: pd.DataFrame) -> Figure:
         mine = known[known["vlm"] == vlm]
         places = [names.index(name) + 0.15 * (index - (len(vlms) - 1) / 2) for name in mine["benchmark"]]
         spread = 100 * np.stack([mine["share"] - mine["low"], mine["high"] - mine["share"]])
-        axes.errorbar(places, 100 * mine["share"], yerr=spread, fmt="o", color=REGION_COLORS[index], label=vlm, capsize=2)
+        axes.errorbar(places, 100 * mine["share"], yerr=spread, fmt="o", color=vlm_color(vlm), label=vlm, capsize=2)
     for share, style in ((0, ":"), (100, "--")):
         axes.axhline(share, color="gray", linestyle=style, linewidth=1)
     axes.set(xticks=range(len(names)), xticklabels=names, ylabel="share of the gain, percent")
     axes.legend(frameon=False, ncols=2)
+    sns.despine(figure)
+    figure.tight_layout()
+    return figure
+
+
+VLM_COLORS = {
+    name: REGION_COLORS[number]
+    for number, pair in enumerate(
+        (
+            ("tiny_llava", "llava_1_5_7b"),
+            ("tiny_llava_next", "llava_1_6_mistral_7b"),
+            ("tiny_internvl", "internvl3_5_8b"),
+            ("tiny_qwen2_5_vl", "qwen2_5_vl_7b"),
+        )
+    )
+    for name in pair
+}
+
+
+def vlm_color(vlm: str) -> tuple[float, float, float]:
+    """Return the color of a VLM, the same in every figure; another model is gray."""
+    return VLM_COLORS.get(vlm, REGION_COLORS[7])
+
+
+def plot_variants(cells: pd.DataFrame, *, column: str = "score", label: str = "score, percent") -> Figure:
+    """Draw a column of every variant, a panel for each benchmark, a color for each VLM; the dashed line is the plain score.
+
+    Args:
+        cells: from `experiments.summary`; fractions, drawn in percent, with intervals where the columns hold them.
+        column: what to draw.
+        label: of the axis.
+    """
+    cells = cells[cells["n"] > 0]
+    names, vlms = list(cells["benchmark"].unique()), list(cells["vlm"].unique())
+    methods = [method for method in cells["method"].unique() if method != "plain"]
+    size = (2.3 * len(names) + 2, 0.34 * len(methods) + 1.6)
+    figure, grid = plt.subplots(1, len(names), figsize=size, sharey=True, squeeze=False)
+    for axes, name in zip(grid[0], names, strict=True):
+        for index, vlm in enumerate(vlms):
+            mine = cells[(cells["vlm"] == vlm) & (cells["benchmark"] == name)].set_index("method")
+            if not mine.empty:
+                _plot_one(axes, mine, methods, column, shift=0.17 * (index - (len(vlms) - 1) / 2), vlm=vlm)
+        axes.set(title=name, xlabel=label, yticks=range(len(methods)), yticklabels=methods)
+    grid[0, 0].invert_yaxis()
+    handles = [Line2D([], [], color=vlm_color(vlm), marker="o", linestyle="", label=vlm) for vlm in vlms]
+    figure.tight_layout(rect=(0, 0, 1, 0.92))
+    figure.legend(handles=handles, loc="upper center", ncols=len(vlms), frameon=False)
+    sns.despine(figure)
+    return figure
+
+
+def _plot_one(axes: Axes, mine: pd.DataFrame, methods: Sequence[str], column: str, *, shift: float, vlm: str) -> None:
+    found = mine.reindex(methods)
+    spread = None
+    if f"{column}_low" in found:
+        spread = 100 * np.stack([found[column] - found[f"{column}_low"], found[f"{column}_high"] - found[column]]).astype(float)
+    places = np.arange(len(methods)) + shift
+    axes.errorbar(
+        100 * found[column].astype(float), places, xerr=spread, fmt="o", markersize=4, color=vlm_color(vlm), capsize=2, linewidth=1
+    )
+    if column == "score" and "plain" in mine.index:
+        axes.axvline(100 * mine["score"]["plain"], color=vlm_color(vlm), linestyle="--", linewidth=0.8)
+
+
+def plot_cost(cells: pd.DataFrame, *, cost: str = "passes", label: str = "forwards + 2 x backwards") -> Figure:
+    """Draw mean scores against mean cost, a panel for each VLM, a point for each method; the line joins what no other method dominates.
+
+    Args:
+        cells: from `experiments.summary`.
+        cost: a column of it.
+        label: of the axis.
+    """
+    mean = cells[cells["n"] > 0].groupby(["vlm", "method"], sort=False)[["score", cost]].mean().reset_index()
+    mean[cost] = mean[cost].fillna(1.0 if cost == "passes" else np.nan)
+    vlms = list(mean["vlm"].unique())
+    figure, grid = plt.subplots(1, len(vlms), figsize=(4.0 * len(vlms), 3.8), sharey=True, squeeze=False)
+    for axes, vlm in zip(grid[0], vlms, strict=True):
+        mine = mean[mean["vlm"] == vlm].dropna().sort_values(cost)
+        best = mine[mine["score"] >= mine["score"].cummax()]
+        axes.plot(best[cost], 100 * best["score"], color="lightgray", zorder=0)
+        axes.scatter(mine[cost], 100 * mine["score"], color=[_color(method) for method in mine["method"]], s=28)
+        for row in mine.to_dict("records"):
+            axes.annotate(row["method"], (row[cost], 100 * row["score"]), fontsize=6.5, xytext=(4, 2), textcoords="offset points")
+        axes.set(title=vlm, xlabel=label, ylabel="mean score, percent")
     sns.despine(figure)
     figure.tight_layout()
     return figure

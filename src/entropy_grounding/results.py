@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -99,7 +100,13 @@ def weights_fingerprint(weights: str) -> str | None:
 
     folder = weights_folder(weights)
     path = folder / "model.safetensors" if folder else None
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path and path.is_file() else None
+    return _sha256(path, path.stat().st_mtime_ns) if path and path.is_file() else None
+
+
+@cache
+def _sha256(path: Path, changed: int) -> str:
+    """Return the SHA-256 of a file, computed once for as long as it was not ``changed`` (nanoseconds)."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def commit() -> str:
@@ -257,7 +264,7 @@ def _check_same(folder: Path, source: Mapping[str, Any]) -> None:
     path = folder / "manifest.json"
     if not path.is_file():
         return
-    stored = _read_manifest(path)
+    stored = read_manifest(path)
     if stored.get("config_hash") == source["config_hash"]:
         return
     ours, theirs = _flat(_relevant(source["config"])), _flat(_relevant(stored.get("config", {})))
@@ -276,7 +283,8 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def _read_manifest(path: Path) -> dict[str, Any]:
+def read_manifest(path: Path) -> dict[str, Any]:
+    """Return a manifest; a broken one is an `InputError`."""
     try:
         return json.loads(path.read_text())
     except (OSError, ValueError) as error:

@@ -1,16 +1,18 @@
 """Weights & Biases, the only module that imports it: offline inside the run folder by default, silent everywhere."""
 
-import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import wandb
 from matplotlib.figure import Figure
+from PIL import Image
 
 from entropy_grounding.errors import InputError
+from entropy_grounding.processes import environment
 from entropy_grounding.structures import Grounding
 
 
@@ -29,18 +31,27 @@ class TrackingConfig:
             raise InputError(f"Unknown tracking.mode '{self.mode}': use offline, online or disabled.")
 
 
+def tracking_config(mode: str, *, group: str | None = None) -> TrackingConfig:
+    """Return the tracking of a notebook: a mode, and the experiment that its run belongs to."""
+    return TrackingConfig(mode=mode, group=group)
+
+
 @contextmanager
-def tracked_run(tracking: TrackingConfig, folder: Path, *, job_type: str, config: dict[str, Any]) -> Iterator[wandb.Run]:
+def tracked_run(
+    tracking: TrackingConfig, folder: Path, *, job_type: str, config: dict[str, Any], name: str | None = None, tags: Sequence[str] = ()
+) -> Iterator[wandb.Run]:
     """Open a W&B run whose files, staged artifacts and cache all stay inside ``folder``; nothing is printed."""
     folder.mkdir(parents=True, exist_ok=True)
     inside = {name: str(folder / "wandb_data") for name in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR")}
-    with _environment({"WANDB_DIR": str(folder), "WANDB_SILENT": "true", **inside}):
+    with environment({"WANDB_DIR": str(folder), "WANDB_SILENT": "true", **inside}):
         try:
             run = wandb.init(
                 project=tracking.project,
                 entity=tracking.entity,
                 group=tracking.group,
                 job_type=job_type,
+                name=name,
+                tags=tags,
                 mode=tracking.mode,  # type: ignore[arg-type]
                 dir=str(folder),
                 config=config,
@@ -50,20 +61,6 @@ def tracked_run(tracking: TrackingConfig, folder: Path, *, job_type: str, config
             raise InputError(f"Weights & Biases could not start ({error}): run 'wandb login', or pass tracking=offline.") from error
         with run:
             yield run
-
-
-@contextmanager
-def _environment(values: dict[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 def log_grounding(run: wandb.Run, grounding: Grounding, figure: Figure) -> None:
@@ -87,3 +84,43 @@ def log_grounding(run: wandb.Run, grounding: Grounding, figure: Figure) -> None:
             **asdict(grounding.cost),
         }
     )
+
+
+PICTURES = 8  # examples of an evaluation that are logged with their picture
+
+
+def log_evaluation(run: wandb.Run, rows: pd.DataFrame, pictures: dict[str, Image.Image], folder: Path) -> None:
+    """Log the scores of an evaluation, a table of some of its examples with their pictures, and its rows and manifest as an artifact.
+
+    Args:
+        run: the run.
+        rows: of the evaluation.
+        pictures: by example id, those to show, with the crops drawn on them.
+        folder: holds ``rows.parquet`` and ``manifest.json``.
+    """
+    columns: list[str | int] = ["picture", "question", "references", "plain_answer", "answer", "plain_score", "score", "stop_reason"]
+    shown = rows[rows["example_id"].isin(list(pictures))]
+    data = [[wandb.Image(pictures[row["example_id"]]), *(_cell(row[str(c)]) for c in columns[1:])] for row in shown.to_dict("records")]
+    run.log({"examples": wandb.Table(columns=columns, data=data)})
+    scored = rows[rows["status"] == "ok"]
+    means = scored[["plain_score", "score", "seconds", "forwards", "backwards", "visual_tokens"]].astype(float).mean()
+    run.summary.update({**means.to_dict(), "n": len(scored), "without_score": len(rows) - len(scored)})
+    _log_files(run, "rows", [path for path in (folder / "rows.parquet", folder / "manifest.json") if path.is_file()])
+
+
+def log_table(run: wandb.Run, cells: pd.DataFrame, figures: dict[str, Figure], files: Sequence[Path] = ()) -> None:
+    """Log the summary behind a table, its figures, and files as an artifact."""
+    run.log({"cells": wandb.Table(dataframe=cells), **{name: wandb.Image(figure) for name, figure in figures.items()}})
+    _log_files(run, "table", files)
+
+
+def _log_files(run: wandb.Run, kind: str, files: Sequence[Path]) -> None:
+    if files:
+        artifact = wandb.Artifact(f"{kind}-{run.id}", type=kind)
+        for path in files:
+            artifact.add_file(str(path))
+        run.log_artifact(artifact)
+
+
+def _cell(value: Any) -> Any:
+    return value if isinstance(value, (str, int, float)) or value is None else ", ".join(str(each) for each in value)

@@ -153,13 +153,9 @@ def _is_done(setup: ExperimentConfig, pair: tuple[str, str], rows: pd.DataFrame)
 def _launch(setup: ExperimentConfig, cells: Sequence[tuple[str, str]], launcher: Sequence[str]) -> None:
     """Run cells as jobs of Hydra's launcher."""
     parallel = [] if launcher or not setup.gpus else ["hydra/launcher=joblib", f"hydra.launcher.n_jobs={setup.gpus}"]
-    options = {
-        "experiment_name": setup.experiment.name,
-        "run_name": setup.run.name,
-        "tracking_mode": setup.tracking_mode,
-        "gpus": setup.gpus,
-    }
-    options |= {"results_dir": f"'{setup.results_dir}'", "output_dir": f"'{setup.output_dir}'"}
+    options = {"experiment_name": setup.experiment.name, "run_name": setup.run.name, "tracking_mode": setup.tracking_mode}
+    options |= {name: f"'{Path(getattr(setup, name)).resolve()}'" for name in ("results_dir", "output_dir")}  # jobs run in other folders
+    options |= {"gpus": str(setup.gpus)}
     options |= {"cell": ",".join(f"{vlm}/{benchmark}" for vlm, benchmark in cells), "only_method": "+".join(setup.only_method) or "''"}
     quoted = ",".join("'" + each.replace("'", "\\'") + "'" for each in setup.overrides)
     command = [sys.executable, "-m", "entropy_grounding.cell", "-m", *(f"{key}={value}" for key, value in options.items())]

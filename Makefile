@@ -6,6 +6,11 @@ READY  := $(VENV)/.ready
 OUT    := outputs
 # Processes of tests; each has one thread and takes about 1.5 GB.
 JOBS   ?= 2
+EXTRA  := metadata.papermill metadata.language_info.version
+# Notebooks whose executed copies are committed.
+SHOWN  := 00_quickstart 01_method_step_by_step 02_four_vlms 04_seven_benchmarks 10_table1_main 11_table2_localization \
+  20_ablation_regions 21_ablation_stopping 22_ablation_objective 23_ablation_token_layer 24_ablation_map_to_region \
+  25_cost 26_controls 27_protocol_switches 30_gallery 31_failures
 # One thread: the models are small, and a second torch process must not slow the first down.
 export OMP_NUM_THREADS ?= 1
 export TQDM_MININTERVAL ?= 1
@@ -29,29 +34,27 @@ demo: $(READY)  ## the main job: run the quickstart notebook, print the answers,
 
 test: $(READY)  ## all tests that need no GPU, the notebooks included
 	$(BIN)/python -m pytest -q -m "not gpu and not slurm" -n $(JOBS) --dist worksteal
-	$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile --nbval-lax --nbval-cell-timeout 180 notebooks
+	ENTROPY_GROUNDING_RUN=smoke $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile --nbval-lax --nbval-cell-timeout 180 notebooks
 
 check: $(READY)  ## lint, format, types, stripped notebooks
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/nbstripout --verify --keep-count --extra-keys "metadata.papermill metadata.language_info.version" notebooks/*.ipynb
+	$(BIN)/nbstripout --verify --keep-count --extra-keys "$(EXTRA)" notebooks/*.ipynb
 
 contract: $(READY)  ## the contract of every VLM adapter as a table, check by family
 	$(BIN)/python -m pytest -q --contract-table tests/tiny_models/test_contract.py
 
-notebooks: $(READY)  ## execute every notebook into outputs/notebooks
+notebooks: $(READY)  ## execute every notebook into outputs/notebooks, with few examples
 	@mkdir -p $(OUT)/notebooks
 	@for notebook in notebooks/*.ipynb; do \
-	  $(BIN)/papermill $$notebook $(OUT)/notebooks/$$(basename $$notebook) -k python3 --log-level WARNING || exit 1; done
+	  ENTROPY_GROUNDING_RUN=smoke $(BIN)/papermill $$notebook $(OUT)/notebooks/$$(basename $$notebook) -k python3 --log-level WARNING || exit 1; done
 
-figures: $(READY)  ## make the committed figures anew
-	@mkdir -p $(OUT)/notebooks
-	$(BIN)/papermill notebooks/00_quickstart.ipynb $(OUT)/notebooks/00_quickstart.ipynb -k python3 --log-level WARNING -p figure_dir $(CURDIR)/figures
-	$(BIN)/papermill notebooks/01_method_step_by_step.ipynb $(OUT)/notebooks/01_method_step_by_step.ipynb -k python3 --log-level WARNING -p figure_dir $(CURDIR)/figures
-	$(BIN)/papermill notebooks/02_four_vlms.ipynb $(OUT)/notebooks/02_four_vlms.ipynb -k python3 --log-level WARNING -p figure_dir $(CURDIR)/figures
-	$(BIN)/papermill notebooks/04_seven_benchmarks.ipynb $(OUT)/notebooks/04_seven_benchmarks.ipynb -k python3 --log-level WARNING -p figure_dir $(CURDIR)/figures
-	$(BIN)/papermill notebooks/26_controls.ipynb $(OUT)/notebooks/26_controls.ipynb -k python3 --log-level WARNING -p figure_dir $(CURDIR)/figures
+figures: $(READY)  ## make the committed figures and executed notebooks anew, from the stored rows
+	@mkdir -p results/executed
+	@for name in $(SHOWN); do \
+	  $(BIN)/papermill notebooks/$$name.ipynb results/executed/$$name.ipynb -k python3 --log-level WARNING --no-progress-bar -p figure_dir figures || exit 1; done
+	$(BIN)/nbstripout --keep-output --keep-count --extra-keys "$(EXTRA)" $(SHOWN:%=results/executed/%.ipynb)
 
 clean:  ## remove outputs and caches (not the environment)
 	rm -rf $(OUT) .pytest_cache .mypy_cache .ruff_cache .hypothesis

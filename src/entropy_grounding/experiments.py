@@ -16,6 +16,7 @@ from entropy_grounding.league import summarise
 from entropy_grounding.results import load_rows, read_manifest
 from entropy_grounding.vlm import VLM, load_vlm
 
+SECTIONS = ("vlm.", "benchmark.", "method.")  # of an evaluation's options
 OUTPUTS, STORED = CONF_DIR.parent / "outputs" / "results", CONF_DIR.parent / "results"
 
 
@@ -79,7 +80,7 @@ class ExperimentConfig:
         only_vlm: these of its VLMs; empty for all. On the command line ``vlm``, and so for the next two.
         only_benchmark: these of its benchmarks; empty for all.
         only_method: these of its variants; empty for all.
-        overrides: Hydra overrides of every evaluation, such as ``vlm.dtype=float32``.
+        overrides: Hydra overrides of every evaluation, such as ``vlm.dtype=float32``; on the command line as they are.
         results_dir: rows go to EXPERIMENT/VLM/BENCHMARK/METHOD in it; rows of the same configuration that lie anywhere in it are used.
         output_dir: executed notebooks go to EXPERIMENT in it.
         tracking_mode: a name from ``conf/tracking``; on the command line ``tracking``.
@@ -133,13 +134,30 @@ def experiments() -> tuple[str, ...]:
 
 
 def load_experiment(name: str, run: str = "mini", overrides: Sequence[str] = (), **chosen: str) -> ExperimentConfig:
-    """Compose an experiment; ``chosen`` are options as comma-separated text, of which empty ones leave the default.
+    """Compose an experiment.
+
+    Args:
+        name: of ``conf/experiment``.
+        run: of ``conf/run``.
+        overrides: Hydra overrides of every evaluation, such as ``vlm.dtype=float16``.
+        chosen: other options, lists as comma-separated text; empty ones leave the default.
 
     Raises:
         InputError: for unknown names, and for variants that do not compose.
     """
-    given = [as_option(f"{key}={value}") for key, value in chosen.items() if value]
-    setup = compose_config([f"experiment={name}", f"run={run}", *given, *overrides], "rerun", ExperimentConfig)
+    given = [f"{key}={value}" for key, value in chosen.items() if value]
+    return composed([f"experiment={name}", f"run={run}", *given, *overrides])
+
+
+def composed(arguments: Sequence[str]) -> ExperimentConfig:
+    """Compose an experiment from arguments of a command line: its options, and overrides of every evaluation (``vlm.dtype=float16``).
+
+    Raises:
+        InputError: for a wrong name or value anywhere, also in one of the evaluations.
+    """
+    changes = [each for each in arguments if each.startswith(SECTIONS)]
+    setup = compose_config([as_option(each) for each in arguments if each not in changes], "rerun", ExperimentConfig)
+    setup = replace(setup, overrides=(*setup.overrides, *changes))
     check(setup)
     return setup
 
@@ -189,7 +207,7 @@ def _composed(*overrides: str) -> EvaluateConfig:
 def check(setup: ExperimentConfig) -> None:
     """Compose every evaluation, so that a wrong name or value anywhere is an `InputError` before anything runs."""
     for override in [*setup.overrides, *(each for variant in setup.experiment.variants for each in variant.overrides)]:
-        if not override.startswith(("vlm.", "benchmark.", "method.")):
+        if not override.startswith(SECTIONS):
             raise InputError(f"The override '{override}' is of no section: it must begin with vlm., benchmark. or method.")
     list(evaluations(setup))
 
@@ -274,9 +292,7 @@ def open_experiment(name: str, run: str = "mini", *, results_dir: str = "", over
         overrides: Hydra overrides of every evaluation.
         chosen: ``vlm``, ``benchmark``, ``method`` (comma-separated, empty for all) and ``tracking``.
     """
-    setup = load_experiment(name, run, results_dir=results_dir or str(OUTPUTS), **chosen)
-    setup = replace(setup, overrides=tuple(overrides))
-    check(setup)
+    setup = load_experiment(name, run, overrides, results_dir=results_dir or str(OUTPUTS), **chosen)
     folders = complete(setup, roots=() if results_dir else (STORED,))
     return Opened(setup, folders, summary(setup, folders))
 

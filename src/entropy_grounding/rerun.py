@@ -5,7 +5,7 @@ usage: python -m entropy_grounding.rerun experiment=table1 [run=mini] [vlm=A,B] 
   experiment=NAME      one of conf/experiment (below)
   run=NAME             smoke (minutes, tiny VLMs, few examples), mini (tiny VLMs, miniatures, CPU), full (real checkpoints)
   vlm=A,B benchmark=A,B method=A,B   only these; the defaults are those of the experiment and run
-  overrides=[vlm.dtype=float16,...]  Hydra overrides of every evaluation
+  vlm.dtype=float16 method.regions.sigma=2.0 ...   any option of every evaluation (sections vlm, benchmark, method)
   results_dir=FOLDER   rows (outputs/results); what is complete there is not done again
   output_dir=FOLDER    executed notebooks (outputs/rerun)
   tracking=NAME        Weights & Biases: offline (beside the rows), online, disabled
@@ -30,14 +30,12 @@ from pathlib import Path
 import pandas as pd
 
 from entropy_grounding.cell import executed_notebook
-from entropy_grounding.configs import compose_config
 from entropy_grounding.errors import InputError
 from entropy_grounding.evaluation import results_folder
 from entropy_grounding.experiments import (
     STORED,
     ExperimentConfig,
-    as_option,
-    check,
+    composed,
     evaluations,
     experiments,
     stored_folder,
@@ -55,9 +53,7 @@ def main(arguments: Sequence[str]) -> None:
         print(__doc__, "\n\nexperiments:", ", ".join(experiments()))
         return
     launcher = [each for each in arguments if each.startswith(("hydra/", "hydra."))]
-    rest = [as_option(each) for each in arguments if each not in launcher and each != "--dry-run"]
-    setup = compose_config(rest, "rerun", ExperimentConfig)
-    check(setup)
+    setup = composed([each for each in arguments if each not in launcher and each != "--dry-run"])
     plan = planned(setup)
     print(plan_text(plan), flush=True)
     if "--dry-run" not in arguments:
@@ -139,7 +135,7 @@ def run(setup: ExperimentConfig, plan: pd.DataFrame, launcher: Sequence[str]) ->
     }
     folder = Path(setup.output_dir).resolve() / setup.experiment.name
     target = folder / f"{setup.experiment.notebook}.ipynb"
-    print(f"table: {execute(setup.experiment.notebook, target, {**parameters, 'figure_dir': str(folder)})}")
+    print(f"table: {execute(setup.experiment.notebook, target, {**parameters, 'run_dir': str(folder)})}")
 
 
 def _notebook(setup: ExperimentConfig, vlm: str, benchmark: str) -> Path:

@@ -21,8 +21,9 @@ from entropy_grounding.experiments import (
     stored_index,
     summary,
 )
-from entropy_grounding.league import cells, location_shares, report, score_table, sources
+from entropy_grounding.league import OURS, cells, location_shares, report, score_table, sources
 from entropy_grounding.results import load_rows, read_summary, write_summary
+from entropy_grounding.stats import holm
 from entropy_grounding.tables import check_table, families_table, miniatures_table, protocol_table, score_line
 from entropy_grounding.tiny.build import RECIPES
 
@@ -40,16 +41,61 @@ def replace_between(text: str, name: str, content: str) -> str:
 
 
 def readme_with_tables(root: Path) -> str:
-    """Return the README of the repository at ``root`` with its tables made anew from the stored rows."""
+    """Return the README of the repository at ``root`` with its tables made anew from the stored rows and summaries."""
     text = (root / "README.md").read_text()
+    table1 = root / "results" / "table1"
+    cells = read_summary(root / "results" / "league" / SUMMARIES[0])
+    text = replace_between(text, "headline", f"{headline_table(cells)}\n\n{sources(cells[cells['method'].isin(['plain', OURS])])}")
+    text = replace_between(text, "miniatures", miniatures_table(table1))
+    text = replace_between(text, "experiments", experiments_table(root))
+    rows, _ = load_rows(table1 / "tiny_llava" / "mini_textvqa" / "entropy_gradient")
+    return replace_between(text, "evaluate", f"```\n{score_line(rows)}\n```")
+
+
+def tiny_vlms_with_tables(root: Path) -> str:
+    """Return docs/tiny_vlms.md of the repository at ``root`` with the tables of `tiny.check` made anew from the stored rows."""
+    text = (root / "docs" / "tiny_vlms.md").read_text()
     stored = (root / "results" / "tiny_check" / f"tiny_{family}" for family in RECIPES)
     folders = [folder for folder in stored if folder.is_dir()]
     for folder in folders:
         text = replace_between(text, f"tiny_check/{folder.name}", check_table(folder))
-    text = replace_between(text, "tiny_check", families_table(folders))
-    text = replace_between(text, "miniatures", miniatures_table(root / "results" / "table1"))
-    rows, _ = load_rows(root / "results" / "table1" / "tiny_llava" / "mini_textvqa" / "entropy_gradient")
-    return replace_between(text, "evaluate", f"```\n{score_line(rows)}\n```")
+    return replace_between(text, "tiny_check", families_table(folders))
+
+
+def headline_table(cells: pd.DataFrame) -> str:
+    """Return the Markdown table of plain and final scores in percent, a VLM a line, from `league.cells`; + and - mark adjusted p < 0.05."""
+    pairs = cells[cells["method"] == OURS].merge(cells[cells["method"] == "plain"], on=["vlm", "benchmark"], suffixes=("", "_plain"))
+    pairs = pairs.assign(p=holm(pairs["p_plain"].tolist()))
+    lines: dict[str, dict[str, str]] = {}
+    for row in pairs.to_dict("records"):
+        mark = ("+" if row["score"] > row["score_plain"] else "-") if row["p"] < 0.05 else ""
+        lines.setdefault(f"`{row['vlm']}`", {})[row["benchmark"]] = f"{100 * row['score_plain']:.1f} → {100 * row['score']:.1f}{mark}"
+    return pd.DataFrame(lines.values(), index=pd.Index(lines, name="VLM")).fillna("not run").to_markdown(disable_numparse=True)
+
+
+def experiments_table(root: Path) -> str:
+    """Return the Markdown table of all experiments: command, notebook, what is stored of ``run=mini``, and how long that took."""
+    index = stored_index(root / "results")
+    lines = []
+    for name in experiments():
+        setup = load_experiment(name, "mini", results_dir=str(root / "results"))
+        folders = [stored_folder(config, index) for _, config in evaluations(setup)]
+        stored = [folder for folder in folders if folder]
+        minutes = sum(load_rows(folder)[0]["seconds"].sum() for folder in stored) / 60
+        notebook = setup.experiment.notebook
+        executed = (
+            f"[executed](results/executed/{notebook}.ipynb)" if (root / "results" / "executed" / f"{notebook}.ipynb").is_file() else ""
+        )
+        lines.append(
+            {
+                "what": setup.experiment.title,
+                "command": f"`rerun experiment={name}`",
+                "notebook": f"[{notebook}](notebooks/{notebook}.ipynb) {executed}",
+                "`run=mini`": f"{len(stored)} of {len(folders)} evaluations, {minutes:.0f} core minutes" if stored else "not run",
+                "`run=full`": "not run",
+            }
+        )
+    return pd.DataFrame(lines).to_markdown(index=False)
 
 
 def protocol_with_table(root: Path) -> str:
@@ -127,6 +173,7 @@ def main(root: Path) -> None:
     (root / "docs" / "baselines.md").write_text(baselines_with_tables(root))
     (root / "README.md").write_text(readme_with_tables(root))
     (root / "docs" / "protocol.md").write_text(protocol_with_table(root))
+    (root / "docs" / "tiny_vlms.md").write_text(tiny_vlms_with_tables(root))
 
 
 if __name__ == "__main__":

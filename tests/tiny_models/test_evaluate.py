@@ -1,5 +1,6 @@
 """The run: one row an example, resumable after any kill, shards that add up, failures as rows."""
 
+import json
 import math
 from dataclasses import replace
 
@@ -15,6 +16,7 @@ from entropy_grounding.errors import InputError
 from entropy_grounding.evaluation import EvaluateConfig, evaluate, evaluate_example, results_folder
 from entropy_grounding.results import TIMES, load_rows, merge
 from entropy_grounding.tables import score_line
+from entropy_grounding.tracking import TrackingConfig
 from entropy_grounding.vlm.base import VLM, pixels_scaled
 
 N = 6
@@ -251,3 +253,13 @@ def test_every_miniature_has_a_configuration_that_loads():
 
     for name in BENCHMARKS:
         assert benchmark_config(f"mini_{name}").path == f"miniature:{name}"
+
+
+def test_an_offline_run_keeps_pictures_and_rows(tmp_path, tiny_vlm):
+    offline = TrackingConfig(mode="offline", group="any")
+    options = replace(config(tmp_path), tracking=offline)
+    evaluate(replace(options, benchmark=replace(options.benchmark, examples=2)), tiny_vlm)
+    folder = results_folder(options) / "tracking"
+    table = json.loads(next(folder.rglob("*.table.json")).read_text())
+    assert [row[0]["_type"] for row in table["data"]] == ["image-file"] * 2
+    assert any(path.read_bytes()[:4] == b"PAR1" for path in (folder / "wandb_data").rglob("staging/*"))

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -20,6 +21,7 @@ from entropy_grounding.experiments import (
     stored_index,
     summary,
 )
+from entropy_grounding.plots import plot_cost, plot_variants, vlm_color
 from entropy_grounding.report import latex_table, results_json, write_tables
 from entropy_grounding.results import write_results
 
@@ -154,3 +156,21 @@ def test_tables_are_written_in_markdown_and_latex(cells, tmp_path):
     markdown, latex = write_tables(cells, tmp_path / "tables")
     assert "entropy_gradient" in markdown.read_text()
     assert r"\toprule" in latex.read_text()
+
+
+def test_a_figure_has_a_panel_for_each_benchmark_and_a_point_for_each_variant(cells):
+    (axes,) = plot_variants(cells).axes
+    assert axes.get_title() == "gqa"
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["entropy_gradient", "control_oracle"]
+    plt.close("all")
+
+
+def test_the_frontier_of_cost_joins_what_no_cheaper_method_beats(cells):
+    worse = cells[cells["method"] == "entropy_gradient"].assign(method="worse", score=0.2, passes=9.0)
+    (axes,) = plot_cost(pd.concat([cells, worse])).axes
+    assert 9.0 not in axes.lines[0].get_xdata()
+    plt.close("all")
+
+
+def test_a_vlm_has_its_color_whatever_its_size():
+    assert vlm_color("tiny_llava") == vlm_color("llava_1_5_7b") != vlm_color("tiny_internvl")

@@ -59,6 +59,12 @@ def test_readme_numbers_come_from_stored_rows():
     assert readme_with_tables(ROOT) == (ROOT / "README.md").read_text()
 
 
+def test_tiny_check_numbers_come_from_stored_rows():
+    from entropy_grounding.report import tiny_vlms_with_tables
+
+    assert tiny_vlms_with_tables(ROOT) == (ROOT / "docs" / "tiny_vlms.md").read_text()
+
+
 def test_protocol_numbers_come_from_stored_rows():
     from entropy_grounding.report import protocol_with_table
 

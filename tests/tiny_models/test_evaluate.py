@@ -1,6 +1,5 @@
 """The run: one row an example, resumable after any kill, shards that add up, failures as rows."""
 
-import json
 import math
 from dataclasses import replace
 
@@ -260,6 +259,5 @@ def test_an_offline_run_keeps_pictures_and_rows(tmp_path, tiny_vlm):
     options = replace(config(tmp_path), tracking=offline)
     evaluate(replace(options, benchmark=replace(options.benchmark, examples=2)), tiny_vlm)
     folder = results_folder(options) / "tracking"
-    table = json.loads(next(folder.rglob("*.table.json")).read_text())
-    assert [row[0]["_type"] for row in table["data"]] == ["image-file"] * 2
-    assert any(path.read_bytes()[:4] == b"PAR1" for path in (folder / "wandb_data").rglob("staging/*"))
+    kept = [path.read_bytes()[:4] for path in (folder / "wandb_data").rglob("staging/*")]
+    assert (kept.count(b"\x89PNG"), kept.count(b"PAR1")) == (2, 1)

@@ -261,11 +261,22 @@ def summary(setup: ExperimentConfig, folders: dict[tuple[str, str, str], Path]) 
     lines = []
     for vlm, benchmark in dict.fromkeys((vlm, benchmark) for vlm, benchmark, _ in folders):
         stored = {name: folder for (v, b, name), folder in folders.items() if (v, b) == (vlm, benchmark)}
-        loaded = {name: _first_rows(folder, setup.run.examples) for name, folder in stored.items()}
-        reference = loaded.get(setup.experiment.reference, next(iter(loaded.values())))
-        lines.append(summarise(reference[0].assign(score=reference[0]["plain_score"]), reference[1], reference[0], "plain"))
-        lines += [summarise(rows, source, reference[0], name) for name, (rows, source) in loaded.items()]
+        reference = stored.get(setup.experiment.reference, next(iter(stored.values())))
+        lines += [_line(folder, reference, name, setup.run.examples) for name, folder in (("plain", reference), *stored.items())]
     return pd.DataFrame(lines)
+
+
+def _line(folder: Path, reference: Path, name: str, examples: int | None) -> dict[str, Any]:
+    changed = tuple((path / "rows.parquet").stat().st_mtime_ns for path in (folder, reference))
+    return {**_summarised(folder, reference, name == "plain", examples, changed), "method": name}
+
+
+@cache
+def _summarised(folder: Path, reference: Path, plain: bool, examples: int | None, changed: tuple[int, ...]) -> dict[str, Any]:
+    """Return a row of the summary; experiments share evaluations, and intervals take time, so each is computed once."""
+    rows, source = _first_rows(folder, examples)
+    rows = rows.assign(score=rows["plain_score"]) if plain else rows
+    return summarise(rows, source, _first_rows(reference, examples)[0], "plain" if plain else "")
 
 
 def _first_rows(folder: Path, examples: int | None) -> tuple[pd.DataFrame, dict[str, Any]]:

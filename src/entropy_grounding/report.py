@@ -77,10 +77,11 @@ def experiments_table(root: Path) -> str:
     """Return the Markdown table of all experiments: command, notebook, what is stored of ``run=mini``, and how long that took."""
     index = stored_index(root / "results")
     lines = []
-    for name in experiments():
-        setup = load_experiment(name, "mini", results_dir=str(root / "results"))
+    setups = [load_experiment(name, "mini", results_dir=str(root / "results")) for name in experiments()]
+    for setup in sorted(setups, key=lambda each: each.experiment.notebook):
         folders = [stored_folder(config, index) for _, config in evaluations(setup)]
         stored = [folder for folder in folders if folder]
+        others = [folder for folder in stored if folder.name != setup.experiment.reference]
         minutes = sum(load_rows(folder)[0]["seconds"].sum() for folder in stored) / 60
         notebook = setup.experiment.notebook
         executed = (
@@ -89,9 +90,9 @@ def experiments_table(root: Path) -> str:
         lines.append(
             {
                 "what": setup.experiment.title,
-                "command": f"`rerun experiment={name}`",
+                "command": f"`rerun experiment={setup.experiment.name}`",
                 "notebook": f"[{notebook}](notebooks/{notebook}.ipynb) {executed}",
-                "`run=mini`": f"{len(stored)} of {len(folders)} evaluations, {minutes:.0f} core minutes" if stored else "not run",
+                "`run=mini`": f"{len(stored)} of {len(folders)} evaluations, {minutes:.0f} core minutes" if others else "not run",
                 "`run=full`": "not run",
             }
         )
@@ -148,7 +149,7 @@ def results_json(setup: ExperimentConfig, cells: pd.DataFrame) -> list[dict[str,
 
 
 def report_experiment(name: str, results: Path) -> pd.DataFrame:
-    """Write results.json and tables of one experiment from what is stored in ``results``, and return the summary."""
+    """Write results.json and tables of one experiment from the stored rows, unless only its reference is there; return the summary."""
     setup = load_experiment(name, "mini", results_dir=str(results))
     index = stored_index(results)
     folders = {
@@ -156,6 +157,8 @@ def report_experiment(name: str, results: Path) -> pd.DataFrame:
         for variant, config in evaluations(setup)
         if (folder := stored_folder(config, index)) is not None
     }
+    if {variant for *_, variant in folders} <= {setup.experiment.reference}:
+        return pd.DataFrame()
     cells = summary(setup, folders)
     if len(cells):
         write_tables(cells, results / name)

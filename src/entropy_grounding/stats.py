@@ -120,9 +120,10 @@ def share_explained(
     def share(m: np.ndarray, r: np.ndarray, o: np.ndarray, axis: int = -1) -> Any:
         return (m.mean(axis) - r.mean(axis)) / (o.mean(axis) - r.mean(axis))
 
-    found = stats.bootstrap(
-        scores, share, paired=True, n_resamples=RESAMPLES, method="percentile", rng=np.random.default_rng(seed)
-    ).confidence_interval
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = stats.bootstrap(
+            scores, share, paired=True, n_resamples=RESAMPLES, method="percentile", rng=np.random.default_rng(seed)
+        ).confidence_interval
     if not np.isfinite([found.low, found.high]).all():  # the gain vanishes in some of the resamples
         return Interval(float("nan"), float("nan"), float("nan"))
     return Interval(float(share(scores[0], scores[1], scores[2])), float(found.low), float(found.high))

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from captum.attr import Saliency
+from families import CASES
 from PIL import Image
 from transformers import CLIPImageProcessorPil, LlavaConfig
 
@@ -27,6 +28,19 @@ def unit(vectors):
 def prompt(random_vlm, scene):
     image, question = scene
     return random_vlm.prompt(question.text, [random_vlm.look(image), random_vlm.look(image, CROP)])
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_a_prompt_is_what_the_processor_makes_of_text_and_pictures(case):
+    vlm, image = case.vlm(), case.image()
+    pictures = [vlm.look(image), vlm.look(image, Box(3, 5, 40, 50)), vlm.look(image, Box(10, 10, 60, 30))]
+    for answer in ("", "red A"):
+        text = vlm._text("What does it say?\nAnswer.", 3, answer)
+        made = vlm.processor(text=text, images=[picture.image for picture in pictures], return_tensors="pt")
+        expected = {name: value for name, value in made.items() if not name.startswith("pixel")}
+        prepared = vlm._prepared("What does it say?\nAnswer.", pictures, answer)
+        assert expected.keys() == prepared.keys()
+        assert all(expected[name].equal(prepared[name]) for name in expected)
 
 
 @pytest.mark.parametrize("crops", [[], [CROP], [CROP, Box(100, 100, 256, 256)]])
@@ -296,7 +310,7 @@ def test_a_large_model_on_a_cpu_is_warned_of_before_it_loads(monkeypatch):
 
 @pytest.mark.parametrize("error", [ValueError("absolute aspect ratio must be smaller than 200"), None])
 def test_a_picture_without_visual_tokens_is_refused(random_vlm, monkeypatch, error):
-    def process(question, images):
+    def process(image):
         if error:
             raise error
         return {"pixel_values": torch.zeros(0, 3, 64, 64)}

@@ -38,12 +38,16 @@ class Picture:
         box: what it shows, in pixels of the original image.
         features: its visual tokens ``(tokens, dim)``, without gradient.
         views: its token grids, with indices into ``features`` and boxes in pixels of the original image.
+        tokens: what stands for it in a prompt, the ids that the processor puts in place of one placeholder.
+        shape: other tensors of the processor that the model needs, such as the size before tiling.
     """
 
     image: Image.Image
     box: Box
     features: Tensor
     views: tuple[View, ...]
+    tokens: Tensor
+    shape: dict[str, Tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +195,32 @@ class VLM:
             features = self._features(inputs).detach()
         views = self._chosen(self.family.views(self.model.config, self.processor, inputs, shown.size))
         placed = tuple(replace(view, box=_shift(view.box, place.x0, place.y0), shown=place) for view in views)
-        return Picture(shown, place, features, placed)
+        rest = {name: value for name, value in inputs.items() if name not in (*_PIXELS, *_PER_POSITION)}
+        return Picture(shown, place, features, placed, self._expansion(inputs["input_ids"][0]), rest)
+
+    def _expansion(self, ids: Int[Tensor, " length"]) -> Int[Tensor, " tokens"]:
+        """Return the part of a prompt of one picture that stands for the picture."""
+        template = self._tokenized(self._text("", 1))
+        before = int((template == self.model.config.image_token_id).nonzero()[0])
+        return ids[before : len(ids) - (len(template) - before - 1)]
+
+    def _tokenized(self, text: str) -> Int[Tensor, " length"]:
+        return self.processor.tokenizer(text, return_tensors="pt")["input_ids"][0].to(self.model.device)
+
+    def _prepared(self, question: str, pictures: Sequence[Picture], answer: str = "") -> dict[str, Any]:
+        """Return what the processor makes of question and pictures, without pixels, and without reading the pictures again."""
+        image_token = self.model.config.image_token_id
+        ids = self._tokenized(self._text(question, len(pictures), answer))
+        pieces = [ids.new_empty(0)]
+        places = [0, *((ids == image_token).nonzero()[:, 0] + 1).tolist()]
+        for start, picture in zip(places, pictures, strict=False):
+            end = start + int((ids[start:] == image_token).nonzero()[0])
+            pieces += [ids[start:end], picture.tokens]
+        ids = torch.cat([*pieces, ids[places[-1] :]])[None]
+        inputs: dict[str, Any] = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+        if "mm_token_type_ids" in self.processor.model_input_names:
+            inputs["mm_token_type_ids"] = (ids == image_token).long()
+        return inputs | {name: torch.cat([picture.shape[name] for picture in pictures]) for name in (pictures[0].shape if pictures else ())}
 
     def _features(self, inputs: dict[str, Any]) -> Tensor:
         """Return the visual tokens ``(tokens, dim)`` of one picture."""
@@ -202,7 +231,7 @@ class VLM:
     def _alone(self, image: Image.Image) -> dict[str, Any]:
         """Return what the processor makes of one picture, with the picture's size in the error when it makes nothing of it."""
         try:
-            inputs = self._process("", [image])
+            inputs = self._process(image)
         except (ValueError, ZeroDivisionError, IndexError) as error:
             raise InputError(f"The processor cannot use a picture of {image.width} x {image.height} pixels ({error}).") from error
         if not inputs["pixel_values"].numel():
@@ -219,7 +248,7 @@ class VLM:
         placeholder = self.processor.image_token
         if placeholder in question:
             raise InputError(f"The question holds '{placeholder}', which stands for an image in this model's prompts: leave it out.")
-        inputs = self._process(question, [picture.image for picture in pictures])
+        inputs = self._prepared(question, pictures)
         length, context = inputs["input_ids"].shape[1], self.model.config.get_text_config().max_position_embeddings
         if length > context:
             raise ContextError(
@@ -231,8 +260,7 @@ class VLM:
         for index, picture in enumerate(pictures):
             views += [replace(v, image_index=index, token_indices=v.token_indices + offset) for v in picture.views]
             offset += len(picture.features)
-        rest = {name: value for name, value in inputs.items() if name not in _PIXELS}
-        return Prompt(self._text(question, len(pictures)), rest, tuple(p.features for p in pictures), tuple(views))
+        return Prompt(self._text(question, len(pictures)), inputs, tuple(p.features for p in pictures), tuple(views))
 
     def logits(self, prompt: Prompt, visual_tokens: Float[Tensor, "tokens dim"] | None = None) -> Float[Tensor, " vocabulary"]:
         """Return the next-token logits at the last position; ``visual_tokens`` replaces the embeddings of the prompt's pictures."""
@@ -368,14 +396,11 @@ class VLM:
 
     def answer_loss(self, question: str, pictures: Sequence[Picture], answer: str) -> float:
         """Return the mean cross-entropy, in nats a token, of ``answer`` as the assistant's turn (without the token that ends it)."""
-        images = [picture.image for picture in pictures]
-        inputs = self._process(question, images, answer)
-        length = inputs["input_ids"].shape[1] - self._process(question, images)["input_ids"].shape[1]
-        prompt = self.prompt(question, pictures)
-        rest = {name: value for name, value in inputs.items() if name not in _PIXELS}
+        inputs, prompt = self._prepared(question, pictures, answer), self.prompt(question, pictures)
+        length = inputs["input_ids"].shape[1] - prompt.inputs["input_ids"].shape[1]
         encoded = self._encoded([prompt], torch.cat(prompt.features))
         with frozen(self.model), torch.no_grad():
-            logits = self.model(**rest, mm_encoder_outputs=encoded, logits_to_keep=length + 1, use_cache=False).logits[0, :-1]
+            logits = self.model(**inputs, mm_encoder_outputs=encoded, logits_to_keep=length + 1, use_cache=False).logits[0, :-1]
         return float(torch.nn.functional.cross_entropy(logits.float(), inputs["input_ids"][0, -length:]))
 
     def _text(self, question: str, images: int, answer: str = "") -> str:
@@ -388,8 +413,8 @@ class VLM:
         said = self.processor.apply_chat_template(messages, tokenize=False)
         return said[: said.index(answer, len(asked)) + len(answer)]
 
-    def _process(self, question: str, images: list[Image.Image], answer: str = "") -> dict[str, Any]:
-        inputs = self.processor(text=self._text(question, len(images), answer), images=images, return_tensors="pt")
+    def _process(self, image: Image.Image) -> dict[str, Any]:
+        inputs = self.processor(text=self._text("", 1), images=[image], return_tensors="pt")
         pixels = self.model.dtype
         return {k: v.to(self.model.device, pixels if v.is_floating_point() else None) for k, v in inputs.items()}
 

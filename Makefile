@@ -7,10 +7,6 @@ OUT    := outputs
 # Processes of tests; each has one thread and takes about 1.5 GB.
 JOBS   ?= 2
 EXTRA  := metadata.papermill metadata.language_info.version
-# Notebooks whose executed copies are committed.
-SHOWN  := 00_quickstart 01_method_step_by_step 02_four_vlms 04_seven_benchmarks 10_table1_main 11_table2_localization \
-  20_ablation_regions 21_ablation_stopping 22_ablation_objective 23_ablation_token_layer 24_ablation_map_to_region \
-  25_cost 26_controls 27_protocol_switches 30_gallery 31_failures
 # One thread: the models are small, and a second torch process must not slow the first down.
 export OMP_NUM_THREADS ?= 1
 export TQDM_MININTERVAL ?= 1
@@ -51,10 +47,7 @@ notebooks: $(READY)  ## execute every notebook into outputs/notebooks, with few 
 	  ENTROPY_GROUNDING_RUN=smoke $(BIN)/papermill $$notebook $(OUT)/notebooks/$$(basename $$notebook) -k python3 --log-level WARNING || exit 1; done
 
 figures: $(READY)  ## make the committed figures and executed notebooks anew, from the stored rows
-	@mkdir -p results/executed
-	@for name in $(SHOWN); do \
-	  $(BIN)/papermill notebooks/$$name.ipynb results/executed/$$name.ipynb -k python3 --log-level WARNING --no-progress-bar -p figure_dir figures || exit 1; done
-	$(BIN)/nbstripout --keep-output --keep-count --extra-keys "$(EXTRA)" $(SHOWN:%=results/executed/%.ipynb)
+	$(BIN)/python -m entropy_grounding.executed
 
 clean:  ## remove outputs and caches (not the environment)
 	rm -rf $(OUT) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,5 +1,7 @@
 """One cell of an experiment, a VLM on a benchmark, as an executed notebook: what `rerun` launches through Hydra, here or on a cluster."""
 
+import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +11,8 @@ from typing import Any
 
 import hydra
 from filelock import FileLock, Timeout
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
 
 from entropy_grounding.configs import CONF_DIR, build, register
 from entropy_grounding.errors import InputError
@@ -20,7 +24,20 @@ NOTEBOOK = "50_cell"
 
 @dataclass(frozen=True)
 class CellConfig:
-    """Options of one cell, VLM/BENCHMARK; see `experiments.ExperimentConfig`, of which it takes names (methods joined by "+")."""
+    """Options of one cell, VLM/BENCHMARK; see `experiments.ExperimentConfig`, of which it takes names.
+
+    Attributes:
+        experiment_name: of ``conf/experiment``.
+        run_name: of ``conf/run``.
+        cell: VLM/BENCHMARK.
+        only_method: variants of the experiment, joined by "+"; empty for all.
+        overrides: of every evaluation.
+        results_dir: rows.
+        output_dir: executed notebooks.
+        tracking_mode: of ``conf/tracking``.
+        gpus: of this machine, of which the cell takes a free one; 0 leaves the choice to torch.
+        cells: how many are launched together, for the message.
+    """
 
     experiment_name: str = "table1"
     run_name: str = "mini"
@@ -31,14 +48,25 @@ class CellConfig:
     output_dir: str = "outputs/rerun"
     tracking_mode: str = "offline"
     gpus: int = 0
+    cells: int = 1
+
+    def executed(self) -> Path:
+        """Return where the executed notebook lies; it is there only when the whole cell went well."""
+        return Path(self.output_dir) / self.experiment_name / f"{self.cell.replace('/', '_')}.ipynb"
+
+    def error(self) -> Path:
+        """Return where the reason lies when the cell failed."""
+        return self.executed().with_suffix(".error.txt")
+
+    def parameters(self) -> dict[str, Any]:
+        """Return the parameters of the notebook."""
+        vlm, _, benchmark = self.cell.partition("/")
+        names = {"experiment": self.experiment_name, "run": self.run_name, "vlm": vlm, "benchmark": benchmark}
+        places = {"results_dir": str(Path(self.results_dir).resolve()), "method": self.only_method.replace("+", ",")}
+        return {**names, **places, "overrides": list(self.overrides), "tracking": self.tracking_mode}
 
 
 register("cell_schema", CellConfig)
-
-
-def executed_notebook(output_dir: str | Path, experiment: str, vlm: str, benchmark: str) -> Path:
-    """Return where the executed notebook of a cell lies; it is there only when the whole cell went well."""
-    return Path(output_dir) / experiment / f"{vlm}_{benchmark}.ipynb"
 
 
 def run_cell(config: CellConfig) -> Path:
@@ -47,27 +75,37 @@ def run_cell(config: CellConfig) -> Path:
     Raises:
         InputError: with the error of the notebook, which is kept beside, named ``*.failed.ipynb``.
     """
-    vlm, _, benchmark = config.cell.partition("/")
-    names = {"experiment": config.experiment_name, "run": config.run_name, "vlm": vlm, "benchmark": benchmark}
-    places = {"results_dir": str(Path(config.results_dir).resolve()), "method": config.only_method.replace("+", ",")}
-    parameters = {**names, **places, "overrides": list(config.overrides), "tracking": config.tracking_mode}
-    target = executed_notebook(config.output_dir, config.experiment_name, vlm, benchmark)
     with _free_gpu(config.gpus, Path(config.output_dir)):
-        return execute(NOTEBOOK, target, parameters)
+        return execute(NOTEBOOK, config.executed(), config.parameters())
+
+
+def gpu_names(count: int) -> list[str]:
+    """Return what CUDA_VISIBLE_DEVICES calls the first ``count`` GPUs of this machine, of those that it names where it is set.
+
+    Raises:
+        InputError: when there are fewer.
+    """
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = [str(number) for number in range(count)] if given is None else [name for name in given.split(",") if name]
+    if count < 0:
+        raise InputError(f"gpus is {count}: it must be at least 0.")
+    if count > len(names):
+        raise InputError(f"gpus is {count}, but CUDA_VISIBLE_DEVICES is '{given}': use at most {len(names)}.")
+    return names[:count]
 
 
 @contextmanager
 def _free_gpu(gpus: int, folder: Path) -> Iterator[None]:
     """Show one GPU that no other cell of this machine uses; as many cells may run as there are GPUs."""
     folder.mkdir(parents=True, exist_ok=True)
-    for number in range(gpus):
-        lock = FileLock(folder / f".gpu_{number}.lock", timeout=0)
+    for name in gpu_names(gpus):
+        lock = FileLock(folder / f".gpu_{name.replace('/', '_')}.lock", timeout=0)
         try:
             lock.acquire()
         except Timeout:
             continue
         try:
-            with environment({"CUDA_VISIBLE_DEVICES": str(number)}):
+            with environment({"CUDA_VISIBLE_DEVICES": name}):
                 yield
         finally:
             lock.release()
@@ -77,15 +115,30 @@ def _free_gpu(gpus: int, folder: Path) -> Iterator[None]:
     yield
 
 
+def _end(*_: Any) -> None:
+    """End without a result: a cluster that takes its node back tells every process, also that of the notebook, and runs the job again."""
+    sys.exit(143)
+
+
 @hydra.main(config_path=str(CONF_DIR), config_name="cell", version_base="1.3")
 def main(config: Any) -> None:
     """Run one cell; a failure is told and leaves the other cells alone."""
+    signal.signal(signal.SIGTERM, _end)
     options = build(CellConfig, config)
+    options.error().unlink(missing_ok=True)
+    job = HydraConfig.get().job
+    number = 0 if OmegaConf.is_missing(job, "num") else job.num
+    print(f"{options.cell}: starts ({number + 1} of {options.cells})", flush=True)
     try:
-        print(f"{options.cell}: {run_cell(options)}", flush=True)
+        run_cell(options)
     except InputError as error:
-        print(f"error: {options.cell}: {error}", file=sys.stderr, flush=True)
+        print(f"{options.cell}: error: {error}", file=sys.stderr, flush=True)
+        options.error().parent.mkdir(parents=True, exist_ok=True)
+        options.error().write_text(f"{error}\n")
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -21,7 +21,8 @@ from entropy_grounding.notebooks import execute
 
 LIMIT = 500_000  # bytes of a notebook
 FOLDER = Path("results", "executed")
-ALWAYS = ("00_quickstart", "01_method_step_by_step", "02_four_vlms", "04_seven_benchmarks", "30_gallery", "31_failures")
+GALLERIES = ("30_gallery", "31_failures")  # many pictures, which are kept in the notebooks only
+ALWAYS = ("00_quickstart", "01_method_step_by_step", "02_four_vlms", "04_seven_benchmarks", *GALLERIES)
 _QUALITIES = ((1.0, 85), (1.0, 70), (0.8, 70), (0.6, 60), (0.45, 55))  # scale and JPEG quality, tried until a notebook is small enough
 _NOISE = ("papermill", "widgets")  # metadata that changes from run to run
 
@@ -40,7 +41,8 @@ def complete_notebooks(results: Path) -> list[str]:
 def run(names: Sequence[str]) -> None:
     """Execute these notebooks, and keep small copies."""
     for name in tqdm(names, desc="notebooks"):
-        path = execute(name, FOLDER / f"{name}.ipynb", {"figure_dir": "figures"})
+        figures = {} if name in GALLERIES else {"figure_dir": "figures"}
+        path = execute(name, FOLDER / f"{name}.ipynb", figures)
         notebook = nbformat.read(path, as_version=4)
         tidy(notebook)
         shrink(notebook)

@@ -16,20 +16,23 @@ Where cells run is Hydra's launcher, one job a VLM and benchmark:
   (nothing)                                          one after the other
   hydra/launcher=joblib hydra.launcher.n_jobs=2      two processes
   gpus=4                                             four processes, each with a GPU of its own
-  hydra/launcher=local                               submitit's local executor
+  hydra/launcher=local                               submitit's local executor, on the CPU
   hydra/launcher=slurm hydra.launcher.partition=gpu  SLURM, an array job with one GPU a cell (docs/cluster.md)
 
-Run the same command again to go on where it stopped.
+Run the same command again to go on where it stopped; with --dry-run, in another terminal, it tells how far it is.
 """
 
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pandas as pd
 
-from entropy_grounding.cell import executed_notebook
+from entropy_grounding.cell import CellConfig, gpu_names
+from entropy_grounding.configs import compose_config, quote_text
 from entropy_grounding.errors import InputError
 from entropy_grounding.evaluation import results_folder
 from entropy_grounding.experiments import (
@@ -41,10 +44,11 @@ from entropy_grounding.experiments import (
     stored_folder,
     stored_index,
 )
-from entropy_grounding.notebooks import execute
+from entropy_grounding.notebooks import execute, executed_with
 from entropy_grounding.results import load_rows, stored_rows
 
 START = 12.0  # seconds that a cell takes before its first example
+POLL = 0.5  # seconds between two looks at what is done
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -52,12 +56,34 @@ def main(arguments: Sequence[str]) -> None:
     if not arguments or {"-h", "--help"} & set(arguments):
         print(__doc__, "\n\nexperiments:", ", ".join(experiments()))
         return
-    launcher = [each for each in arguments if each.startswith(("hydra/", "hydra."))]
-    setup = composed([each for each in arguments if each not in launcher and each != "--dry-run"])
+    given = [each for each in arguments if each.startswith(("hydra/", "hydra."))]
+    options = [each for each in arguments if each not in given and each != "--dry-run"]
+    for each in options:
+        if "=" not in each or each.startswith("-"):
+            raise InputError(f"'{each}' is no option: use NAME=VALUE as in 'python -m entropy_grounding.rerun --help', or --dry-run.")
+        if each.startswith(("run.", "experiment.")):
+            raise InputError(
+                f"'{each}' reaches no cell: copy the file in conf/{each.partition('.')[0]} under a new name and change it there."
+            )
+    setup = composed(options)
+    launcher = launcher_options(setup.gpus, given)
     plan = planned(setup)
     print(plan_text(plan), flush=True)
     if "--dry-run" not in arguments:
         run(setup, plan, launcher)
+
+
+def launcher_options(gpus: int, given: Sequence[str]) -> list[str]:
+    """Return the options of Hydra's launcher: those given, after joblib's where each process has a GPU of its own.
+
+    Raises:
+        InputError: for a launcher or option that does not exist, and for more GPUs than there are.
+    """
+    if gpu_names(gpus) and any(each.startswith("hydra/launcher=") for each in given):
+        raise InputError(f"gpus={gpus} starts processes of its own: leave it out, or hydra/launcher.")
+    options = ["hydra/launcher=joblib", f"hydra.launcher.n_jobs={gpus}", *given] if gpus else list(given)
+    compose_config(options, "cell", CellConfig)
+    return options
 
 
 def planned(setup: ExperimentConfig) -> pd.DataFrame:
@@ -74,7 +100,8 @@ def planned(setup: ExperimentConfig) -> pd.DataFrame:
         missing = 0 if complete else None if examples is None else max(examples - stored, 0)
         each = _seconds_each(config.vlm.name, config.benchmark.name, variant.method)
         names = {"vlm": config.vlm.name, "benchmark": config.benchmark.name, "method": variant.name}
-        lines.append({**names, "complete": complete, "missing": missing, "seconds": 0.0 if complete else each * (missing or float("nan"))})
+        seconds = 0.0 if missing == 0 else each * (missing or float("nan"))
+        lines.append({**names, "complete": complete, "missing": missing, "seconds": seconds})
     return pd.DataFrame(lines)
 
 
@@ -119,12 +146,9 @@ def run(setup: ExperimentConfig, plan: pd.DataFrame, launcher: Sequence[str]) ->
     Raises:
         InputError: when a cell failed; the others are done, and the table is not made.
     """
-    todo = [pair for pair, rows in plan.groupby(["vlm", "benchmark"], sort=False) if not _is_done(setup, pair, rows)]
-    if todo:
-        _launch(setup, todo, launcher)
-    failed = [f"{vlm} {benchmark}" for vlm, benchmark in todo if not _notebook(setup, vlm, benchmark).is_file()]
-    if failed:
-        raise InputError(f"{len(failed)} of {len(todo)} cells failed ({', '.join(failed)}): their errors are above; run the command again.")
+    cells = [_cell(setup, *pair) for pair, rows in plan.groupby(["vlm", "benchmark"], sort=False) if not is_done(_cell(setup, *pair), rows)]
+    if cells:
+        check_all_done(cells, _launch(cells, launcher))
     chosen = {"vlm": setup.only_vlm, "benchmark": setup.only_benchmark, "method": setup.only_method}
     parameters = {
         "run": setup.run.name,
@@ -135,27 +159,95 @@ def run(setup: ExperimentConfig, plan: pd.DataFrame, launcher: Sequence[str]) ->
     }
     folder = Path(setup.output_dir).resolve() / setup.experiment.name
     target = folder / f"{setup.experiment.notebook}.ipynb"
+    print(f"{setup.experiment.notebook}: starts", flush=True)
     print(f"table: {execute(setup.experiment.notebook, target, {**parameters, 'run_dir': str(folder)})}")
 
 
-def _notebook(setup: ExperimentConfig, vlm: str, benchmark: str) -> Path:
-    return executed_notebook(setup.output_dir, setup.experiment.name, vlm, benchmark)
+def _cell(setup: ExperimentConfig, vlm: str, benchmark: str) -> CellConfig:
+    return CellConfig(
+        experiment_name=setup.experiment.name,
+        run_name=setup.run.name,
+        cell=f"{vlm}/{benchmark}",
+        only_method="+".join(setup.only_method),
+        overrides=setup.overrides,
+        results_dir=str(Path(setup.results_dir).resolve()),  # jobs may run in other folders
+        output_dir=str(Path(setup.output_dir).resolve()),
+        tracking_mode=setup.tracking_mode,
+        gpus=setup.gpus,
+    )
 
 
-def _is_done(setup: ExperimentConfig, pair: tuple[str, str], rows: pd.DataFrame) -> bool:
-    return bool(rows["complete"].all()) and _notebook(setup, *pair).is_file()
+def is_done(cell: CellConfig, rows: pd.DataFrame) -> bool:
+    """Tell whether every evaluation of a cell is complete and its notebook was executed with the same parameters."""
+    return bool(rows["complete"].all()) and executed_with(cell.executed()) == cell.parameters()
 
 
-def _launch(setup: ExperimentConfig, cells: Sequence[tuple[str, str]], launcher: Sequence[str]) -> None:
-    """Run cells as jobs of Hydra's launcher."""
-    parallel = [] if launcher or not setup.gpus else ["hydra/launcher=joblib", f"hydra.launcher.n_jobs={setup.gpus}"]
-    options = {"experiment_name": setup.experiment.name, "run_name": setup.run.name, "tracking_mode": setup.tracking_mode}
-    options |= {name: f"'{Path(getattr(setup, name)).resolve()}'" for name in ("results_dir", "output_dir")}  # jobs run in other folders
-    options |= {"gpus": str(setup.gpus)}
-    options |= {"cell": ",".join(f"{vlm}/{benchmark}" for vlm, benchmark in cells), "only_method": "+".join(setup.only_method) or "''"}
-    quoted = ",".join("'" + each.replace("'", "\\'") + "'" for each in setup.overrides)
-    command = [sys.executable, "-m", "entropy_grounding.cell", "-m", *(f"{key}={value}" for key, value in options.items())]
-    subprocess.run([*command, f"overrides=[{quoted}]", *parallel, *launcher], check=True)
+def _launch(cells: Sequence[CellConfig], launcher: Sequence[str]) -> int:
+    """Run cells as jobs of Hydra's launcher, say which are done, and return its exit code."""
+    for cell in cells:
+        cell.executed().unlink(missing_ok=True)
+        cell.error().unlink(missing_ok=True)
+    process = subprocess.Popen([sys.executable, "-m", "entropy_grounding.cell", "-m", *command_line(cells), *launcher])
+    try:
+        _follow(process, cells)
+    except KeyboardInterrupt:
+        try:
+            process.wait(timeout=30)  # it is interrupted, too, and stores what is finished
+        except subprocess.TimeoutExpired:
+            pass
+        finally:
+            process.kill()
+        raise
+    return process.returncode
+
+
+def command_line(cells: Sequence[CellConfig]) -> list[str]:
+    """Return the options of `cell` that run these cells, which differ in nothing but their names."""
+    values = asdict(replace(cells[0], cells=len(cells)))
+    del values["overrides"]
+    values["cell"] = ",".join(cell.cell for cell in cells)
+    texts = [name for name, value in values.items() if isinstance(value, str) and name != "cell"]
+    overrides = [each.partition("=")[2] for each in quote_text([f"override={each}" for each in cells[0].overrides], ["override"])]
+    return [*quote_text([f"{name}={value}" for name, value in values.items()], texts), f"overrides=[{','.join(overrides)}]"]
+
+
+def _follow(process: subprocess.Popen[bytes], cells: Sequence[CellConfig]) -> None:
+    """Wait for the launcher, and tell every cell that ends, wherever it runs."""
+    ended: set[str] = set()
+    running = True
+    while running:
+        running = process.poll() is None
+        present = _present(cells)
+        for cell in cells:
+            if cell.cell not in ended and {cell.executed(), cell.error()} & present:
+                ended.add(cell.cell)
+                print(f"{cell.cell}: {'failed' if cell.error() in present else 'done'} ({len(ended)} of {len(cells)} ended)", flush=True)
+        time.sleep(POLL * running)
+
+
+def _present(cells: Sequence[CellConfig]) -> set[Path]:
+    """List the folder of the notebooks: on a network drive, asking for one file may give an answer of half a minute ago."""
+    folder = cells[0].executed().parent
+    return set(folder.iterdir()) if folder.is_dir() else set()
+
+
+def check_all_done(cells: Sequence[CellConfig], code: int) -> None:
+    """Check that every cell was executed.
+
+    Raises:
+        InputError: with every cell that was not, and why.
+    """
+    present = _present(cells)
+    failed = [cell for cell in cells if cell.executed() not in present]
+    silent = [cell.cell for cell in failed if cell.error() not in present]
+    reasons = [f"{cell.cell}: {cell.error().read_text().strip()}" for cell in failed if cell.error() in present]
+    if silent:
+        reasons.append(
+            f"{', '.join(silent)}: no message; the launcher ended with code {code}, see above and the logs in {cells[0].output_dir}."
+        )
+    if failed:
+        text = "\n  ".join([f"{len(failed)} of {len(cells)} cells failed. Run the same command again when the reason is mended.", *reasons])
+        raise InputError(text)
 
 
 if __name__ == "__main__":
@@ -163,7 +255,7 @@ if __name__ == "__main__":
         main(sys.argv[1:])
     except InputError as error:
         sys.exit(f"error: {error}")
-    except subprocess.CalledProcessError as error:
-        sys.exit(f"error: the launcher ended with code {error.returncode}; its message is above. Run the same command again to go on.")
     except KeyboardInterrupt:
-        sys.exit("interrupted: every finished example is stored; run the same command again to go on.")
+        sys.exit(
+            "interrupted: finished examples are stored; run the same command again to go on. Jobs of a cluster are not stopped by this."
+        )

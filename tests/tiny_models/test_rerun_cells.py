@@ -1,0 +1,76 @@
+"""Cells of an experiment as executed notebooks: what fails is told and kept, and a run that is killed goes on."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import nbformat
+import pytest
+
+from entropy_grounding.cell import CellConfig
+from entropy_grounding.errors import InputError
+from entropy_grounding.experiments import complete, load_experiment
+from entropy_grounding.notebooks import execute, executed_with
+from entropy_grounding.rerun import command_line, main
+from entropy_grounding.results import TIMES, load_rows
+
+CHOSEN = {"vlm": "tiny_llava", "benchmark": "mini_gqa", "method": "entropy_gradient,control_oracle", "tracking": "disabled"}
+
+
+@pytest.fixture
+def notebook(tmp_path):
+    """A notebook that divides 1 by its parameter."""
+    parameters = nbformat.v4.new_code_cell("number = 0", metadata={"tags": ["parameters"]})
+    made = nbformat.v4.new_notebook(cells=[parameters, nbformat.v4.new_code_cell("print(1 / number)")])
+    made.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(made, tmp_path / "divide.ipynb")
+    return tmp_path / "divide.ipynb"
+
+
+def test_a_wrong_parameter_name_is_told_before_anything_runs(notebook, tmp_path):
+    with pytest.raises(InputError, match=r"divide.ipynb has no parameter numbre: use number"):
+        execute(notebook, tmp_path / "out" / "done.ipynb", {"numbre": 2})
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_notebook_that_fails_is_kept_under_another_name(notebook, tmp_path):
+    with pytest.raises(InputError, match=r"Cell 3 of divide.ipynb failed \(ZeroDivisionError: division by zero\); see .*done.failed.ipynb"):
+        execute(notebook, tmp_path / "done.ipynb", {"number": 0})
+    assert {path.name for path in tmp_path.iterdir()} == {"divide.ipynb", "done.failed.ipynb"}
+    execute(notebook, tmp_path / "done.ipynb", {"number": 2})
+    assert {path.name for path in tmp_path.iterdir()} == {"divide.ipynb", "done.ipynb"}
+    assert executed_with(tmp_path / "done.ipynb") == {"number": 2}
+
+
+def rows_of(root):
+    return {path.parent.name: load_rows(path.parent)[0].drop(columns=list(TIMES)) for path in root.rglob("rows.parquet")}
+
+
+def kill_after_the_first_rows(config, results):
+    """Start the launcher in a process group of its own, and kill the group."""
+    command = [sys.executable, "-m", "entropy_grounding.cell", "-m", *command_line([config])]
+    process = subprocess.Popen(command, start_new_session=True)
+    while process.poll() is None and not list(results.rglob("parts/shard*.parquet")):
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+
+
+def test_an_experiment_that_is_killed_ends_with_the_same_rows(tmp_path, monkeypatch):
+    complete(load_experiment("table1", "smoke", results_dir=str(tmp_path / "straight"), **CHOSEN))
+    results, notebooks = tmp_path / "results", tmp_path / "notebooks"
+    method = CHOSEN["method"].replace(",", "+")
+    config = CellConfig("table1", "smoke", "tiny_llava/mini_gqa", method, (), str(results), str(notebooks), "disabled")
+    kill_after_the_first_rows(config, results)
+    assert not config.executed().exists()
+
+    monkeypatch.setattr("entropy_grounding.rerun.execute", lambda name, target, _: target)  # the table is another test's
+    places = [f"results_dir={results}", f"output_dir={notebooks}"]
+    main(["run=smoke", *places, *(f"{name}={value}" for name, value in CHOSEN.items()), "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"])
+    straight, again = rows_of(tmp_path / "straight"), rows_of(results)
+    assert set(straight) == set(again) == {"entropy_gradient", "control_oracle"}
+    assert all(again[name].equals(rows) for name, rows in straight.items())
+    assert executed_with(config.executed()) == config.parameters()
+    assert not list(tmp_path.rglob("*partial*"))

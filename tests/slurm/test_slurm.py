@@ -3,10 +3,14 @@
 import os
 import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
+
+from entropy_grounding.experiments import complete, load_experiment
+from entropy_grounding.results import TIMES, load_rows
 
 submitit = pytest.importorskip("submitit")
 
@@ -47,3 +51,25 @@ def test_results_come_in_the_order_of_submission(cluster, tmp_path):
     executor = submitit.SlurmExecutor(tmp_path)
     executor.update_parameters(partition="debug", time=2, cpus_per_task=1, array_parallelism=2)
     assert results_within(executor.map_array(pow, [2, 3, 4, 5], [2, 2, 2, 2]), seconds=60) == [4, 9, 16, 25]
+
+
+def rows_of(root):
+    return {path.parent.relative_to(root): load_rows(path.parent)[0].drop(columns=list(TIMES)) for path in root.rglob("rows.parquet")}
+
+
+def test_an_experiment_on_a_cluster_has_the_rows_of_one_process(cluster, tmp_path):
+    chosen = {"vlm": "tiny_llava", "benchmark": "mini_textvqa,mini_gqa", "method": "entropy_gradient", "tracking": "disabled"}
+    complete(load_experiment("table1", "smoke", results_dir=str(tmp_path / "one"), **chosen))
+    options = ["run=smoke", *(f"{name}={value}" for name, value in chosen.items())]
+    places = [f"results_dir={tmp_path}/results", f"output_dir={tmp_path}/notebooks"]
+    launcher = [
+        "hydra/launcher=slurm",
+        *(f"hydra.launcher.{each}" for each in ("partition=debug", "gpus_per_node=null", "cpus_per_task=1")),
+    ]
+    command = [sys.executable, "-m", "entropy_grounding.rerun", *options, *places, *launcher]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=400)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    one, many = rows_of(tmp_path / "one"), rows_of(tmp_path / "results")
+    assert len(one) == 2
+    assert one.keys() == many.keys()
+    assert all(many[name].equals(rows) for name, rows in one.items())

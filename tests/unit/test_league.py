@@ -49,7 +49,6 @@ def test_scores_carry_intervals_marks_and_flips(root):
     assert found["`entropy_gradient`"].rstrip("| ").endswith("20, 0")
     assert "]+" not in found["`control_random`"]
     assert "n/a" in found["`control_upscaled`"]
-    assert "not run" in found["`plain`"]
 
 
 def test_places_and_cost_are_means(root):

@@ -9,11 +9,12 @@ from typing import Any
 import pandas as pd
 import pyarrow.parquet as pq
 
-from entropy_grounding.configs import CONF_DIR, compose_config, register
+from entropy_grounding.configs import CONF_DIR, compose_config, quote_text, register
 from entropy_grounding.errors import InputError
 from entropy_grounding.evaluation import EvaluateConfig, evaluate, fingerprint, resolved, results_folder
-from entropy_grounding.league import summarise
-from entropy_grounding.results import load_rows, read_manifest
+from entropy_grounding.league import summarised
+from entropy_grounding.results import read_manifest
+from entropy_grounding.tiny.build import BIG_SIBLINGS
 from entropy_grounding.vlm import VLM, load_vlm
 
 SECTIONS = ("vlm.", "benchmark.", "method.")  # of an evaluation's options
@@ -146,7 +147,7 @@ def load_experiment(name: str, run: str = "mini", overrides: Sequence[str] = (),
         InputError: for unknown names, and for variants that do not compose.
     """
     given = [f"{key}={value}" for key, value in chosen.items() if value]
-    return composed([f"experiment={name}", f"run={run}", *given, *overrides])
+    return composed([f"experiment={name}", f"run={run}", *quote_text(given, ["results_dir"]), *overrides])
 
 
 def composed(arguments: Sequence[str]) -> ExperimentConfig:
@@ -159,7 +160,9 @@ def composed(arguments: Sequence[str]) -> ExperimentConfig:
     setup = compose_config([as_option(each) for each in arguments if each not in changes], "rerun", ExperimentConfig)
     setup = replace(setup, overrides=(*setup.overrides, *changes))
     check(setup)
-    return setup
+    given = _section("benchmark", setup.benchmarks()[0], setup.overrides).benchmark.examples
+    counted = any(each.startswith("benchmark.examples=") for each in setup.overrides)
+    return replace(setup, run=replace(setup.run, examples=given)) if counted else setup
 
 
 def as_option(argument: str) -> str:
@@ -262,26 +265,8 @@ def summary(setup: ExperimentConfig, folders: dict[tuple[str, str, str], Path]) 
     for vlm, benchmark in dict.fromkeys((vlm, benchmark) for vlm, benchmark, _ in folders):
         stored = {name: folder for (v, b, name), folder in folders.items() if (v, b) == (vlm, benchmark)}
         reference = stored.get(setup.experiment.reference, next(iter(stored.values())))
-        lines += [_line(folder, reference, name, setup.run.examples) for name, folder in (("plain", reference), *stored.items())]
+        lines += [summarised(folder, reference, name, setup.run.examples) for name, folder in (("plain", reference), *stored.items())]
     return pd.DataFrame(lines)
-
-
-def _line(folder: Path, reference: Path, name: str, examples: int | None) -> dict[str, Any]:
-    changed = tuple((path / "rows.parquet").stat().st_mtime_ns for path in (folder, reference))
-    return {**_summarised(folder, reference, name == "plain", examples, changed), "method": name}
-
-
-@cache
-def _summarised(folder: Path, reference: Path, plain: bool, examples: int | None, changed: tuple[int, ...]) -> dict[str, Any]:
-    """Return a row of the summary; experiments share evaluations, and intervals take time, so each is computed once."""
-    rows, source = _first_rows(folder, examples)
-    rows = rows.assign(score=rows["plain_score"]) if plain else rows
-    return summarise(rows, source, _first_rows(reference, examples)[0], "plain" if plain else "")
-
-
-def _first_rows(folder: Path, examples: int | None) -> tuple[pd.DataFrame, dict[str, Any]]:
-    rows, source = load_rows(folder)
-    return rows.sort_values("number", kind="stable").head(examples or len(rows)), source
 
 
 @dataclass(frozen=True)
@@ -316,7 +301,7 @@ def directions(cells: pd.DataFrame, setup: ExperimentConfig) -> pd.DataFrame:
     """
     lines = []
     for (vlm, benchmark), rows in cells.groupby(["vlm", "benchmark"], sort=False):
-        paper = setup.experiment.paper.get(PAPER_VLM.get(str(vlm), str(vlm)), {})
+        paper = setup.experiment.paper.get(BIG_SIBLINGS.get(str(vlm), str(vlm)), {})
         scores = rows.set_index("method")
         if benchmark not in paper.get("plain", {}) or "entropy_gradient" not in scores.index:
             continue
@@ -335,12 +320,3 @@ def paper_table(setup: ExperimentConfig) -> pd.DataFrame:
         for method, scores in methods.items()
     ]
     return pd.DataFrame(lines)
-
-
-# Checkpoint of the paper, by tiny VLM of the same family.
-PAPER_VLM = {
-    "tiny_llava": "llava_1_5_7b",
-    "tiny_llava_next": "llava_1_6_mistral_7b",
-    "tiny_internvl": "internvl3_5_8b",
-    "tiny_qwen2_5_vl": "qwen2_5_vl_7b",
-}

@@ -1,11 +1,13 @@
 """One protocol, every method: scores with intervals and paired tests, localisation, cost, and what location explains of a gain."""
 
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 
 from entropy_grounding.benchmarks import BENCHMARKS
 from entropy_grounding.errors import InputError
@@ -75,16 +77,39 @@ def cells(root: str | Path) -> pd.DataFrame:
 def cell(root: str | Path, vlm: str, benchmark: str, method: str) -> dict[str, Any]:
     """Return the row of `cells` for one VLM, benchmark and method, from its stored rows."""
     folder = Path(root) / vlm / benchmark
-    rows, source = load_rows(folder / (OURS if method == "plain" else method))
-    ours = load_rows(folder / OURS)[0]
-    return summarise(rows.assign(score=rows["plain_score"]) if method == "plain" else rows, source, ours, method)
+    return summarised(folder / (OURS if method == "plain" else method), folder / OURS, method)
 
 
-def summarise(rows: pd.DataFrame, source: dict[str, Any], ours: pd.DataFrame, method: str) -> dict[str, Any]:
-    """Return the row of `cells` for one VLM, benchmark and method: its rows, their manifest, and the rows that it is tested against."""
+def summarised(folder: Path, reference: Path, method: str, examples: int | None = None) -> dict[str, Any]:
+    """Return the row of `cells` for the rows in a folder, computed once for as long as they do not change: intervals take time.
+
+    Args:
+        folder: of the rows; "plain" takes their plain scores.
+        reference: folder of the rows that they are tested against.
+        method: its name.
+        examples: how many of the rows count, from the first on; None for all.
+    """
+    files = [path / "rows.parquet" for path in (folder, reference)]
+    stored = pq.read_metadata(files[0]).num_rows
+    changed = tuple(file.stat().st_mtime_ns for file in files)
+    return {**_summarised(folder, reference, method == "plain", min(examples or stored, stored), changed), "method": method}
+
+
+@cache
+def _summarised(folder: Path, reference: Path, plain: bool, examples: int, changed: tuple[int, ...]) -> dict[str, Any]:
+    (rows, source), (ours, _) = (_first_rows(path, examples) for path in (folder, reference))
+    return _summarise(rows.assign(score=rows["plain_score"]) if plain else rows, source, ours, plain=plain)
+
+
+def _first_rows(folder: Path, examples: int) -> tuple[pd.DataFrame, dict[str, Any]]:
+    rows, source = load_rows(folder)
+    return rows.head(examples), source  # joined rows are in the order of the data set
+
+
+def _summarise(rows: pd.DataFrame, source: dict[str, Any], ours: pd.DataFrame, *, plain: bool) -> dict[str, Any]:
     config = source["config"]
     scored = rows[rows["status"] == "ok"]
-    line = {"vlm": config["vlm"]["name"], "benchmark": config["benchmark"]["name"].removeprefix("mini_"), "method": method}
+    line = {"vlm": config["vlm"]["name"], "benchmark": config["benchmark"]["name"].removeprefix("mini_")}
     line |= {"n": len(scored), "without": len(rows) - len(scored), "weights": source["weights_sha256"][:12], "commit": source["commit"]}
     if scored.empty:
         return line
@@ -94,7 +119,7 @@ def summarise(rows: pd.DataFrame, source: dict[str, Any], ours: pd.DataFrame, me
     line |= {"p_plain": change.p_value, "gained": change.gained, "lost": change.lost}
     both = scored.merge(ours[ours["status"] == "ok"], on="example_id", suffixes=("", "_ours"))
     line["p_ours"] = compare(both["score_ours"].to_numpy(float), both["score"].to_numpy(float)).p_value
-    if method == "plain":
+    if plain:
         return line
     line |= {name: float(scored[name].mean()) for name in ("iou", "pointing", "energy", "chance", "visual_tokens", "seconds")}
     return {**line, "passes": float((scored["forwards"] + 2 * scored["backwards"]).mean())}
@@ -149,41 +174,25 @@ def place_table(found: pd.DataFrame, vlm: str) -> str:
     return pd.DataFrame(lines).to_markdown(index=False, disable_numparse=True)
 
 
-def wins_table(found: pd.DataFrame) -> str:
-    """Return the Markdown table of the cells in which another method is better than `OURS` (adjusted p < 0.05, Holm over all cells)."""
-    others = found[~found["method"].isin(("plain", OURS, *ORACLES)) & found["p_ours"].notna()]
-    if others.empty:
-        return "No other method was run yet."
-    better = others.assign(p=holm(others["p_ours"].tolist())).merge(
-        found[found["method"] == OURS][["vlm", "benchmark", "score"]], on=["vlm", "benchmark"], suffixes=("", "_ours")
-    )
-    better = better[(better["p"] < 0.05) & (better["score"] > better["score_ours"])]
-    if better.empty:
-        return f"None of {len(others)} cells."
-    table = pd.DataFrame(
-        {
-            "VLM": [f"`{name}`" for name in better["vlm"]],
-            "miniature": better["benchmark"].tolist(),
-            "method": [f"`{name}`" for name in better["method"]],
-            "its score": [f"{100 * score:.1f}" for score in better["score"]],
-            "entropy gradient": [f"{100 * score:.1f}" for score in better["score_ours"]],
-            "adjusted p": [f"{p:.1g}" for p in better["p"]],
-        }
-    )
-    return f"{len(better)} of {len(others)} cells:\n\n{table.to_markdown(index=False, disable_numparse=True)}"
-
-
-def reference_table(found: pd.DataFrame, reference: str = OURS) -> str:
-    """Return the Markdown table of the differences to a reference variant in points, where adjusted p < 0.05 (Holm over the table)."""
-    others = found[~found["method"].isin(("plain", reference)) & found["p_ours"].notna()]
+def differences(found: pd.DataFrame, reference: str = OURS) -> pd.DataFrame:
+    """Return the cells of all methods but plain, oracles and the reference, with ``change`` from it in points and adjusted ``p`` (Holm)."""
+    others = found[~found["method"].isin(("plain", reference, *ORACLES)) & found["p_ours"].notna()]
     usual = found[found["method"] == reference].set_index(["vlm", "benchmark"])["score"].to_dict()
-    tested = others.assign(p=holm(others["p_ours"].tolist()) if len(others) else [])
-    tested["change"] = [100 * (row.score - usual.get((row.vlm, row.benchmark), np.nan)) for row in tested.itertuples()]
-    sure = tested[tested["p"] < 0.05]
+    change = [100 * (row.score - usual.get((row.vlm, row.benchmark), np.nan)) for row in others.itertuples()]
+    return others.assign(change=change, p=holm(others["p_ours"].tolist()) if len(others) else [])
+
+
+def reference_table(found: pd.DataFrame, reference: str = OURS, *, better: bool = False) -> str:
+    """Return the Markdown table of the `differences` with adjusted p < 0.05, or, with ``better``, of the gains among them."""
+    tested = differences(found, reference)
+    if tested.empty:
+        return "No other method was run yet."
+    sure = tested[(tested["p"] < 0.05) & ((tested["change"] > 0) | (not better))]
+    what = f"{'significantly better than' if better else 'significantly different from'} `{reference}`"
     if sure.empty:
-        return f"None of {len(tested)} cells differs significantly from {reference}."
-    table = sure[["vlm", "benchmark", "method", "change", "p"]].round({"change": 1, "p": 4})
-    return f"{len(sure)} of {len(tested)} cells differ significantly from {reference}:\n\n{table.to_markdown(index=False)}"
+        return f"None of {len(tested)} cells is {what}."
+    table = sure[["vlm", "benchmark", "method", "change", "p"]].round({"change": 1}).assign(p=[f"{p:.1g}" for p in sure["p"]])
+    return f"{len(sure)} of {len(tested)} cells are {what} (change in points):\n\n{table.to_markdown(index=False, disable_numparse=True)}"
 
 
 def location_shares(root: str | Path) -> pd.DataFrame:
@@ -275,7 +284,7 @@ def report(found: pd.DataFrame, shares: pd.DataFrame) -> str:
         ]
         parts.append(place_table(found, vlm))
     parts += ["### What location explains", location_table(shares)]
-    parts += ["### Where another method is better than `entropy_gradient`", wins_table(found), sources(found)]
+    parts += ["### Where another method is better than `entropy_gradient`", reference_table(found, better=True), sources(found)]
     return "\n\n".join(parts)
 
 

@@ -16,6 +16,7 @@ from PIL import Image
 from entropy_grounding.images import cut
 from entropy_grounding.stopping import STOP_REASONS
 from entropy_grounding.structures import Box, Grounding, RelevanceMap, View, ZoomStep
+from entropy_grounding.tiny.build import BIG_SIBLINGS
 
 REGION_COLORS = sns.color_palette("colorblind")
 MAP_COLORS = "magma"
@@ -221,18 +222,7 @@ def plot_shares(shares: pd.DataFrame) -> Figure:
     return figure
 
 
-VLM_COLORS = {
-    name: REGION_COLORS[number]
-    for number, pair in enumerate(
-        (
-            ("tiny_llava", "llava_1_5_7b"),
-            ("tiny_llava_next", "llava_1_6_mistral_7b"),
-            ("tiny_internvl", "internvl3_5_8b"),
-            ("tiny_qwen2_5_vl", "qwen2_5_vl_7b"),
-        )
-    )
-    for name in pair
-}
+VLM_COLORS = {name: REGION_COLORS[number] for number, pair in enumerate(BIG_SIBLINGS.items()) for name in pair}
 
 
 def vlm_color(vlm: str) -> tuple[float, float, float]:

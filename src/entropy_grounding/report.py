@@ -12,6 +12,8 @@ from typing import Any
 import pandas as pd
 from tqdm.auto import tqdm
 
+from entropy_grounding.baselines import layers
+from entropy_grounding.baselines.layers import layers_table
 from entropy_grounding.experiments import (
     ExperimentConfig,
     evaluations,
@@ -79,24 +81,30 @@ def experiments_table(root: Path) -> str:
     lines = []
     setups = [load_experiment(name, "mini", results_dir=str(root / "results")) for name in experiments()]
     for setup in sorted(setups, key=lambda each: each.experiment.notebook):
-        folders = [stored_folder(config, index) for _, config in evaluations(setup)]
-        stored = [folder for folder in folders if folder]
-        others = [folder for folder in stored if folder.name != setup.experiment.reference]
-        minutes = sum(load_rows(folder)[0]["seconds"].sum() for folder in stored) / 60
         notebook = setup.experiment.notebook
-        executed = (
-            f"[executed](results/executed/{notebook}.ipynb)" if (root / "results" / "executed" / f"{notebook}.ipynb").is_file() else ""
-        )
+        copy = f"results/executed/{notebook}.ipynb"
+        executed = f"[executed]({copy})" if (root / copy).is_file() else ""
+        full = load_experiment(setup.experiment.name, "full", results_dir=setup.results_dir)
         lines.append(
             {
                 "what": setup.experiment.title,
                 "command": f"`rerun experiment={setup.experiment.name}`",
                 "notebook": f"[{notebook}](notebooks/{notebook}.ipynb) {executed}",
-                "`run=mini`": f"{len(stored)} of {len(folders)} evaluations, {minutes:.0f} core minutes" if others else "not run",
-                "`run=full`": "not run",
+                "`run=mini`": _stored_text(setup, index),
+                "`run=full`": _stored_text(full, index),
             }
         )
     return pd.DataFrame(lines).to_markdown(index=False)
+
+
+def _stored_text(setup: ExperimentConfig, index: dict[str, Path]) -> str:
+    """Say how much of an experiment is stored and how long it took; rows of its reference alone are no run of it."""
+    folders = [stored_folder(config, index) for _, config in evaluations(setup)]
+    stored = [folder for folder in folders if folder]
+    if all(folder.name == setup.experiment.reference for folder in stored):
+        return "not run"
+    minutes = sum(load_rows(folder)[0]["seconds"].sum() for folder in stored) / 60
+    return f"{len(stored)} of {len(folders)} evaluations, {minutes:.0f} core minutes"
 
 
 def protocol_with_table(root: Path) -> str:
@@ -108,6 +116,7 @@ def protocol_with_table(root: Path) -> str:
 def baselines_with_tables(root: Path) -> str:
     """Return docs/baselines.md of the repository at ``root`` with its tables made anew from the summaries of the stored rows."""
     text = (root / "docs" / "baselines.md").read_text()
+    text = replace_between(text, "layers", layers_table(read_summary(root / "results" / layers.FILE)))
     return replace_between(text, "league", report(*(read_summary(root / "results" / "league" / name) for name in SUMMARIES)))
 
 

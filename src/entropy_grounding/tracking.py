@@ -31,11 +31,6 @@ class TrackingConfig:
             raise InputError(f"Unknown tracking.mode '{self.mode}': use offline, online or disabled.")
 
 
-def tracking_config(mode: str, *, group: str | None = None) -> TrackingConfig:
-    """Return the tracking of a notebook: a mode, and the experiment that its run belongs to."""
-    return TrackingConfig(mode=mode, group=group)
-
-
 @contextmanager
 def tracked_run(
     tracking: TrackingConfig, folder: Path, *, job_type: str, config: dict[str, Any], name: str | None = None, tags: Sequence[str] = ()

@@ -11,7 +11,6 @@ from entropy_grounding.configs import CONF_DIR
 from entropy_grounding.errors import InputError
 from entropy_grounding.evaluation import results_folder, run_manifest
 from entropy_grounding.experiments import (
-    PAPER_VLM,
     as_option,
     directions,
     evaluations,
@@ -24,6 +23,7 @@ from entropy_grounding.experiments import (
 from entropy_grounding.plots import plot_cost, plot_variants, vlm_color
 from entropy_grounding.report import latex_table, results_json, write_tables
 from entropy_grounding.results import write_results
+from entropy_grounding.tiny.build import BIG_SIBLINGS
 
 N = 20
 
@@ -75,6 +75,16 @@ def test_wrong_names_are_told_before_anything_runs(chosen, message):
 def test_wrong_overrides_are_told_before_anything_runs(override, message):
     with pytest.raises(InputError, match=message):
         load_experiment("table1", "smoke", [override])
+
+
+def test_the_number_of_examples_can_be_overridden():
+    setup = load_experiment("table1", "mini", ["benchmark.examples=7"])
+    assert {config.benchmark.examples for _, config in evaluations(setup)} == {setup.run.examples} == {7}
+
+
+def test_a_results_folder_may_have_any_name(tmp_path):
+    folder = str(tmp_path / "a, b's [c]")
+    assert load_experiment("table1", "smoke", results_dir=folder).results_dir == folder
 
 
 def test_an_override_reaches_every_evaluation():
@@ -137,7 +147,7 @@ def test_directions_compare_signs_only(setup, cells):
 
 
 def test_every_tiny_vlm_has_a_checkpoint_of_the_paper():
-    assert set(PAPER_VLM.values()) == set(load_experiment("table1", "full").experiment.paper)
+    assert set(BIG_SIBLINGS.values()) == set(load_experiment("table1", "full").experiment.paper)
 
 
 def test_the_best_method_is_bold_in_latex_and_controls_are_not(cells):

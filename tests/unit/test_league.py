@@ -9,7 +9,17 @@ import pytest
 from entropy_grounding.configs import compose_config
 from entropy_grounding.errors import InputError
 from entropy_grounding.evaluation import DEFAULTS, EvaluateConfig, run_manifest
-from entropy_grounding.league import cells, failures, location_shares, location_table, place_table, report, score_table, sources, wins_table
+from entropy_grounding.league import (
+    cells,
+    failures,
+    location_shares,
+    location_table,
+    place_table,
+    reference_table,
+    report,
+    score_table,
+    sources,
+)
 from entropy_grounding.results import write_results
 
 N = 40
@@ -57,9 +67,9 @@ def test_places_and_cost_are_means(root):
 
 
 def test_a_baseline_that_wins_is_listed_and_oracles_do_not_compete(root):
-    table = wins_table(cells(root))
-    assert table.startswith("1 of 2 cells:")
-    assert "`search_8`" in table
+    table = reference_table(cells(root), better=True)
+    assert table.startswith("1 of 2 cells are significantly better")
+    assert "search_8" in table
     assert "oracle" not in table
 
 

@@ -77,6 +77,22 @@ def test_baseline_tables_come_from_stored_summaries():
     assert baselines_with_tables(ROOT) == (ROOT / "docs" / "baselines.md").read_text()
 
 
+def test_the_attention_layers_of_the_tiny_vlms_are_those_measured():
+    from entropy_grounding.baselines.layers import FILE, best_layers
+    from entropy_grounding.results import read_summary
+
+    stored = {path.stem: yaml.safe_load(path.read_text())["attention_layer"] for path in (ROOT / "conf" / "vlm").glob("tiny_*.yaml")}
+    assert stored == best_layers(read_summary(ROOT / "results" / FILE))
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "results" / "executed").glob("*.ipynb")), ids=lambda path: path.stem)
+def test_executed_notebooks_ran_the_code_of_the_notebooks(path):
+    source, executed = (nbformat.read(each, as_version=4).cells for each in (ROOT / "notebooks" / path.name, path))
+    kept = [cell.source for cell in executed if "injected-parameters" not in cell.metadata.get("tags", [])]
+    assert kept == [cell.source for cell in source]
+    assert path.stat().st_size < 500_000
+
+
 def test_summaries_come_from_stored_rows():
     """Eight of them: all would take minutes."""
     from entropy_grounding.league import cell

@@ -275,6 +275,15 @@ RECIPES = {
 }
 
 
+# The paper's checkpoint of the same family, by tiny VLM.
+BIG_SIBLINGS = {
+    "tiny_llava": "llava_1_5_7b",
+    "tiny_llava_next": "llava_1_6_mistral_7b",
+    "tiny_internvl": "internvl3_5_8b",
+    "tiny_qwen2_5_vl": "qwen2_5_vl_7b",
+}
+
+
 def canvas_of(model_type: str) -> int:
     """Return the side in pixels of the scenes for this kind of model; a family without a recipe gets the smallest."""
     return RECIPES[model_type].canvas if model_type in RECIPES else CANVAS

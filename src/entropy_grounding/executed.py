@@ -22,7 +22,7 @@ from entropy_grounding.notebooks import execute
 LIMIT = 500_000  # bytes of a notebook
 FOLDER = Path("results", "executed")
 GALLERIES = ("30_gallery", "31_failures")  # many pictures, which are kept in the notebooks only
-ALWAYS = ("00_quickstart", "01_method_step_by_step", "02_four_vlms", "04_seven_benchmarks", *GALLERIES)
+ALWAYS = ("00_quickstart", "01_method_step_by_step", "02_four_vlms", "04_seven_benchmarks", "26_controls", *GALLERIES)
 _QUALITIES = ((1.0, 85), (1.0, 70), (0.8, 70), (0.6, 60), (0.45, 55))  # scale and JPEG quality, tried until a notebook is small enough
 _NOISE = ("papermill", "widgets")  # metadata that changes from run to run
 
@@ -35,7 +35,7 @@ def complete_notebooks(results: Path) -> list[str]:
         setup = load_experiment(name, "mini", results_dir=str(results))
         if all(stored_folder(config, index) for _, config in evaluations(setup)):
             found.append(setup.experiment.notebook)
-    return sorted(found)
+    return sorted(set(found))
 
 
 def run(names: Sequence[str]) -> None:

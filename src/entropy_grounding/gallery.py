@@ -34,12 +34,12 @@ def examples_of(source: dict[str, Any], identities: Sequence[str]) -> dict[str, 
 
 
 def rescued(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows whose plain answer is wrong and whose final answer is right (scores under and from one half)."""
-    return rows[(rows["status"] == "ok") & (rows["plain_score"] < 0.5) & (rows["score"] >= 0.5)]
+    """Return the rows whose plain answer scores less than one half and whose final answer has the full score."""
+    return rows[(rows["status"] == "ok") & (rows["plain_score"] < 0.5) & (rows["score"] == 1)]
 
 
 def plot_answers(rows: pd.DataFrame, examples: dict[str, Example], *, title: str = "") -> Figure:
-    """Draw examples side by side: crops (numbered), evidence (white, dashed), question, reference, plain and final answer."""
+    """Draw examples side by side: crops (numbered), evidence (dashed), question, first reference, plain and final answer with scores."""
     figure, grid = plt.subplots(1, max(len(rows), 1), figsize=(_PANEL * max(len(rows), 1), _PANEL + 1), squeeze=False)
     for axes, row in zip(grid[0], rows.itertuples(), strict=False):
         example = examples[str(row.example_id)]
@@ -50,7 +50,8 @@ def plot_answers(rows: pd.DataFrame, examples: dict[str, Example], *, title: str
             axes.add_patch(plt.Rectangle((box.x0, box.y0), box.width, box.height, fill=False, color="white", linewidth=3))
             axes.add_patch(plt.Rectangle((box.x0, box.y0), box.width, box.height, fill=False, color="black", linewidth=1.2, linestyle="--"))
         asked = textwrap.fill(str(row.question).splitlines()[0], 44)
-        axes.set_title(f"{asked}\n{row.references[0]}: {row.plain_answer} -> {row.answer}", fontsize=8)
+        answers = f"{row.plain_answer} ({row.plain_score:.1f}) -> {row.answer} ({row.score:.1f})"
+        axes.set_title(f"{asked}\n{row.references[0]}: {answers}", fontsize=8)
         axes.axis("off")
     figure.suptitle(title, fontsize=10)
     figure.tight_layout()

@@ -19,6 +19,7 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from entropy_grounding.benchmarks import Benchmark, BenchmarkConfig, LoadedBenchmark, Unusable, load_benchmark
+from entropy_grounding.calibration import calibrated
 from entropy_grounding.configs import CONF_DIR, build, register
 from entropy_grounding.errors import InputError
 from entropy_grounding.images import with_boxes
@@ -125,11 +126,12 @@ def results_folder(config: EvaluateConfig) -> Path:
 
 
 def resolved(config: EvaluateConfig) -> EvaluateConfig:
-    """Fill in what depends on another section: the size of a miniature's pictures."""
+    """Fill in what depends on another section: the size of a miniature's pictures, the gate's threshold."""
     benchmark = config.benchmark
     if benchmark.path.startswith("miniature:") and benchmark.canvas is None:
         benchmark = replace(benchmark, canvas=canvas_for(config.vlm.weights))
-    return replace(config, benchmark=benchmark)
+    chosen = calibrated(config.method.gate, config.vlm.name, config.benchmark.name)
+    return replace(config, benchmark=benchmark, method=replace(config.method, gate=chosen))
 
 
 def run_manifest(config: EvaluateConfig) -> dict[str, Any]:
@@ -254,6 +256,12 @@ def _found(grounding: Grounding) -> dict[str, Any]:
         "entropies": tuple(step.entropy for step in grounding.steps),
         "spatial_entropies": tuple(step.spatial_entropy for step in grounding.steps),
         "stop_reason": grounding.stop_reason,
+        **{
+            f"{name}_{measure}": getattr(found, measure)
+            for name, found in (("plain", grounding.before), ("answer", grounding.after))
+            for measure in ("entropy", "margin")
+            if found is not None
+        },
         **asdict(grounding.cost),
     }
 

@@ -13,7 +13,7 @@ from entropy_grounding.regions import elbow_threshold
 from entropy_grounding.relevance import RELEVANCES
 from entropy_grounding.stopping import spatial_entropy
 from entropy_grounding.target import TARGETS, max_log_probability
-from entropy_grounding.vlm.base import VLM, Prompt
+from entropy_grounding.vlm.base import VLM, Forward, Prompt
 
 if TYPE_CHECKING:
     from entropy_grounding.zoom import GroundingOptions
@@ -45,7 +45,12 @@ def gradient(vlm: VLM, prompt: Prompt, options: "GroundingOptions") -> Reading:
     """
     prompt = vlm.continued(prompt, options.answer_token - 1)
     with vlm.first_layers(options.decoder_layers):
-        found = vlm.gradient(prompt, TARGETS[options.target])
+        return from_forward(vlm, vlm.forward([prompt]), options)
+
+
+def from_forward(vlm: VLM, begun: Forward, options: "GroundingOptions") -> Reading:
+    """Return the reading of a forward pass of one prompt, by the gradient of ``options.target``."""
+    (found,) = vlm.backward(begun, TARGETS[options.target])
     return Reading(found.logits, RELEVANCES[options.relevance](found.gradients, found.embeddings))
 
 

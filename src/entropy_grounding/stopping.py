@@ -26,6 +26,8 @@ STOP_REASONS = {
     "rounds": "the fixed number of rounds was reached",
     "max_rounds": "the cap on rounds was reached",
     "no_zoom": "zooming is switched off",
+    "gated": "the model was sure enough of the plain answer",
+    "declined": "the model was not surer of the zoomed answer than of the plain one",
     "given_crops": "the crops were given, not found",
     "window": "one window was cropped, without another round",
     "searched": "every candidate was tried",

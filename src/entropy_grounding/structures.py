@@ -176,11 +176,33 @@ class ZoomStep:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a grounding spent: prompt-length forwards and backwards of the language model, visual tokens through it."""
+    """What a grounding spent.
+
+    Attributes:
+        forwards: of the language model over a prompt; tokens of answers are not counted, nor a prompt whose keys and values were kept.
+        backwards: the same.
+        visual_tokens: through all forwards.
+        lm_tokens: positions through all forwards.
+        vision_seconds: wall time of processor and vision tower.
+        map_seconds: of the forwards and backwards of maps.
+        answer_seconds: of both answers.
+    """
 
     forwards: int
     backwards: int
     visual_tokens: int
+    lm_tokens: int = 0
+    vision_seconds: float = 0.0
+    map_seconds: float = 0.0
+    answer_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Uncertainty:
+    """How unsure a model is of its next token: ``entropy`` in nats, ``margin`` from 0 (sure) to 1 (two tokens equally likely)."""
+
+    entropy: float
+    margin: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +218,8 @@ class Grounding:
         plain_answer: from the full image alone.
         answer: from the full image and the crops.
         cost: what it took.
+        before: how unsure the model is of the plain answer; None where that would take a forward of its own.
+        after: of the answer from the crops found, also where they were declined.
     """
 
     question: str
@@ -206,6 +230,8 @@ class Grounding:
     plain_answer: str
     answer: str
     cost: Cost
+    before: Uncertainty | None = None
+    after: Uncertainty | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,14 +290,22 @@ class Row:
         pointing: 1 when the peak of the first map lies in the evidence or within half a cell of it, else 0; None without a map, too.
         energy: share of the first map's relevance on the evidence; None without a map, too.
         chance: share that a constant map would have there.
-        forwards: of the language model at prompt length; ``backwards`` the same.
-        backwards: of the language model.
-        visual_tokens: through all forwards.
+        forwards: as the following ones to ``answer_seconds``, see `Cost`.
+        backwards: see `Cost`.
+        visual_tokens: see `Cost`.
         seconds: wall time.
         peak_memory: MiB; of the GPU for this example, on a CPU of the whole process so far.
         retried: what was given up after running out of memory: "", "fewer crops", "fewer crops, fewer pixels".
         status: "ok", "failed" (an error on this example) or "unusable" (the data has no image, question or answer).
         reason: why not ok.
+        plain_entropy: of the first token of the plain answer, in nats; None in rows of the first version, as are the next columns.
+        plain_margin: 1 minus the difference of its two largest probabilities.
+        answer_entropy: of the first token of the answer from the crops found, also where they were declined.
+        answer_margin: the same.
+        lm_tokens: see `Cost`.
+        vision_seconds: see `Cost`.
+        map_seconds: see `Cost`.
+        answer_seconds: see `Cost`.
     """
 
     number: int
@@ -308,3 +342,11 @@ class Row:
     retried: str = ""
     status: str = "ok"
     reason: str = ""
+    plain_entropy: float | None = None
+    plain_margin: float | None = None
+    answer_entropy: float | None = None
+    answer_margin: float | None = None
+    lm_tokens: int | None = None
+    vision_seconds: float | None = None
+    map_seconds: float | None = None
+    answer_seconds: float | None = None

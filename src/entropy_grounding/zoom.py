@@ -1,23 +1,28 @@
 """The loop of the paper: ground, crop, re-ground, until the stopping rule says so; then answer."""
 
+import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
+from entropy_grounding import gate
 from entropy_grounding.errors import ContextError, InputError
+from entropy_grounding.gate import OFF, GateOptions
 from entropy_grounding.images import check_image, to_rgb
 from entropy_grounding.regions import SCORES, RegionOptions, propose_regions, threshold_value
 from entropy_grounding.relevance import RELEVANCES, relative_relevance, relevance_maps
-from entropy_grounding.signals import SIGNALS, Reading
+from entropy_grounding.signals import SIGNALS, Reading, from_forward
 from entropy_grounding.stopping import RULES, Decision, StoppingOptions, decide, map_spatial_entropy
-from entropy_grounding.structures import Box, Cost, Grounding, Region, RelevanceMap, View, ZoomStep
+from entropy_grounding.structures import Box, Cost, Grounding, Region, RelevanceMap, Uncertainty, View, ZoomStep
 from entropy_grounding.target import TARGETS, log_probabilities, next_token_entropy
-from entropy_grounding.vlm.base import VLM, Picture, PixelGradient, Prompt
+from entropy_grounding.vlm.base import VLM, Forward, Picture, PixelGradient, Prompt, frozen
 
 # Where crops come from; "found" is the paper's loop, the others are in `baselines` (`baselines.METHODS` has one function each).
 CROPS = (
@@ -74,6 +79,8 @@ class GroundingOptions:
         padding: "respected", or "ignored" for the authors' geometry, which maps cells as if a padded picture were stretched.
         regions: from map to boxes.
         stopping: when to end.
+        gate: when to answer without zooming, and when to keep the plain answer.
+        reuse: "exact" answers from the keys and values that a map's forward computed, "off" runs every prompt anew (as the authors' code).
         max_new_tokens: length limit of the answers.
     """
 
@@ -91,6 +98,8 @@ class GroundingOptions:
     padding: str = "respected"
     regions: RegionOptions = field(default_factory=RegionOptions)
     stopping: StoppingOptions = field(default_factory=StoppingOptions)
+    gate: GateOptions = field(default_factory=GateOptions)
+    reuse: str = "exact"
     max_new_tokens: int = 16
 
     def __post_init__(self) -> None:
@@ -108,6 +117,8 @@ class GroundingOptions:
         _check_at_least("candidates", self.candidates, 1)
         for name in ("side", "tile", "median"):
             _check_at_least(f"window.{name}", getattr(self.window, name) or 1, 1)
+        _check_choice("reuse", self.reuse, ("exact", "off"))
+        gate.check(self.gate)
         _check_choice("padding", self.padding, ("respected", "ignored"))
         _check_choice("regions.score", self.regions.score, SCORES)
         _check_choice("regions.connectivity", self.regions.connectivity, (4, 8))
@@ -124,6 +135,11 @@ class GroundingOptions:
         _check_at_least("stopping.rounds", self.stopping.rounds, 1)
         _check_at_least("stopping.max_rounds", self.stopping.max_rounds, 0)
         _check_at_least("max_new_tokens", self.max_new_tokens, 1)
+
+    @property
+    def differentiates_prompts(self) -> bool:
+        """Whether a map differentiates the very pass that an answer could begin with."""
+        return self.signal == "gradient" and self.answer_token == 1 and self.decoder_layers is None
 
 
 def _check_choice(name: str, value: object, known: object) -> None:
@@ -159,26 +175,37 @@ class Session:
         image: the original image, in any Pillow mode.
         choices: (letter, text) pairs; where given, an answer is the letter of the most likely text, and nothing is generated.
         cut_from: what crops are cut from; the image itself by default.
+        reuse: keep keys and values of every prompt, so that each runs through the language model once.
 
     Raises:
         InputError: for an image that cannot be used.
     """
 
     def __init__(
-        self, vlm: VLM, image: Image.Image, choices: Sequence[tuple[str, str]] = (), *, cut_from: Image.Image | None = None
+        self,
+        vlm: VLM,
+        image: Image.Image,
+        choices: Sequence[tuple[str, str]] = (),
+        *,
+        cut_from: Image.Image | None = None,
+        reuse: bool = True,
     ) -> None:
         check_image(image)
         self.vlm, self.image, self.choices = vlm, to_rgb(image), choices
         self.cut_from = cut_from or self.image
-        self.full = vlm.look(self.image)
+        self.reuse = reuse
         self._crops: dict[Box, Picture] = {}
-        self._forwards, self._backwards, self._visual_tokens = 0, 0, 0
+        self._passes: dict[tuple[str, tuple[Box, ...]], Forward] = {}
+        self._spent: dict[str, Any] = dict.fromkeys(Cost.__dataclass_fields__, 0)
+        with self._timed("vision_seconds"):
+            self.full = vlm.look(self.image)
 
     def pictures(self, crops: Sequence[Box]) -> list[Picture]:
         """Return the full image followed by these crops of it, cut from the original pixels."""
         for box in crops:
             if box not in self._crops:
-                self._crops[box] = self.vlm.look(self.cut_from, box)
+                with self._timed("vision_seconds"):
+                    self._crops[box] = self.vlm.look(self.cut_from, box)
         return [self.full, *(self._crops[box] for box in crops)]
 
     def prompt(self, question: str, crops: Sequence[Box]) -> tuple[Prompt, tuple[Box, ...]]:
@@ -200,24 +227,53 @@ class Session:
                     warnings.warn(f"{len(crops)} crops do not fit into the context: the first {len(kept)} by rank are used.", stacklevel=2)
                 return prompt, kept
 
+    def cut_crops_from(self, image: Image.Image) -> None:
+        """Cut crops from another image from now on; those that were cut before are forgotten."""
+        self.cut_from = image
+        self._crops.clear()
+        self._passes.clear()
+
     def read(self, prompt: Prompt, options: GroundingOptions) -> Reading:
         """Return the logits of a prompt and the relevance of its visual tokens, by the signal of the options."""
+        if self.reuse and options.differentiates_prompts:
+            begun = self.begin(prompt, graph=True)
+            with self._timed("map_seconds"):
+                reading = from_forward(self.vlm, begun, options)
+            self._spent["backwards"] += 1
+            self._passes[self._key(prompt)] = begun.detached()
+            return reading
         signal = SIGNALS[options.signal]
         self._count(prompt, backwards=signal.backwards)
         if options.answer_token > 1:
             self._count(prompt, backwards=0)
-        return signal.read(self.vlm, prompt, options)
+        with self._timed("map_seconds"):
+            return signal.read(self.vlm, prompt, options)
+
+    def begin(self, prompt: Prompt, *, graph: bool = False) -> Forward:
+        """Return the pass of a prompt with its keys and values; it is run once, again only where a graph is wanted and was not recorded."""
+        known = self._passes.get(self._key(prompt))
+        if known is None or (graph and not known.logits.requires_grad):
+            self._count(prompt, backwards=0)
+            with self._timed("map_seconds" if graph else "answer_seconds"):
+                known = self._passes[self._key(prompt)] = self.vlm.forward([prompt], graph=graph, keep=True)
+        return known
+
+    def _key(self, prompt: Prompt) -> tuple[str, tuple[Box, ...]]:
+        return prompt.text, prompt.boxes
 
     def logits(self, prompt: Prompt) -> Tensor:
         """Return the next-token logits ``(vocabulary,)``, without gradient."""
+        if self.reuse:
+            return self.begin(prompt).logits[0].detach()
         self._count(prompt, backwards=0)
-        with torch.no_grad():
+        with torch.no_grad(), self._timed("map_seconds"):
             return self.vlm.logits(prompt)
 
     def pixel_gradient(self, question: str, picture: Picture, target: str) -> PixelGradient:
         """Return the gradient of a target at the pixels of a picture, alone in the prompt."""
         self._count(self.vlm.prompt(question, [picture]), backwards=1)
-        return self.vlm.pixel_gradient(question, picture, TARGETS[target])
+        with self._timed("map_seconds"):
+            return self.vlm.pixel_gradient(question, picture, TARGETS[target])
 
     def neutral(self, options: GroundingOptions) -> str | None:
         """Return the question whose map divides, None for no division."""
@@ -227,30 +283,58 @@ class Session:
         """Return the greedy answer from the full image and these crops, and the crops that fitted into the prompt."""
         prompt, kept = self.prompt(question, crops)
         if self.choices:
-            losses = []
-            for _, text in self.choices:
-                self._count(prompt, backwards=0)
-                losses.append(self.vlm.answer_loss(question, self.pictures(kept), text))
-            return self.choices[int(np.argmin(losses))][0], kept
-        self._count(prompt, backwards=0)
-        return self.vlm.generate(prompt, max_new_tokens=max_new_tokens), kept
+            return self._choose(question, prompt, kept), kept
+        begun = self.begin(prompt).detached() if self.reuse else None
+        if begun is None or begun.cache is None:
+            self._count(prompt, backwards=0)
+        else:  # the answer will be written behind the prompt into its cache
+            self._passes[self._key(prompt)] = replace(begun, cache=None)
+        with self._timed("answer_seconds"):
+            return self.vlm.generate(prompt, max_new_tokens=max_new_tokens, after=begun), kept
+
+    def _choose(self, question: str, prompt: Prompt, crops: Sequence[Box]) -> str:
+        """Return the letter of the most likely choice."""
+        losses = []
+        for _, text in self.choices:
+            self._count(prompt, backwards=0)
+            with self._timed("answer_seconds"):
+                losses.append(self.vlm.answer_loss(question, self.pictures(crops), text))
+        return self.choices[int(np.argmin(losses))][0]
 
     def _count(self, prompt: Prompt, backwards: int) -> None:
-        self._forwards += 1
-        self._backwards += backwards
-        self._visual_tokens += prompt.visual_tokens
+        spent = {"forwards": 1, "backwards": backwards, "visual_tokens": prompt.visual_tokens, "lm_tokens": prompt.length}
+        for name, value in spent.items():
+            self._spent[name] += value
+
+    @contextmanager
+    def _timed(self, stage: str) -> Iterator[None]:
+        """Add the wall time of a block to a stage; a GPU is waited for."""
+        start = time.perf_counter()
+        yield
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        self._spent[stage] += time.perf_counter() - start
 
     def cost(self) -> Cost:
         """Return what was spent so far."""
-        return Cost(self._forwards, self._backwards, self._visual_tokens)
+        return Cost(**self._spent)
+
+    def uncertainty(self, question: str, crops: Sequence[Box]) -> Uncertainty:
+        """Return how unsure the model is of the first token of its answer."""
+        return gate.uncertainty(self.logits(self.prompt(question, crops)[0]))
 
     def finish(
         self, question: str, crops: Sequence[Box], options: GroundingOptions, reason: str, steps: Sequence[ZoomStep] = ()
     ) -> Grounding:
         """Answer from the full image alone and from these crops too, and return the whole course."""
+        accept, known = options.gate.accept != OFF, self.reuse
+        before = self.uncertainty(question, ()) if accept or known else None
+        after = (self.uncertainty(question, crops) if accept or known else None) if crops else before
         plain, _ = self.answer(question, (), options.max_new_tokens)
+        if accept and crops and before and after and not gate.accepts(before, after, options.gate):
+            crops, reason = (), "declined"
         answer, used = self.answer(question, crops, options.max_new_tokens) if crops else (plain, ())
-        return Grounding(question, self.image.size, tuple(steps), used, reason, plain, answer, self.cost())
+        return Grounding(question, self.image.size, tuple(steps), used, reason, plain, answer, self.cost(), before, after)
 
 
 Progress = Callable[[int, Decision | None], None]
@@ -290,17 +374,18 @@ def ground(
         InputError: for an image or question that cannot be used, non-finite logits, or a model without gradients.
     """
     options = options or GroundingOptions()
-    session = Session(vlm, image, choices)
+    session = Session(vlm, image, choices, reuse=options.reuse == "exact")
     if not question.strip():
         raise InputError("The question is empty: pass a question about the image.")
     if options.crops.startswith("oracle") and given is None:
         raise InputError(f"method.crops is '{options.crops}': such crops need evidence boxes, so use it in an evaluation only.")
-    if options.crops != "found":
-        from entropy_grounding.baselines import METHODS  # they are built on this module
+    with frozen(vlm.model):
+        if options.crops != "found":
+            from entropy_grounding.baselines import METHODS  # they are built on this module
 
-        return METHODS[options.crops](session, question, options, given or Given())
-    steps, crops, reason = zoom(session, question, options, progress)
-    return session.finish(question, crops, options, reason, steps)
+            return METHODS[options.crops](session, question, options, given or Given())
+        steps, crops, reason = zoom(session, question, options, progress)
+        return session.finish(question, crops, options, reason, steps)
 
 
 def zoom(
@@ -310,6 +395,8 @@ def zoom(
     steps: list[ZoomStep] = []
     crops: tuple[Box, ...] = ()
     decision = Decision("no_zoom", None) if options.stopping.max_rounds == 0 else None
+    if decision is None and options.gate.score != OFF and gate.answers_at_once(_before_the_map(session, question, options), options.gate):
+        decision = Decision("gated", None)
     while decision is None:
         steps.append(ground_once(session, question, crops, options))
         crops = tuple(region.box for region in steps[-1].regions)
@@ -317,6 +404,13 @@ def zoom(
         progress(len(steps), decision)
     used = () if decision.use is None else tuple(region.box for region in steps[decision.use].regions)
     return steps, used, decision.reason
+
+
+def _before_the_map(session: Session, question: str, options: GroundingOptions) -> Uncertainty:
+    """Return how unsure the plain answer is; the pass is the one that the first map will differentiate, so it costs nothing more."""
+    if session.reuse and options.differentiates_prompts:
+        session.begin(session.prompt(question, ())[0], graph=True)
+    return session.uncertainty(question, ())
 
 
 def ground_once(session: Session, question: str, crops: Sequence[Box], options: GroundingOptions) -> ZoomStep:

@@ -1,5 +1,7 @@
 """The VLM class on real ``transformers`` models with few weights."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -119,7 +121,7 @@ def test_the_model_is_returned_as_found(scene, failing):
 
 
 def test_a_model_without_gradients_is_refused(random_vlm, prompt, monkeypatch):
-    monkeypatch.setattr(random_vlm, "_logits", lambda *_: torch.zeros(1, 5))
+    monkeypatch.setattr(random_vlm, "_run", lambda *_, **__: SimpleNamespace(logits=torch.zeros(1, 1, 5)))
     with pytest.raises(InputError, match="passes no gradient to its visual tokens"):
         random_vlm.gradient(prompt, next_token_entropy)
 

@@ -127,7 +127,7 @@ def control(session: Session, question: str, options: GroundingOptions, given: G
 def blank(session: Session, question: str, options: GroundingOptions, given: Given) -> Grounding:
     """Answer from gray crops: as many visual tokens as the method's, nothing to see."""
     crops = _found(session, question, options, given)
-    session.cut_from = Image.new("RGB", session.image.size, GRAY)
+    session.cut_crops_from(Image.new("RGB", session.image.size, GRAY))
     return session.finish(question, crops, options, "given_crops")
 
 

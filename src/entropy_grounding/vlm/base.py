@@ -9,12 +9,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
+from weakref import WeakSet
 
 import torch
 from jaxtyping import Float, Int
 from PIL import Image
 from torch import Tensor
-from transformers import PreTrainedModel, ProcessorMixin
+from transformers import DynamicCache, PreTrainedModel, ProcessorMixin
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from entropy_grounding.errors import ContextError, InputError
@@ -27,6 +28,7 @@ _PER_POSITION = ("input_ids", "attention_mask", "mm_token_type_ids")
 _RECORDING = "_output_capturing_hooks_installed"  # set by transformers with its own forward hooks
 NEUTRAL_QUESTION = "Write a general description of the image."  # ViCrop's (arXiv 2502.17422)
 _HALF_SCALE = 2.0**10  # float16 gradients are scaled by it on their way through the model
+_FROZEN: WeakSet[PreTrainedModel] = WeakSet()  # models inside `frozen`
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,17 +61,49 @@ class Prompt:
         inputs: the processor's tensors without the pixels.
         features: visual tokens of every picture, each ``(tokens, dim)``.
         views: token grids of all pictures, with indices into their concatenation.
+        boxes: what the pictures show, in pixels of the original image.
     """
 
     text: str
     inputs: dict[str, Tensor]
     features: tuple[Tensor, ...]
     views: tuple[View, ...]
+    boxes: tuple[Box, ...] = ()
 
     @property
     def visual_tokens(self) -> int:
         """Number of visual tokens."""
         return sum(len(features) for features in self.features)
+
+    @property
+    def length(self) -> int:
+        """Number of positions."""
+        return self.inputs["input_ids"].shape[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """A forward pass that can be gone on with.
+
+    Attributes:
+        logits: of the next token of every prompt ``(prompts, vocabulary)``; with a graph to ``leaf`` where gradients are wanted.
+        leaf: the visual tokens that a gradient is taken at ``(tokens, dim)``.
+        counts: how many of them belong to each prompt.
+        cache: keys and values of all positions of the one prompt, None where they were not kept.
+        start: the position that the pass began at; what lies before came from another cache and gets no gradient.
+    """
+
+    logits: Tensor
+    leaf: Tensor
+    counts: tuple[int, ...]
+    cache: Any = None
+    start: int = 0
+
+    def detached(self) -> "Forward":
+        """Return the same without its graph, which frees the activations; the cache is detached in place."""
+        for layer in self.cache.layers if self.cache else ():
+            layer.keys, layer.values = layer.keys.detach(), layer.values.detach()
+        return replace(self, logits=self.logits.detach(), leaf=self.leaf.detach())
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +179,10 @@ class Family:
     def input_side(self, config: Any, processor: Any) -> int:
         """Return the side, in pixels, of the square that the vision tower sees at once; ViCrop's smallest window."""
         return int(config.vision_config.image_size)
+
+    def positions(self, model: Any, inputs: dict[str, Tensor]) -> Tensor | None:
+        """Return the positions of a prompt where the model cannot derive those of its later part alone, and let it go on from its end."""
+        return None
 
     def pack(self, tokens: list[Tensor]) -> Any:
         """Return the visual tokens of all pictures, each ``(tokens, dim)``, in the structure that the model's merge expects."""
@@ -260,11 +298,12 @@ class VLM:
         for index, picture in enumerate(pictures):
             views += [replace(v, image_index=index, token_indices=v.token_indices + offset) for v in picture.views]
             offset += len(picture.features)
-        return Prompt(self._text(question, len(pictures)), inputs, tuple(p.features for p in pictures), tuple(views))
+        boxes = tuple(picture.box for picture in pictures)
+        return Prompt(self._text(question, len(pictures)), inputs, tuple(p.features for p in pictures), tuple(views), boxes)
 
     def logits(self, prompt: Prompt, visual_tokens: Float[Tensor, "tokens dim"] | None = None) -> Float[Tensor, " vocabulary"]:
         """Return the next-token logits at the last position; ``visual_tokens`` replaces the embeddings of the prompt's pictures."""
-        return self._logits([prompt], torch.cat(prompt.features) if visual_tokens is None else visual_tokens)[0]
+        return self._run([prompt], torch.cat(prompt.features) if visual_tokens is None else visual_tokens).logits[0, -1]
 
     def gradient(self, prompt: Prompt, target: Target) -> TokenGradients:
         """Return the gradient of a target of the next-token logits with respect to every visual token (paper, step 2).
@@ -276,13 +315,63 @@ class VLM:
 
     def gradients(self, prompts: Sequence[Prompt], target: Target) -> list[TokenGradients]:
         """Return what `gradient` returns, for several prompts in one padded forward and one backward of the sum of their targets."""
-        leaf = torch.cat([tokens for prompt in prompts for tokens in prompt.features]).clone().requires_grad_()
-        scale = _HALF_SCALE if leaf.dtype == torch.float16 else 1.0
-        with frozen(self.model), torch.enable_grad():
-            logits = self._logits(prompts, leaf)
-            if not logits.requires_grad:
-                raise self._no_gradient("its kernels record none")
-            total = torch.stack([target(each) for each in logits]).sum()
+        return self.backward(self.forward(prompts), target)
+
+    def forward(self, prompts: Sequence[Prompt], *, graph: bool = True, keep: bool = False, after: Forward | None = None) -> Forward:
+        """Run prompts up to their next-token logits, ready for `backward`, `generate`, or both.
+
+        Args:
+            prompts: from `prompt`; several are padded into one batch.
+            graph: record what `backward` needs.
+            keep: keep keys and values, of one prompt; a model with sliding windows cannot go back, so none are kept.
+            after: a pass of a prompt that begins with the same first picture: all up to its end is taken from that cache. Exact for logits;
+                those tokens get no gradient.
+        """
+        if after is not None:
+            return self._continue(prompts[0], after, graph=graph)
+        leaf = torch.cat([tokens for prompt in prompts for tokens in prompt.features])
+        leaf = leaf.clone().requires_grad_() if graph else leaf
+        with frozen(self.model), torch.set_grad_enabled(graph):
+            out = self._run(prompts, leaf, use_cache=keep)
+        kept = out.past_key_values if keep and not any(layer.is_sliding for layer in out.past_key_values.layers) else None
+        return Forward(out.logits[:, -1], leaf, tuple(prompt.visual_tokens for prompt in prompts), kept)
+
+    def _continue(self, prompt: Prompt, after: Forward, *, graph: bool) -> Forward:
+        """Run what follows the first picture of a prompt on the keys and values that another prompt has up to there."""
+        ids = prompt.inputs["input_ids"]
+        start = self.first_picture_end(prompt)
+        leaf = torch.cat(prompt.features[1:])
+        leaf = leaf.clone().requires_grad_() if graph else leaf
+        inputs = {name: value[1:] for name, value in prompt.inputs.items() if name not in _PER_POSITION}
+        inputs |= {"input_ids": ids[:, start:], "attention_mask": prompt.inputs["attention_mask"]}
+        positions = self.family.positions(self.model, prompt.inputs)
+        if positions is not None:
+            inputs["position_ids"] = positions[..., start:]
+        cache = DynamicCache(config=self.model.config)
+        for number, layer in enumerate(after.cache.layers):
+            cache.update(layer.keys[:, :, :start].detach(), layer.values[:, :, :start].detach(), number)
+        tokens = self.family.pack(list(leaf.split([len(features) for features in prompt.features[1:]])))
+        encoded = {"image": BaseModelOutputWithPooling(pooler_output=tokens)}
+        with frozen(self.model), torch.set_grad_enabled(graph):
+            out = self.model(**inputs, mm_encoder_outputs=encoded, past_key_values=cache, logits_to_keep=1, use_cache=True)
+        return Forward(out.logits[:, -1], leaf, (len(leaf),), out.past_key_values, start)
+
+    def first_picture_end(self, prompt: Prompt) -> int:
+        """Return the position behind the last visual token of the first picture of a prompt."""
+        places = (prompt.inputs["input_ids"][0] == self.model.config.image_token_id).nonzero()[:, 0]
+        return int(places[len(prompt.features[0]) - 1]) + 1
+
+    def backward(self, begun: Forward, target: Target) -> list[TokenGradients]:
+        """Return the gradient of a target of the next-token logits at the leaf of a forward pass, for each of its prompts.
+
+        Raises:
+            InputError: when the logits are not finite or the model passes no gradient to its visual tokens.
+        """
+        leaf, scale = begun.leaf, _HALF_SCALE if begun.leaf.dtype == torch.float16 else 1.0
+        if not begun.logits.requires_grad:
+            raise self._no_gradient("its kernels record none")
+        with torch.enable_grad():
+            total = torch.stack([target(each) for each in begun.logits]).sum()
             try:
                 (gradients,) = torch.autograd.grad(total * scale, leaf)
             except NotImplementedError as error:
@@ -290,8 +379,7 @@ class VLM:
         if not torch.isfinite(gradients).all():
             raise InputError("The gradient at the visual tokens is NaN or infinite: try dtype=float32 or bfloat16.")
         gradients = gradients.float() / scale if scale > 1 else gradients
-        counts = [prompt.visual_tokens for prompt in prompts]
-        parts = zip(logits.detach(), gradients.split(counts), leaf.detach().split(counts), strict=True)
+        parts = zip(begun.logits.detach(), gradients.split(begun.counts), leaf.detach().split(begun.counts), strict=True)
         return [TokenGradients(*each) for each in parts]
 
     def attention(self, prompt: Prompt, target: Target | None = None) -> TokenAttention:
@@ -331,7 +419,7 @@ class VLM:
         scale = _HALF_SCALE if pixels.dtype == torch.float16 else 1.0
         with frozen(self.model), torch.enable_grad():
             tokens = self._features({**inputs, "pixel_values": pixels})
-            logits = self._logits([self.prompt(question, [picture])], tokens)[0]
+            logits = self._run([self.prompt(question, [picture])], tokens).logits[0, -1]
             (found,) = torch.autograd.grad(target(logits) * scale, pixels)
         known = self.model.config, self.processor, inputs
         view = next(iter(self.family.views(*known, picture.image.size).values()))
@@ -339,19 +427,18 @@ class VLM:
         gradient, shown = (self.family.picture(*known, each.detach().float(), picture.image.size) for each in (found / scale, pixels))
         return PixelGradient(logits.detach(), gradient, shown, placed)
 
-    def _logits(self, prompts: Sequence[Prompt], tokens: Tensor) -> Tensor:
-        """Return the last-position logits ``(prompts, vocabulary)``; ``tokens`` are the visual tokens of all prompts in order."""
+    def _run(self, prompts: Sequence[Prompt], tokens: Tensor, *, use_cache: bool = False) -> Any:
+        """Run the language model up to the last position's logits; ``tokens`` are the visual tokens of all prompts in order."""
         inputs = _padded([prompt.inputs for prompt in prompts], self.processor.tokenizer.pad_token_id)
-        encoded = self._encoded(prompts, tokens)
-        return self.model(**inputs, mm_encoder_outputs=encoded, logits_to_keep=1, use_cache=False).logits[:, -1]
+        return self.model(**inputs, mm_encoder_outputs=self._encoded(prompts, tokens), logits_to_keep=1, use_cache=use_cache)
 
     def _no_gradient(self, why: str) -> InputError:
         name = self.name or type(self.model).__name__
         return InputError(f"The model '{name}' passes no gradient to its visual tokens ({why}): load it unquantised, attention=sdpa.")
 
-    def generate(self, prompt: Prompt, *, max_new_tokens: int) -> str:
-        """Return the greedy answer."""
-        return self.processor.tokenizer.decode(self._greedy(prompt, max_new_tokens), skip_special_tokens=True).strip()
+    def generate(self, prompt: Prompt, *, max_new_tokens: int, after: Forward | None = None) -> str:
+        """Return the greedy answer; with ``after``, a pass of this prompt, without running the prompt again (its cache is used up)."""
+        return self.processor.tokenizer.decode(self._greedy(prompt, max_new_tokens, after), skip_special_tokens=True).strip()
 
     def continued(self, prompt: Prompt, tokens: int) -> Prompt:
         """Return the prompt followed by this many tokens of the model's greedy answer, fewer where the answer ends before."""
@@ -380,17 +467,16 @@ class VLM:
         finally:
             decoder.layers = layers
 
-    def _greedy(self, prompt: Prompt, max_new_tokens: int) -> Int[Tensor, " tokens"]:
-        encoded = self._encoded([prompt], torch.cat(prompt.features))
+    def _greedy(self, prompt: Prompt, max_new_tokens: int, after: Forward | None = None) -> Int[Tensor, " tokens"]:
+        if after is None or after.cache is None:
+            known: dict[str, Any] = {"mm_encoder_outputs": self._encoded([prompt], torch.cat(prompt.features))}
+        else:
+            self.family.positions(self.model, prompt.inputs)
+            after.cache.crop(-1)  # generation begins with the logits of the last position
+            known = {"past_key_values": after.cache}
         with frozen(self.model), torch.no_grad():
             ids = self.model.generate(
-                **prompt.inputs,
-                mm_encoder_outputs=encoded,
-                max_new_tokens=max_new_tokens,
-                do_sample=False,
-                temperature=None,
-                top_p=None,
-                top_k=None,
+                **prompt.inputs, **known, max_new_tokens=max_new_tokens, do_sample=False, temperature=None, top_p=None, top_k=None
             )
         return ids[0, prompt.inputs["input_ids"].shape[1] :]
 
@@ -481,8 +567,13 @@ def pixels_scaled(vlm: VLM, factor: float) -> Iterator[bool]:
 def frozen(model: PreTrainedModel) -> Iterator[None]:
     """Switch off parameter gradients, dropout and other training behaviour; every flag is restored on the way out.
 
-    Hooks that transformers installs for itself during a forward (to record hidden states) are taken off again too.
+    Hooks that transformers installs for itself during a forward (to record hidden states) are taken off again too. Within another such
+    block nothing is left to do, and nothing is done: walking through a model's modules takes longer than a tiny model's layer.
     """
+    if model in _FROZEN:
+        yield
+        return
+    _FROZEN.add(model)
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     training = [module for module in model.modules() if module.training]
     hooks = {module: set(module._forward_hooks) for module in model.modules()}
@@ -494,6 +585,7 @@ def frozen(model: PreTrainedModel) -> Iterator[None]:
     try:
         yield
     finally:
+        _FROZEN.discard(model)
         for parameter in trainable:
             parameter.requires_grad_(True)
         for module in training:

@@ -36,3 +36,8 @@ class QwenFamily(Family):
     def input_side(self, config: Any, processor: Any) -> int:
         """Return eight cells, 224 pixels for the released models, which is ViCrop's choice."""
         return 8 * processor.image_processor.patch_size * processor.image_processor.merge_size
+
+    def positions(self, model: Any, inputs: dict[str, Tensor]) -> Tensor:
+        """Return the three-dimensional positions, and set from where the model numbers generated tokens: it remembers its last prompt."""
+        found, model.model.rope_deltas = model.model.get_rope_index(**inputs)
+        return found

@@ -1,0 +1,80 @@
+"""When to zoom at all, and when to keep the zoomed answer: both compare how unsure the model is of its first token.
+
+Not in the paper: there every question pays for the whole loop, and some plain answers that were right become wrong.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from torch import Tensor
+
+from entropy_grounding.errors import InputError
+from entropy_grounding.structures import Uncertainty
+from entropy_grounding.target import log_probabilities, next_token_entropy
+
+OFF = "off"
+SCORES = ("entropy", "margin", "calibrated")
+OF_THE_BENCHMARK, OF_ALL = "benchmark", "all"  # thresholds that come from the calibration of the VLM
+
+
+@dataclass(frozen=True, slots=True)
+class GateOptions:
+    """Extensions around the loop, both off in the paper's preset.
+
+    Attributes:
+        score: answer at once where this uncertainty of the plain answer's first token is at most ``threshold``: "off", "entropy" (nats),
+            "margin" (1 minus the difference of the two largest probabilities) or "calibrated" (probability that the answer is wrong).
+        threshold: a number, or which of the VLM's calibration (``conf/calibration``): "benchmark" for that of the benchmark, "all" for
+            the one of all benchmarks together. -inf zooms always, inf never.
+        accept: keep the zoomed answer only where this uncertainty of its first token is below that of the plain answer; "off" keeps it.
+        weights: of the calibrated probability: bias, a nat of entropy, a unit of margin; from the calibration where thresholds are.
+    """
+
+    score: str = OFF
+    threshold: str | float = OF_ALL
+    accept: str = OFF
+    weights: tuple[float, ...] | None = None
+
+
+def uncertainty(logits: Float[Tensor, " vocabulary"]) -> Uncertainty:
+    """Return how unsure next-token logits are."""
+    best = log_probabilities(logits).topk(2).values.exp()
+    return Uncertainty(float(next_token_entropy(logits)), float(1 - (best[0] - best[1])))
+
+
+def score(found: Uncertainty, name: str, weights: tuple[float, ...] | None = None) -> float:
+    """Return one of `SCORES`; "calibrated" is the logistic function of the weighted entropy and margin.
+
+    Raises:
+        InputError: for "calibrated" without weights.
+    """
+    if name != "calibrated":
+        return float(getattr(found, name))
+    if weights is None:
+        raise InputError("method.gate asks for calibrated scores and has no weights: run entropy_grounding.calibrate, or use entropy.")
+    bias, entropy, margin = weights
+    return float(1 / (1 + np.exp(-(bias + entropy * found.entropy + margin * found.margin))))
+
+
+def answers_at_once(plain: Uncertainty, options: GateOptions) -> bool:
+    """Tell whether the plain answer stands, without any map."""
+    return score(plain, options.score, options.weights) <= float(options.threshold)
+
+
+def accepts(plain: Uncertainty, zoomed: Uncertainty, options: GateOptions) -> bool:
+    """Tell whether the zoomed answer replaces the plain one."""
+    return score(zoomed, options.accept, options.weights) < score(plain, options.accept, options.weights)
+
+
+def check(options: GateOptions) -> None:
+    """Refuse unknown names.
+
+    Raises:
+        InputError: naming the option, its value and what to use.
+    """
+    for name in ("score", "accept"):
+        if getattr(options, name) not in (OFF, *SCORES):
+            raise InputError(f"Unknown gate.{name} '{getattr(options, name)}': use one of {', '.join((OFF, *SCORES))}.")
+    if isinstance(options.threshold, str) and options.threshold not in (OF_ALL, OF_THE_BENCHMARK):
+        raise InputError(f"Unknown gate.threshold '{options.threshold}': use a number, {OF_ALL} or {OF_THE_BENCHMARK}.")

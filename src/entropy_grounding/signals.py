@@ -40,12 +40,13 @@ class Signal:
 def gradient(vlm: VLM, prompt: Prompt, options: "GroundingOptions") -> Reading:
     """Gradient of ``options.target`` at the visual tokens; ``options.relevance`` makes one number of each (paper, steps 2-3).
 
-    With ``options.answer_token`` the target sees the logits of that token of the greedy answer, with ``options.decoder_layers`` those that
+    With ``options.gradient_layer`` the gradient is taken at the inputs of that decoder layer at the same positions. With
+    ``options.answer_token`` the target sees the logits of that token of the greedy answer, with ``options.decoder_layers`` those that
     the language model has after so many layers.
     """
     prompt = vlm.continued(prompt, options.answer_token - 1)
     with vlm.first_layers(options.decoder_layers):
-        return from_forward(vlm, vlm.forward([prompt]), options)
+        return from_forward(vlm, vlm.forward([prompt], layer=options.gradient_layer), options)
 
 
 def from_forward(vlm: VLM, begun: Forward, options: "GroundingOptions") -> Reading:

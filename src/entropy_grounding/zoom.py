@@ -22,7 +22,7 @@ from entropy_grounding.signals import SIGNALS, Reading, from_forward
 from entropy_grounding.stopping import RULES, Decision, StoppingOptions, decide, map_spatial_entropy
 from entropy_grounding.structures import Box, Cost, Grounding, Region, RelevanceMap, Uncertainty, View, ZoomStep
 from entropy_grounding.target import TARGETS, log_probabilities, next_token_entropy
-from entropy_grounding.vlm.base import VLM, Forward, Picture, PixelGradient, Prompt, frozen
+from entropy_grounding.vlm.base import VLM, Forward, Picture, PixelGradient, Prompt, frozen, pixels_scaled
 
 # Where crops come from; "found" is the paper's loop, the others are in `baselines` (`baselines.METHODS` has one function each).
 CROPS = (
@@ -80,7 +80,13 @@ class GroundingOptions:
         regions: from map to boxes.
         stopping: when to end.
         gate: when to answer without zooming, and when to keep the plain answer.
-        reuse: "exact" answers from the keys and values that a map's forward computed, "off" runs every prompt anew (as the authors' code).
+        reuse: "exact" keeps keys and values: an answer goes on from its map's forward, or from the full image's, and nothing is computed
+            twice; "off" runs every prompt anew (as the authors' code).
+        reground: what later rounds differentiate: "all" pictures, or "crops" alone, behind the kept full image, which then competes with
+            its first map (an approximation: its tokens get no new gradient).
+        crop_scale: pixels or tiles of a crop, relative to the full image's budget, where the family has one (an approximation).
+        gradient_layer: take the gradient at the input of this decoder layer instead, from 0; None for the visual tokens themselves
+            (an approximation that skips the backward pass through earlier layers).
         max_new_tokens: length limit of the answers.
     """
 
@@ -100,6 +106,9 @@ class GroundingOptions:
     stopping: StoppingOptions = field(default_factory=StoppingOptions)
     gate: GateOptions = field(default_factory=GateOptions)
     reuse: str = "exact"
+    reground: str = "all"
+    crop_scale: float = 1.0
+    gradient_layer: int | None = None
     max_new_tokens: int = 16
 
     def __post_init__(self) -> None:
@@ -111,13 +120,21 @@ class GroundingOptions:
         _check_choice("crops", self.crops, CROPS)
         _check_at_least("answer_token", self.answer_token, 1)
         _check_at_least("decoder_layers", 1 if self.decoder_layers is None else self.decoder_layers, 1)
-        if self.signal != "gradient" and (self.answer_token > 1 or self.decoder_layers is not None):
-            raise InputError(f"method.signal is '{self.signal}': answer_token and decoder_layers are for signal=gradient.")
+        if self.signal != "gradient" and (self.answer_token, self.decoder_layers, self.gradient_layer) != (1, None, None):
+            raise InputError(f"method.signal is '{self.signal}': answer_token, decoder_layers and gradient_layer are for signal=gradient.")
         _check_at_least("neutral_floor", self.neutral_floor, 0)
         _check_at_least("candidates", self.candidates, 1)
         for name in ("side", "tile", "median"):
             _check_at_least(f"window.{name}", getattr(self.window, name) or 1, 1)
         _check_choice("reuse", self.reuse, ("exact", "off"))
+        _check_choice("reground", self.reground, ("all", "crops"))
+        if self.reground == "crops" and not (self.reuse == "exact" and self.differentiates_prompts and self.neutral_question is None):
+            raise InputError(
+                "method.reground is 'crops': it needs reuse=exact and signal=gradient, without answer_token, layers or neutral_question."
+            )
+        if not 0 < self.crop_scale <= 1:
+            raise InputError(f"crop_scale is {self.crop_scale}: use more than 0 and at most 1.")
+        _check_at_least("gradient_layer", self.gradient_layer or 0, 0)
         gate.check(self.gate)
         _check_choice("padding", self.padding, ("respected", "ignored"))
         _check_choice("regions.score", self.regions.score, SCORES)
@@ -139,7 +156,8 @@ class GroundingOptions:
     @property
     def differentiates_prompts(self) -> bool:
         """Whether a map differentiates the very pass that an answer could begin with."""
-        return self.signal == "gradient" and self.answer_token == 1 and self.decoder_layers is None
+        layers = (self.decoder_layers, self.gradient_layer)
+        return self.signal == "gradient" and self.answer_token == 1 and layers == (None, None)
 
 
 def _check_choice(name: str, value: object, known: object) -> None:
@@ -175,7 +193,8 @@ class Session:
         image: the original image, in any Pillow mode.
         choices: (letter, text) pairs; where given, an answer is the letter of the most likely text, and nothing is generated.
         cut_from: what crops are cut from; the image itself by default.
-        reuse: keep keys and values of every prompt, so that each runs through the language model once.
+        reuse: keep keys and values of every prompt, so that each runs through the language model once, and the full image in none again.
+        crop_scale: budget of a crop, see `GroundingOptions`.
 
     Raises:
         InputError: for an image that cannot be used.
@@ -189,13 +208,16 @@ class Session:
         *,
         cut_from: Image.Image | None = None,
         reuse: bool = True,
+        crop_scale: float = 1.0,
     ) -> None:
         check_image(image)
         self.vlm, self.image, self.choices = vlm, to_rgb(image), choices
         self.cut_from = cut_from or self.image
-        self.reuse = reuse
+        self.reuse, self.crop_scale = reuse, crop_scale
         self._crops: dict[Box, Picture] = {}
         self._passes: dict[tuple[str, tuple[Box, ...]], Forward] = {}
+        self._readings: dict[tuple[str, tuple[Box, ...]], Reading] = {}
+        self._first: tuple[Prompt, Forward] | None = None  # the first pass of the full image alone
         self._spent: dict[str, Any] = dict.fromkeys(Cost.__dataclass_fields__, 0)
         with self._timed("vision_seconds"):
             self.full = vlm.look(self.image)
@@ -205,8 +227,23 @@ class Session:
         for box in crops:
             if box not in self._crops:
                 with self._timed("vision_seconds"):
-                    self._crops[box] = self.vlm.look(self.cut_from, box)
+                    self._crops[box] = self._look(box)
         return [self.full, *(self._crops[box] for box in crops)]
+
+    def _look(self, box: Box) -> Picture:
+        """Encode a crop.
+
+        Raises:
+            InputError: for a smaller budget of a family whose pictures have none.
+        """
+        if self.crop_scale == 1:
+            return self.vlm.look(self.cut_from, box)
+        with pixels_scaled(self.vlm, self.crop_scale) as possible:
+            if not possible:
+                raise InputError(
+                    f"method.crop_scale is {self.crop_scale}: the pictures of '{self.vlm.name}' have no budget to lower; use 1."
+                )
+            return self.vlm.look(self.cut_from, box)
 
     def prompt(self, question: str, crops: Sequence[Box]) -> tuple[Prompt, tuple[Box, ...]]:
         """Return the prompt and the crops in it; where they exceed the context, the lowest-ranked are left out, with a warning.
@@ -232,16 +269,15 @@ class Session:
         self.cut_from = image
         self._crops.clear()
         self._passes.clear()
+        self._readings.clear()
 
     def read(self, prompt: Prompt, options: GroundingOptions) -> Reading:
         """Return the logits of a prompt and the relevance of its visual tokens, by the signal of the options."""
         if self.reuse and options.differentiates_prompts:
-            begun = self.begin(prompt, graph=True)
-            with self._timed("map_seconds"):
-                reading = from_forward(self.vlm, begun, options)
-            self._spent["backwards"] += 1
-            self._passes[self._key(prompt)] = begun.detached()
-            return reading
+            key = self._key(prompt)
+            if key not in self._readings:  # crops may be proposed again
+                self._readings[key] = self._differentiate(prompt, options)
+            return self._readings[key]
         signal = SIGNALS[options.signal]
         self._count(prompt, backwards=signal.backwards)
         if options.answer_token > 1:
@@ -249,14 +285,46 @@ class Session:
         with self._timed("map_seconds"):
             return signal.read(self.vlm, prompt, options)
 
-    def begin(self, prompt: Prompt, *, graph: bool = False) -> Forward:
-        """Return the pass of a prompt with its keys and values; it is run once, again only where a graph is wanted and was not recorded."""
+    def _differentiate(self, prompt: Prompt, options: GroundingOptions) -> Reading:
+        """Return the reading of a prompt by its gradient; behind a kept full image, that keeps its first relevance."""
+        begun = self.begin(prompt, graph=True, behind=options.reground == "crops")
+        with self._timed("map_seconds"):
+            reading = from_forward(self.vlm, begun, options)
+        self._spent["backwards"] += 1
+        self._passes[self._key(prompt)] = begun.detached()
+        if not begun.start:
+            return reading
+        assert self._first is not None
+        first = self._readings[self._key(self._first[0])]
+        return Reading(reading.logits, torch.cat([first.relevance, reading.relevance]))
+
+    def begin(self, prompt: Prompt, *, graph: bool = False, behind: bool = True) -> Forward:
+        """Return the pass of a prompt with its keys and values; it is run once, again only where a graph is wanted and was not recorded.
+
+        Args:
+            prompt: the full image and perhaps crops.
+            graph: record what a backward needs.
+            behind: where the full image has been through the language model, run only what comes behind it.
+        """
         known = self._passes.get(self._key(prompt))
         if known is None or (graph and not known.logits.requires_grad):
-            self._count(prompt, backwards=0)
+            after = self._shared(prompt) if behind else None
+            self._count(prompt, backwards=0, start=after[1] if after else 0)
             with self._timed("map_seconds" if graph else "answer_seconds"):
-                known = self._passes[self._key(prompt)] = self.vlm.forward([prompt], graph=graph, keep=True)
+                known = self.vlm.forward([prompt], graph=graph, keep=True, after=after[0] if after else None)
+            self._passes[self._key(prompt)] = known
+            if self._first is None and prompt.boxes == (self.full.box,) and known.cache is not None:
+                self._first = prompt, known
         return known
+
+    def _shared(self, prompt: Prompt) -> tuple[Forward, int] | None:
+        """Return the pass whose keys and values a prompt with crops can go on from, and from which position."""
+        if self._first is None or len(prompt.features) == 1:
+            return None
+        first, known = self._first
+        end = self.vlm.first_picture_end(first)
+        same = prompt.boxes[0] == first.boxes[0] and first.inputs["input_ids"][:, :end].equal(prompt.inputs["input_ids"][:, :end])
+        return (known, end) if same else None
 
     def _key(self, prompt: Prompt) -> tuple[str, tuple[Box, ...]]:
         return prompt.text, prompt.boxes
@@ -301,8 +369,9 @@ class Session:
                 losses.append(self.vlm.answer_loss(question, self.pictures(crops), text))
         return self.choices[int(np.argmin(losses))][0]
 
-    def _count(self, prompt: Prompt, backwards: int) -> None:
-        spent = {"forwards": 1, "backwards": backwards, "visual_tokens": prompt.visual_tokens, "lm_tokens": prompt.length}
+    def _count(self, prompt: Prompt, backwards: int, start: int = 0) -> None:
+        visual = prompt.visual_tokens - (len(prompt.features[0]) if start else 0)
+        spent = {"forwards": 1, "backwards": backwards, "visual_tokens": visual, "lm_tokens": prompt.length - start}
         for name, value in spent.items():
             self._spent[name] += value
 
@@ -374,7 +443,7 @@ def ground(
         InputError: for an image or question that cannot be used, non-finite logits, or a model without gradients.
     """
     options = options or GroundingOptions()
-    session = Session(vlm, image, choices, reuse=options.reuse == "exact")
+    session = Session(vlm, image, choices, reuse=options.reuse == "exact", crop_scale=options.crop_scale)
     if not question.strip():
         raise InputError("The question is empty: pass a question about the image.")
     if options.crops.startswith("oracle") and given is None:

@@ -317,7 +317,15 @@ class VLM:
         """Return what `gradient` returns, for several prompts in one padded forward and one backward of the sum of their targets."""
         return self.backward(self.forward(prompts), target)
 
-    def forward(self, prompts: Sequence[Prompt], *, graph: bool = True, keep: bool = False, after: Forward | None = None) -> Forward:
+    def forward(
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        graph: bool = True,
+        keep: bool = False,
+        after: Forward | None = None,
+        layer: int | None = None,
+    ) -> Forward:
         """Run prompts up to their next-token logits, ready for `backward`, `generate`, or both.
 
         Args:
@@ -326,9 +334,12 @@ class VLM:
             keep: keep keys and values, of one prompt; a model with sliding windows cannot go back, so none are kept.
             after: a pass of a prompt that begins with the same first picture: all up to its end is taken from that cache. Exact for logits;
                 those tokens get no gradient.
+            layer: of one prompt, the decoder layer whose inputs are the leaf; earlier ones record nothing.
         """
         if after is not None:
             return self._continue(prompts[0], after, graph=graph)
+        if layer is not None:
+            return self._from_layer(prompts[0], layer)
         leaf = torch.cat([tokens for prompt in prompts for tokens in prompt.features])
         leaf = leaf.clone().requires_grad_() if graph else leaf
         with frozen(self.model), torch.set_grad_enabled(graph):
@@ -355,6 +366,32 @@ class VLM:
         with frozen(self.model), torch.set_grad_enabled(graph):
             out = self.model(**inputs, mm_encoder_outputs=encoded, past_key_values=cache, logits_to_keep=1, use_cache=True)
         return Forward(out.logits[:, -1], leaf, (len(leaf),), out.past_key_values, start)
+
+    def _from_layer(self, prompt: Prompt, layer: int) -> Forward:
+        """Run a prompt so that the gradient ends at the inputs of a decoder layer.
+
+        Raises:
+            InputError: for a layer that the model does not have.
+        """
+        layers = self.model.get_decoder().layers
+        if layer >= len(layers):
+            raise InputError(f"method.gradient_layer is {layer}: this model has {len(layers)} layers, from 0.")
+        places = prompt.inputs["input_ids"][0] == self.model.config.image_token_id
+        leaves: list[Tensor] = []
+
+        def begin(_: torch.nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+            leaves.append(inputs[0][0, places].detach().requires_grad_())
+            hidden = inputs[0].detach().clone()
+            hidden[0, places] = leaves[0]
+            return (hidden, *inputs[1:])
+
+        handle = layers[layer].register_forward_pre_hook(begin)
+        try:
+            with frozen(self.model), torch.enable_grad():
+                out = self._run([prompt], torch.cat(prompt.features))
+        finally:
+            handle.remove()
+        return Forward(out.logits[:, -1], leaves[0], (prompt.visual_tokens,))
 
     def first_picture_end(self, prompt: Prompt) -> int:
         """Return the position behind the last visual token of the first picture of a prompt."""

@@ -6,7 +6,7 @@ import resource
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -24,13 +24,24 @@ from entropy_grounding.configs import CONF_DIR, build, register
 from entropy_grounding.errors import InputError
 from entropy_grounding.images import with_boxes
 from entropy_grounding.localization import chance, energy_in_box, overlap, pointing_game
-from entropy_grounding.results import RowStore, config_hash, data_identity, manifest, merge, parse_shard, stored_rows, weights_fingerprint
+from entropy_grounding.results import (
+    WALL_TIMES,
+    RowStore,
+    config_hash,
+    data_identity,
+    manifest,
+    merge,
+    parse_shard,
+    stored_rows,
+    weights_fingerprint,
+)
 from entropy_grounding.structures import Box, Example, Grounding, Row
 from entropy_grounding.tables import score_line
 from entropy_grounding.tiny.build import canvas_for
 from entropy_grounding.tracking import PICTURES, TrackingConfig, log_evaluation, tracked_run
 from entropy_grounding.vlm import VLM, VLMConfig, load_vlm
 from entropy_grounding.vlm.base import pixels_scaled
+from entropy_grounding.vlm.remembering import RememberingVLM
 from entropy_grounding.zoom import OF_THE_VLM, Given, GroundingOptions, ground
 
 
@@ -96,10 +107,7 @@ def evaluate(config: EvaluateConfig, vlm: VLM | None = None) -> pd.DataFrame:
     done = _done(store.stored(), retry_failed=config.retry_failed)
     with store.locked():
         vlm = vlm or load_vlm(config.vlm)
-        tags = [source["commit"], (source["weights_sha256"] or config.vlm.weights)[:12]]
-        with tracked_run(
-            config.tracking, store.folder / "tracking", job_type="evaluate", config=source["config"], name=_label(config), tags=tags
-        ) as run:
+        with _tracked(config, source, store) as run:
             bar = tqdm(_examples(loaded, config, done), desc=_label(config), total=config.benchmark.examples, initial=len(done))
             rows: list[Row] = []
             pictures: dict[str, Image.Image] = {}
@@ -118,6 +126,60 @@ def evaluate(config: EvaluateConfig, vlm: VLM | None = None) -> pd.DataFrame:
                 merge(store.folder)
             log_evaluation(run, store.stored(), pictures, store.folder)
     return store.stored()
+
+
+def evaluate_together(configs: Sequence[EvaluateConfig], vlm: VLM | None = None) -> list[pd.DataFrame]:
+    """Answer by several methods, example by example, and compute only once what they have in common; return the rows of each.
+
+    Rows equal those of `evaluate`, except that wall times are not recorded: they would say nothing about one method alone.
+
+    Args:
+        configs: of one VLM and benchmark.
+        vlm: the model, if it is loaded already.
+
+    Raises:
+        InputError: as `evaluate`, and for configurations that differ in VLM or benchmark.
+    """
+    configs = [resolved(config) for config in configs]
+    if any((config.vlm, config.benchmark, config.shard) != (configs[0].vlm, configs[0].benchmark, configs[0].shard) for config in configs):
+        raise InputError("Only methods may differ between configurations that are evaluated together: use one VLM and one benchmark.")
+    torch.set_num_threads(configs[0].threads)
+    loaded = load_benchmark(configs[0].benchmark)
+    sources = [run_manifest(config) for config in configs]
+    stores = [RowStore(results_folder(config), source, config.shard) for config, source in zip(configs, sources, strict=True)]
+    done = [_done(store.stored(), retry_failed=config.retry_failed) for store, config in zip(stores, configs, strict=True)]
+    copied = [_crops_to_copy(config) for config in configs]
+    pictures: dict[str, Image.Image] = {}
+    with ExitStack() as stack:
+        for store in stores:
+            stack.enter_context(store.locked())
+        model = RememberingVLM(vlm or load_vlm(configs[0].vlm))
+        name, every = f"{configs[0].vlm.name} {configs[0].benchmark.name} {len(configs)} methods", set.intersection(*done)
+        unknown: dict[str, Any] = dict.fromkeys(WALL_TIMES)
+        bar = tqdm(_examples(loaded, configs[0], every), desc=name, total=configs[0].benchmark.examples, initial=len(every))
+        for number, example in bar:
+            for store, config, source, answered, like in zip(stores, configs, sources, done, copied, strict=True):
+                if example.id in answered:
+                    continue
+                row = evaluate_example(model, number, example, loaded.benchmark, config, source["config_hash"], like.get(example.id))
+                store.add(replace(row, **unknown), flush_every=config.flush_every)
+            if len(pictures) < PICTURES and isinstance(example, Example):
+                pictures[example.id] = example.image
+            model.forget()
+        for store, config in zip(stores, configs, strict=True):
+            store.flush()
+            if config.shard == "1/1":
+                merge(store.folder)
+    for store, config, source in zip(stores, configs, sources, strict=True):
+        with _tracked(config, source, store) as run:
+            log_evaluation(run, store.stored(), pictures, store.folder)
+    return [store.stored() for store in stores]
+
+
+def _tracked(config: EvaluateConfig, source: dict[str, Any], store: RowStore) -> AbstractContextManager[Any]:
+    tags = [source["commit"], (source["weights_sha256"] or config.vlm.weights)[:12]]
+    folder = store.folder / "tracking"
+    return tracked_run(config.tracking, folder, job_type="evaluate", config=source["config"], name=_label(config), tags=tags)
 
 
 def results_folder(config: EvaluateConfig) -> Path:

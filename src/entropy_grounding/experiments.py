@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from entropy_grounding.configs import CONF_DIR, compose_config, quote_text, register
 from entropy_grounding.errors import InputError
-from entropy_grounding.evaluation import EvaluateConfig, evaluate, fingerprint, resolved, results_folder
+from entropy_grounding.evaluation import EvaluateConfig, evaluate, evaluate_together, fingerprint, resolved, results_folder
 from entropy_grounding.league import summarised
 from entropy_grounding.results import read_manifest
 from entropy_grounding.tiny.build import BIG_SIBLINGS
@@ -49,6 +49,7 @@ class Experiment:
         vlms: by the name of a run, names from ``conf/vlm``; where a run has none here, its own.
         benchmarks: the same, names from ``conf/benchmark``.
         paper: scores of the paper in percent, by VLM family, variant and benchmark.
+        share: answer each example by all missing variants, and compute once what they have in common; no seconds are recorded then.
     """
 
     name: str = ""
@@ -59,6 +60,7 @@ class Experiment:
     vlms: dict[str, Any] = field(default_factory=dict)
     benchmarks: dict[str, Any] = field(default_factory=dict)
     paper: dict[str, Any] = field(default_factory=dict)
+    share: bool = False
 
 
 @dataclass(frozen=True)
@@ -244,15 +246,21 @@ def complete(setup: ExperimentConfig, *, roots: Sequence[str | Path] = ()) -> di
     """
     index = stored_index(setup.results_dir, *roots)
     folders: dict[tuple[str, str, str], Path] = {}
-    loaded: dict[str, VLM] = {}
+    missing: dict[tuple[str, str], list[EvaluateConfig]] = {}
     for variant, config in evaluations(setup):
+        cell = config.vlm.name, config.benchmark.name
         folder = stored_folder(config, index)
+        folders[(*cell, variant.name)] = folder or results_folder(config)
         if folder is None:
-            if config.vlm.name not in loaded:
-                loaded = {config.vlm.name: load_vlm(config.vlm)}
-            evaluate(config, loaded[config.vlm.name])
-            folder = results_folder(config)
-        folders[config.vlm.name, config.benchmark.name, variant.name] = folder
+            missing.setdefault(cell, []).append(config)
+    loaded: dict[str, VLM] = {}
+    for (name, _), configs in missing.items():
+        loaded = loaded if name in loaded else {name: load_vlm(configs[0].vlm)}
+        if setup.experiment.share:
+            evaluate_together(configs, loaded[name])
+        else:
+            for config in configs:
+                evaluate(config, loaded[name])
     return folders
 
 

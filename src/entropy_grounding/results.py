@@ -40,13 +40,8 @@ _TYPES: dict[Any, pa.DataType] = {
 }
 _TYPES |= {int | None: pa.int64(), float | None: pa.float64(), str | None: pa.string()}
 SCHEMA = pa.schema([(name, _TYPES[hint]) for name, hint in typing.get_type_hints(Row).items()])
-TIMES = (
-    "seconds",
-    "peak_memory",
-    "vision_seconds",
-    "map_seconds",
-    "answer_seconds",
-)  # columns in which two runs of the same configuration may differ
+WALL_TIMES = ("seconds", "vision_seconds", "map_seconds", "answer_seconds")
+TIMES = (*WALL_TIMES, "peak_memory")  # columns in which two runs of the same configuration may differ
 # What does not change a result, by section of the configuration: where it runs, where rows come from, how many there are.
 _IRRELEVANT = {
     "vlm": ("name", "weights", "device", "device_map"),

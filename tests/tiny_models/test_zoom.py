@@ -48,7 +48,8 @@ def test_every_round_is_recorded_and_counted(tiny_vlm, scene):
     assert [len(step.crops) for step in grounding.steps] == [0, *(len(step.regions) for step in grounding.steps[:-1])]
     assert [step.visual_tokens for step in grounding.steps] == [64 * (1 + len(step.crops)) for step in grounding.steps]
     assert (grounding.cost.forwards, grounding.cost.backwards) == (4, 3)  # the plain answer goes on from the first map's forward
-    assert grounding.cost.visual_tokens == sum(step.visual_tokens for step in grounding.steps) + 64 * (1 + len(grounding.crops))
+    answer = 64 * len(grounding.crops)  # behind the full image, which has been through the language model
+    assert grounding.cost.visual_tokens == sum(step.visual_tokens for step in grounding.steps) + answer
     assert grounding.crops == tuple(region.box for region in grounding.steps[-1].regions)
     assert all(step.target == step.entropy for step in grounding.steps)
     assert all(0 < step.top_probability <= 1 for step in grounding.steps)

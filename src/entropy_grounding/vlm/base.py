@@ -91,6 +91,7 @@ class Forward:
         counts: how many of them belong to each prompt.
         cache: keys and values of all positions of the one prompt, None where they were not kept.
         start: the position that the pass began at; what lies before came from another cache and gets no gradient.
+        prompts: what was run.
     """
 
     logits: Tensor
@@ -98,6 +99,7 @@ class Forward:
     counts: tuple[int, ...]
     cache: Any = None
     start: int = 0
+    prompts: tuple[Prompt, ...] = ()
 
     def detached(self) -> "Forward":
         """Return the same without its graph, which frees the activations; the cache is detached in place."""
@@ -345,7 +347,7 @@ class VLM:
         with frozen(self.model), torch.set_grad_enabled(graph):
             out = self._run(prompts, leaf, use_cache=keep)
         kept = out.past_key_values if keep and not any(layer.is_sliding for layer in out.past_key_values.layers) else None
-        return Forward(out.logits[:, -1], leaf, tuple(prompt.visual_tokens for prompt in prompts), kept)
+        return Forward(out.logits[:, -1], leaf, tuple(prompt.visual_tokens for prompt in prompts), kept, prompts=tuple(prompts))
 
     def _continue(self, prompt: Prompt, after: Forward, *, graph: bool) -> Forward:
         """Run what follows the first picture of a prompt on the keys and values that another prompt has up to there."""
@@ -365,7 +367,7 @@ class VLM:
         encoded = {"image": BaseModelOutputWithPooling(pooler_output=tokens)}
         with frozen(self.model), torch.set_grad_enabled(graph):
             out = self.model(**inputs, mm_encoder_outputs=encoded, past_key_values=cache, logits_to_keep=1, use_cache=True)
-        return Forward(out.logits[:, -1], leaf, (len(leaf),), out.past_key_values, start)
+        return Forward(out.logits[:, -1], leaf, (len(leaf),), out.past_key_values, start, (prompt,))
 
     def _from_layer(self, prompt: Prompt, layer: int) -> Forward:
         """Run a prompt so that the gradient ends at the inputs of a decoder layer.
@@ -391,7 +393,7 @@ class VLM:
                 out = self._run([prompt], torch.cat(prompt.features))
         finally:
             handle.remove()
-        return Forward(out.logits[:, -1], leaves[0], (prompt.visual_tokens,))
+        return Forward(out.logits[:, -1], leaves[0], (prompt.visual_tokens,), prompts=(prompt,))
 
     def first_picture_end(self, prompt: Prompt) -> int:
         """Return the position behind the last visual token of the first picture of a prompt."""

@@ -1,0 +1,102 @@
+"""The command ``python -m entropy_grounding.calibrate vlm=tiny_llava``: the ungated method on validation rows, then thresholds."""
+
+import sys
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import hydra
+import pandas as pd
+from omegaconf import OmegaConf
+
+from entropy_grounding.benchmarks import benchmark_config
+from entropy_grounding.calibration import COLUMNS, Calibration, calibrate, calibration_path
+from entropy_grounding.configs import CONF_DIR, build, register
+from entropy_grounding.errors import InputError
+from entropy_grounding.evaluation import EvaluateConfig, evaluate
+from entropy_grounding.gate import OFF
+from entropy_grounding.results import commit, weights_fingerprint, write_results
+from entropy_grounding.tracking import TrackingConfig
+from entropy_grounding.vlm import VLMConfig, load_vlm
+from entropy_grounding.zoom import GroundingOptions
+
+
+@dataclass(frozen=True)
+class CalibrateConfig:
+    """Options of a calibration.
+
+    Attributes:
+        vlm: which model, from ``conf/vlm``.
+        method: the ungated method, from ``conf/method``.
+        benchmarks: names from ``conf/benchmark``; thresholds are chosen for each and for all together.
+        split: of the rows; not the one that is reported.
+        examples: rows of each.
+        accept: the score by which zoomed answers are kept when thresholds are chosen.
+        results_dir: where the rows are evaluated; a run goes on where it stopped.
+        rows_dir: where what the thresholds come from is kept.
+    """
+
+    vlm: VLMConfig = field(default_factory=VLMConfig)
+    method: GroundingOptions = field(default_factory=GroundingOptions)
+    benchmarks: tuple[str, ...] = ()
+    split: str = "validation"
+    examples: int = 150
+    accept: str = "entropy"
+    results_dir: str = "outputs/calibration"
+    rows_dir: str = "results/calibration"
+
+
+register("calibrate_schema", CalibrateConfig)
+
+
+def run(config: CalibrateConfig) -> Calibration:
+    """Evaluate what is missing, choose, and write both files.
+
+    Raises:
+        InputError: for a method that is gated already, or no benchmark.
+    """
+    if config.method.gate.score != OFF or config.method.gate.accept != OFF:
+        raise InputError("method.gate is on: thresholds are chosen on rows of the ungated method, so use method=entropy_gradient.")
+    if not config.benchmarks:
+        raise InputError("benchmarks is empty: name some of conf/benchmark.")
+    vlm = load_vlm(config.vlm)
+    parts = []
+    for name in config.benchmarks:
+        asked = replace(benchmark_config(name), split=config.split, examples=config.examples)
+        one = EvaluateConfig(config.vlm, asked, config.method, TrackingConfig(mode="disabled"), "ungated", config.results_dir)
+        rows = evaluate(one, vlm)
+        parts.append(rows[rows["status"] == "ok"])
+    rows = pd.concat(parts, ignore_index=True)[COLUMNS]
+    source = {"vlm": config.vlm.name, "split": config.split, "examples": len(rows), "commit": commit()}
+    source |= {"weights_sha256": weights_fingerprint(config.vlm.weights) or config.vlm.weights, "accept": config.accept}
+    write_results(Path(config.rows_dir) / config.vlm.name, rows, source)
+    found = calibrate(rows, config.accept)
+    write(config.vlm.name, found, source)
+    return found
+
+
+def write(vlm: str, found: Calibration, source: dict[str, Any]) -> None:
+    """Write the calibration of a VLM as configuration."""
+    path = calibration_path(vlm)
+    path.parent.mkdir(exist_ok=True)
+    about = f"{source['examples']} {source['split']} rows, weights {source['weights_sha256'][:12]}, commit {source['commit']}"
+    head = f"# python -m entropy_grounding.calibrate vlm={vlm}   wrote this: {about}.\n"
+    values = {**asdict(found), "weights": list(found.weights)}
+    path.write_text(head + OmegaConf.to_yaml(OmegaConf.create(values)))
+    print(f"written: {path.relative_to(CONF_DIR.parent)}")
+
+
+@hydra.main(config_path=str(CONF_DIR), config_name="calibrate", version_base="1.3")
+def main(config: Any) -> None:
+    """Calibrate, and print the thresholds."""
+    try:
+        found = run(build(CalibrateConfig, config))
+    except InputError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("interrupted: every finished example is stored; run the same command again to go on.")
+    print(pd.DataFrame(found.thresholds).round(3).to_string())
+
+
+if __name__ == "__main__":
+    main()

@@ -41,7 +41,7 @@ class CalibrateConfig:
     benchmarks: tuple[str, ...] = ()
     split: str = "validation"
     examples: int = 150
-    accept: str = "entropy"
+    accept: str = "margin"
     results_dir: str = "outputs/calibration"
     rows_dir: str = "results/calibration"
 

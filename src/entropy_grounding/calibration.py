@@ -15,11 +15,12 @@ from scipy.optimize import minimize
 
 from entropy_grounding.configs import CONF_DIR
 from entropy_grounding.errors import InputError
-from entropy_grounding.gate import OF_ALL, OFF, SCORES, GateOptions, score
-from entropy_grounding.stats import interval
+from entropy_grounding.gate import CALIBRATED, OF_ALL, OFF, SCORES, GateOptions, score
 from entropy_grounding.structures import Uncertainty
 
 KEEP = 0.97  # of the ungated gain that a gate must keep on the rows it is chosen on; more than the 0.95 that it should keep elsewhere
+MIN_GAIN = 0.03  # score below which zooming is not worth several times a plain answer
+RIGHT = 0.9  # mean score of answers that need no further map
 COLUMNS = ["benchmark", "example_id", "plain_score", "score", "plain_entropy", "plain_margin", "answer_entropy", "answer_margin"]
 
 
@@ -30,10 +31,12 @@ class Calibration:
     Attributes:
         weights: of the probability that an answer is wrong: bias, a nat of entropy, a unit of margin.
         thresholds: by score, then by benchmark or "all".
+        settle: by score, from which uncertainty of a zoomed answer on no further map is worth it.
     """
 
     weights: tuple[float, ...]
     thresholds: dict[str, dict[str, float]] = field(default_factory=dict)
+    settle: dict[str, float] = field(default_factory=dict)
 
 
 def calibration_path(vlm: str) -> Path:
@@ -47,8 +50,8 @@ def calibrated(options: GateOptions, vlm: str, benchmark: str | None = None) -> 
     Raises:
         InputError: where it has none, or none for this benchmark.
     """
-    named = options.score != OFF and isinstance(options.threshold, str)
-    weighted = options.weights is None and "calibrated" in (options.score, options.accept)
+    named = options.score != OFF and (isinstance(options.threshold, str) or options.settle == CALIBRATED)
+    weighted = options.weights is None and CALIBRATED in (options.score, options.accept)
     if not named and not weighted:
         return options
     path = calibration_path(vlm)
@@ -56,7 +59,9 @@ def calibrated(options: GateOptions, vlm: str, benchmark: str | None = None) -> 
         raise InputError(f"method.gate needs a calibration of '{vlm}', which has none: run python -m entropy_grounding.calibrate vlm={vlm}")
     stored: Any = OmegaConf.to_container(OmegaConf.load(path))
     found = replace(options, weights=tuple(stored["weights"])) if weighted else options
-    if not named:
+    if options.settle == CALIBRATED:
+        found = replace(found, settle=float(stored["settle"][options.score]))
+    if not isinstance(options.threshold, str):
         return found
     key = OF_ALL if options.threshold == OF_ALL else benchmark
     thresholds = stored["thresholds"][options.score]
@@ -66,7 +71,7 @@ def calibrated(options: GateOptions, vlm: str, benchmark: str | None = None) -> 
     return replace(found, threshold=float(thresholds[key]))
 
 
-def calibrate(rows: pd.DataFrame, accept: str = "entropy") -> Calibration:
+def calibrate(rows: pd.DataFrame, accept: str = "margin") -> Calibration:
     """Choose weights and thresholds on rows of the ungated method.
 
     Args:
@@ -76,7 +81,7 @@ def calibrate(rows: pd.DataFrame, accept: str = "entropy") -> Calibration:
     weights = fit_weights(rows)
     parts = {OF_ALL: rows, **{str(name): part for name, part in rows.groupby("benchmark", sort=False)}}
     chosen = {name: {key: choose_threshold(part, name, weights, accept=accept) for key, part in parts.items()} for name in SCORES}
-    return Calibration(weights, chosen)
+    return Calibration(weights, chosen, {name: settle_threshold(rows, name, weights) for name in SCORES})
 
 
 def fit_weights(rows: pd.DataFrame) -> tuple[float, float, float]:
@@ -107,7 +112,7 @@ def kept_scores(rows: pd.DataFrame, accept: str, weights: tuple[float, ...]) -> 
 
 
 def choose_threshold(rows: pd.DataFrame, name: str, weights: tuple[float, ...], *, accept: str = OFF, keep: float = KEEP) -> float:
-    """Return the largest threshold that keeps a share of the ungated gain; inf, never to zoom, where that gain is not surely positive.
+    """Return the largest threshold that keeps a share of the ungated gain; inf, never to zoom, where that gain is below `MIN_GAIN`.
 
     Args:
         rows: with `COLUMNS`.
@@ -117,13 +122,22 @@ def choose_threshold(rows: pd.DataFrame, name: str, weights: tuple[float, ...], 
         keep: the share.
     """
     gains = (rows["score"] - rows["plain_score"]).to_numpy(float)
-    if interval(gains).low <= 0:
+    if gains.mean() < MIN_GAIN:
         return float("inf")
     with_gate = kept_scores(rows, accept, weights) - rows["plain_score"].to_numpy(float)
     found = uncertainties(rows, "plain", name, weights)
     order = np.argsort(found, kind="stable")
     left = with_gate.sum() - np.cumsum(with_gate[order])  # the gain of the rows above each threshold
     enough = np.flatnonzero((left >= keep * gains.sum()) & (np.append(np.diff(found[order]), np.inf) > 0))
+    return round(float(found[order][enough[-1]]), 4) if len(enough) else float("-inf")
+
+
+def settle_threshold(rows: pd.DataFrame, name: str, weights: tuple[float, ...], *, right: float = RIGHT) -> float:
+    """Return the largest uncertainty up to which zoomed answers reach a mean score of ``right``; -inf where none do."""
+    found = uncertainties(rows, "answer", name, weights)
+    order = np.argsort(found, kind="stable")
+    mean = np.cumsum(rows["score"].to_numpy(float)[order]) / np.arange(1, len(order) + 1)
+    enough = np.flatnonzero((mean >= right) & (np.append(np.diff(found[order]), np.inf) > 0))
     return round(float(found[order][enough[-1]]), 4) if len(enough) else float("-inf")
 
 

@@ -14,7 +14,8 @@ from entropy_grounding.structures import Uncertainty
 from entropy_grounding.target import log_probabilities, next_token_entropy
 
 OFF = "off"
-SCORES = ("entropy", "margin", "calibrated")
+CALIBRATED = "calibrated"
+SCORES = ("entropy", "margin", CALIBRATED)
 OF_THE_BENCHMARK, OF_ALL = "benchmark", "all"  # thresholds that come from the calibration of the VLM
 
 
@@ -27,12 +28,15 @@ class GateOptions:
             "margin" (1 minus the difference of the two largest probabilities) or "calibrated" (probability that the answer is wrong).
         threshold: a number, or which of the VLM's calibration (``conf/calibration``): "benchmark" for that of the benchmark, "all" for
             the one of all benchmarks together. -inf zooms always, inf never.
+        settle: end the zoom, before the next map, where the answer from the crops so far is at most this unsure by the same score; a
+            number, "calibrated" for that of the VLM's calibration, None for no such end.
         accept: keep the zoomed answer only where this uncertainty of its first token is below that of the plain answer; "off" keeps it.
         weights: of the calibrated probability: bias, a nat of entropy, a unit of margin; from the calibration where thresholds are.
     """
 
     score: str = OFF
     threshold: str | float = OF_ALL
+    settle: str | float | None = None
     accept: str = OFF
     weights: tuple[float, ...] | None = None
 
@@ -49,7 +53,7 @@ def score(found: Uncertainty, name: str, weights: tuple[float, ...] | None = Non
     Raises:
         InputError: for "calibrated" without weights.
     """
-    if name != "calibrated":
+    if name != CALIBRATED:
         return float(getattr(found, name))
     if weights is None:
         raise InputError("method.gate asks for calibrated scores and has no weights: run entropy_grounding.calibrate, or use entropy.")
@@ -57,9 +61,10 @@ def score(found: Uncertainty, name: str, weights: tuple[float, ...] | None = Non
     return float(1 / (1 + np.exp(-(bias + entropy * found.entropy + margin * found.margin))))
 
 
-def answers_at_once(plain: Uncertainty, options: GateOptions) -> bool:
-    """Tell whether the plain answer stands, without any map."""
-    return score(plain, options.score, options.weights) <= float(options.threshold)
+def is_sure(found: Uncertainty, options: GateOptions, *, zoomed: bool) -> bool:
+    """Tell whether an answer stands without another map: the plain one, or one from crops (``zoomed``)."""
+    limit = options.settle if zoomed else options.threshold
+    return limit is not None and score(found, options.score, options.weights) <= float(limit)
 
 
 def accepts(plain: Uncertainty, zoomed: Uncertainty, options: GateOptions) -> bool:
@@ -78,3 +83,7 @@ def check(options: GateOptions) -> None:
             raise InputError(f"Unknown gate.{name} '{getattr(options, name)}': use one of {', '.join((OFF, *SCORES))}.")
     if isinstance(options.threshold, str) and options.threshold not in (OF_ALL, OF_THE_BENCHMARK):
         raise InputError(f"Unknown gate.threshold '{options.threshold}': use a number, {OF_ALL} or {OF_THE_BENCHMARK}.")
+    if isinstance(options.settle, str) and options.settle != CALIBRATED:
+        raise InputError(f"Unknown gate.settle '{options.settle}': use a number, null or {CALIBRATED}.")
+    if options.settle is not None and options.score == OFF:
+        raise InputError("gate.settle is set and gate.score is off: choose a score, entropy for example.")

@@ -27,6 +27,7 @@ STOP_REASONS = {
     "max_rounds": "the cap on rounds was reached",
     "no_zoom": "zooming is switched off",
     "gated": "the model was sure enough of the plain answer",
+    "sure": "the model was sure enough of the answer from the crops",
     "declined": "the model was not surer of the zoomed answer than of the plain one",
     "given_crops": "the crops were given, not found",
     "window": "one window was cropped, without another round",

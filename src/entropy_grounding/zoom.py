@@ -464,9 +464,10 @@ def zoom(
     steps: list[ZoomStep] = []
     crops: tuple[Box, ...] = ()
     decision = Decision("no_zoom", None) if options.stopping.max_rounds == 0 else None
-    if decision is None and options.gate.score != OFF and gate.answers_at_once(_before_the_map(session, question, options), options.gate):
-        decision = Decision("gated", None)
     while decision is None:
+        if _is_sure(session, question, crops, options):
+            decision = Decision("sure", len(steps) - 1) if steps else Decision("gated", None)
+            break
         steps.append(ground_once(session, question, crops, options))
         crops = tuple(region.box for region in steps[-1].regions)
         decision = decide(steps, options.stopping)
@@ -475,11 +476,13 @@ def zoom(
     return steps, used, decision.reason
 
 
-def _before_the_map(session: Session, question: str, options: GroundingOptions) -> Uncertainty:
-    """Return how unsure the plain answer is; the pass is the one that the first map will differentiate, so it costs nothing more."""
+def _is_sure(session: Session, question: str, crops: Sequence[Box], options: GroundingOptions) -> bool:
+    """Tell whether the gate lets the answer from these crops stand; the pass is the one that the map would differentiate."""
+    if options.gate.score == OFF or (crops and options.gate.settle is None):
+        return False
     if session.reuse and options.differentiates_prompts:
-        session.begin(session.prompt(question, ())[0], graph=True)
-    return session.uncertainty(question, ())
+        session.begin(session.prompt(question, crops)[0], graph=True, behind=options.reground == "crops")
+    return gate.is_sure(session.uncertainty(question, crops), options.gate, zoomed=bool(crops))
 
 
 def ground_once(session: Session, question: str, crops: Sequence[Box], options: GroundingOptions) -> ZoomStep:

@@ -44,7 +44,7 @@ WALL_TIMES = ("seconds", "vision_seconds", "map_seconds", "answer_seconds")
 TIMES = (*WALL_TIMES, "peak_memory")  # columns in which two runs of the same configuration may differ
 # What does not change a result, by section of the configuration: where it runs, where rows come from, how many there are.
 _IRRELEVANT = {
-    "vlm": ("name", "weights", "device", "device_map"),
+    "vlm": ("name", "weights", "device", "device_map", "checkpointing"),
     "benchmark": ("name", "path", "images", "boxes", "streaming", "examples"),
 }
 

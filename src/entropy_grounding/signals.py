@@ -46,7 +46,7 @@ def gradient(vlm: VLM, prompt: Prompt, options: "GroundingOptions") -> Reading:
     """
     prompt = vlm.continued(prompt, options.answer_token - 1)
     with vlm.first_layers(options.decoder_layers):
-        return from_forward(vlm, vlm.forward([prompt], layer=options.gradient_layer), options)
+        return from_forward(vlm, vlm.forward([prompt], layer=options.gradient_layer, every_position=options.reuse == "off"), options)
 
 
 def from_forward(vlm: VLM, begun: Forward, options: "GroundingOptions") -> Reading:

@@ -81,7 +81,7 @@ class GroundingOptions:
         stopping: when to end.
         gate: when to answer without zooming, and when to keep the plain answer.
         reuse: "exact" keeps keys and values: an answer goes on from its map's forward, or from the full image's, and nothing is computed
-            twice; "off" runs every prompt anew (as the authors' code).
+            twice; "off" encodes and runs every prompt anew, with logits of all positions (as the authors' code).
         reground: what later rounds differentiate: "all" pictures, or "crops" alone, behind the kept full image, which then competes with
             its first map (an approximation: its tokens get no new gradient).
         crop_scale: pixels or tiles of a crop, relative to the full image's budget, where the family has one (an approximation).
@@ -224,6 +224,9 @@ class Session:
 
     def pictures(self, crops: Sequence[Box]) -> list[Picture]:
         """Return the full image followed by these crops of it, cut from the original pixels."""
+        if not self.reuse:
+            with self._timed("vision_seconds"):
+                return [self.vlm.look(self.image), *(self._look(box) for box in crops)]
         for box in crops:
             if box not in self._crops:
                 with self._timed("vision_seconds"):

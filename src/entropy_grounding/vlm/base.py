@@ -6,12 +6,15 @@ What is particular to a family (chat content, token grids) is in its `Family`; e
 
 import inspect
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 from weakref import WeakSet
 
+import psutil
 import torch
+import torch.utils.checkpoint
 from jaxtyping import Float, Int
 from PIL import Image
 from torch import Tensor
@@ -27,6 +30,8 @@ _PIXELS = ("pixel_values", "pixel_attention_mask")
 _PER_POSITION = ("input_ids", "attention_mask", "mm_token_type_ids")
 _RECORDING = "_output_capturing_hooks_installed"  # set by transformers with its own forward hooks
 NEUTRAL_QUESTION = "Write a general description of the image."  # ViCrop's (arXiv 2502.17422)
+CHECKPOINTING = ("auto", "on", "off")
+MAP_BYTES = {torch.float32: 56, torch.bfloat16: 32, torch.float16: 32}  # a token, layer and hidden unit of a map's graph (measured)
 _HALF_SCALE = 2.0**10  # float16 gradients are scaled by it on their way through the model
 _FROZEN: WeakSet[PreTrainedModel] = WeakSet()  # models inside `frozen`
 
@@ -202,6 +207,8 @@ class VLM:
         grounding: which view carries the map: "default", one by name ("canvas", "base", "thumbnail"), or "all".
         attention_layer: the decoder layer, from 0, of attention maps with ``layers="chosen"``.
         neutral_question: what relative maps divide by where a method says "vlm".
+        checkpointing: keep only the inputs of decoder layers for the backward pass and run each layer again in it: "on", "off", or "auto",
+            where a map would otherwise need more than half of the free memory. Such a pass keeps no keys and values.
     """
 
     def __init__(
@@ -214,6 +221,7 @@ class VLM:
         *,
         attention_layer: int | None = None,
         neutral_question: str = NEUTRAL_QUESTION,
+        checkpointing: str = "auto",
     ) -> None:
         if not getattr(processor, "chat_template", None):
             raise InputError(f"The processor of '{name or type(model).__name__}' has no chat template: use an instruction-tuned model.")
@@ -225,6 +233,9 @@ class VLM:
         self.processor: Any = processor
         self.family, self.name, self.grounding = family, name, grounding
         self.attention_layer, self.neutral_question = attention_layer, neutral_question
+        if checkpointing not in CHECKPOINTING:
+            raise InputError(f"Unknown checkpointing '{checkpointing}': use one of {', '.join(CHECKPOINTING)}.")
+        self.checkpointing = checkpointing
         family.prepare(model.config, processor)
 
     def look(self, image: Image.Image, box: Box | None = None) -> Picture:
@@ -327,6 +338,7 @@ class VLM:
         keep: bool = False,
         after: Forward | None = None,
         layer: int | None = None,
+        every_position: bool = False,
     ) -> Forward:
         """Run prompts up to their next-token logits, ready for `backward`, `generate`, or both.
 
@@ -337,6 +349,7 @@ class VLM:
             after: a pass of a prompt that begins with the same first picture: all up to its end is taken from that cache. Exact for logits;
                 those tokens get no gradient.
             layer: of one prompt, the decoder layer whose inputs are the leaf; earlier ones record nothing.
+            every_position: compute logits of all positions and use the last (as the authors' code; for comparison).
         """
         if after is not None:
             return self._continue(prompts[0], after, graph=graph)
@@ -344,8 +357,13 @@ class VLM:
             return self._from_layer(prompts[0], layer)
         leaf = torch.cat([tokens for prompt in prompts for tokens in prompt.features])
         leaf = leaf.clone().requires_grad_() if graph else leaf
-        with frozen(self.model), torch.set_grad_enabled(graph):
-            out = self._run(prompts, leaf, use_cache=keep)
+        with ExitStack() as stack:
+            stack.enter_context(frozen(self.model))
+            stack.enter_context(torch.set_grad_enabled(graph))
+            if graph and self.checkpoints(max(prompt.length for prompt in prompts) * len(prompts)):
+                stack.enter_context(_checkpointed(self.model.get_decoder().layers))
+                keep = False
+            out = self._run(prompts, leaf, use_cache=keep, every_position=every_position)
         kept = out.past_key_values if keep and not any(layer.is_sliding for layer in out.past_key_values.layers) else None
         return Forward(out.logits[:, -1], leaf, tuple(prompt.visual_tokens for prompt in prompts), kept, prompts=tuple(prompts))
 
@@ -409,7 +427,7 @@ class VLM:
         leaf, scale = begun.leaf, _HALF_SCALE if begun.leaf.dtype == torch.float16 else 1.0
         if not begun.logits.requires_grad:
             raise self._no_gradient("its kernels record none")
-        with torch.enable_grad():
+        with frozen(self.model), torch.enable_grad():  # checkpointed layers run again now
             total = torch.stack([target(each) for each in begun.logits]).sum()
             try:
                 (gradients,) = torch.autograd.grad(total * scale, leaf)
@@ -466,10 +484,21 @@ class VLM:
         gradient, shown = (self.family.picture(*known, each.detach().float(), picture.image.size) for each in (found / scale, pixels))
         return PixelGradient(logits.detach(), gradient, shown, placed)
 
-    def _run(self, prompts: Sequence[Prompt], tokens: Tensor, *, use_cache: bool = False) -> Any:
+    def checkpoints(self, positions: int) -> bool:
+        """Tell whether a map of so many positions runs with gradient checkpointing."""
+        if self.checkpointing != "auto":
+            return self.checkpointing == "on"
+        text = self.model.config.get_text_config()
+        needed = MAP_BYTES.get(self.model.dtype, 56) * text.hidden_size * text.num_hidden_layers * positions
+        on_gpu = self.model.device.type == "cuda"
+        free = torch.cuda.mem_get_info(self.model.device)[0] if on_gpu else psutil.virtual_memory().available
+        return needed > free / 2
+
+    def _run(self, prompts: Sequence[Prompt], tokens: Tensor, *, use_cache: bool = False, every_position: bool = False) -> Any:
         """Run the language model up to the last position's logits; ``tokens`` are the visual tokens of all prompts in order."""
         inputs = _padded([prompt.inputs for prompt in prompts], self.processor.tokenizer.pad_token_id)
-        return self.model(**inputs, mm_encoder_outputs=self._encoded(prompts, tokens), logits_to_keep=1, use_cache=use_cache)
+        encoded, last = self._encoded(prompts, tokens), 0 if every_position else 1
+        return self.model(**inputs, mm_encoder_outputs=encoded, logits_to_keep=last, use_cache=use_cache)
 
     def _no_gradient(self, why: str) -> InputError:
         name = self.name or type(self.model).__name__
@@ -579,6 +608,20 @@ def _eager(language_model: PreTrainedModel) -> Iterator[None]:
         yield
     finally:
         language_model.set_attn_implementation(before)
+
+
+@contextmanager
+def _checkpointed(layers: Any) -> Iterator[None]:
+    """Let decoder layers keep only their inputs for a while; what is inside them stays out of training mode."""
+    checkpoint = partial(torch.utils.checkpoint.checkpoint, use_reentrant=False)
+    for layer in layers:
+        layer.gradient_checkpointing, layer.training, layer._gradient_checkpointing_func = True, True, checkpoint
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.gradient_checkpointing, layer.training = False, False
+            del layer._gradient_checkpointing_func
 
 
 @contextmanager

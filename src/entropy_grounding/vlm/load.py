@@ -20,7 +20,7 @@ from transformers.utils import is_bitsandbytes_available
 from transformers.utils import logging as transformers_logging
 
 from entropy_grounding.errors import InputError
-from entropy_grounding.vlm.base import NEUTRAL_QUESTION, VLM, Family
+from entropy_grounding.vlm.base import MAP_BYTES, NEUTRAL_QUESTION, VLM, Family
 from entropy_grounding.vlm.internvl import InternVLFamily
 from entropy_grounding.vlm.llava import LlavaFamily
 from entropy_grounding.vlm.llava_next import LlavaNextFamily
@@ -54,6 +54,7 @@ class VLMConfig:
         image_fit: "as_released", or "pad" for the padding of the original LLaVA-1.5, whose hub port cuts the ends of the image off.
         attention_layer: the decoder layer, from 0, of attention maps with ``method.layers=chosen``.
         neutral_question: what relative maps divide by where ``method.neutral_question`` is "vlm".
+        checkpointing: less memory for maps at a third more time: "on", "off" or "auto", see `VLM`.
     """
 
     name: str = "tiny_llava"
@@ -70,6 +71,7 @@ class VLMConfig:
     image_fit: str = "as_released"
     attention_layer: int | None = None
     neutral_question: str = NEUTRAL_QUESTION
+    checkpointing: str = "auto"
 
 
 def load_vlm(config: VLMConfig | str = "tiny_llava") -> VLM:
@@ -121,6 +123,7 @@ def load_vlm(config: VLMConfig | str = "tiny_llava") -> VLM:
         config.grounding,
         attention_layer=config.attention_layer,
         neutral_question=config.neutral_question,
+        checkpointing=config.checkpointing,
     )
 
 
@@ -161,7 +164,7 @@ def estimate_memory(config: PreTrainedConfig, dtype: torch.dtype) -> Memory:
     with torch.device("meta"):
         model = AutoModelForImageTextToText.from_config(config)
     text = config.get_text_config()
-    kept = 56 if dtype == torch.float32 else 32
+    kept = MAP_BYTES.get(dtype, 56)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     return Memory(parameters * dtype.itemsize / 1e9, kept * text.hidden_size * text.num_hidden_layers * 1000 / 1e9)
 

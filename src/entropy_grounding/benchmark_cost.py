@@ -1,0 +1,225 @@
+"""What a map and a grounding cost: ``python -m entropy_grounding.benchmark_cost``. Ratios, the median of interleaved repeats of one run.
+
+A LLaVA-shaped model with random weights (hidden 512, 12 layers, vocabulary 32,000, 576 visual tokens), on a CPU, float32, one thread.
+Random weights say what a pass costs, not what an answer is worth, so the answers of both orders of computation are compared on a tiny VLM.
+"""
+
+import argparse
+import multiprocessing
+import statistics
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import psutil
+import torch
+from PIL import Image
+from tqdm.auto import tqdm
+from transformers import AutoConfig, CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
+
+from entropy_grounding.benchmarks import benchmark_config, load_benchmark
+from entropy_grounding.results import commit, write_summary
+from entropy_grounding.stopping import StoppingOptions
+from entropy_grounding.structures import Example, Grounding
+from entropy_grounding.target import next_token_entropy
+from entropy_grounding.tiny.build import build_llava, canvas_of
+from entropy_grounding.tiny.questions import held_out_example
+from entropy_grounding.tiny.scenes import draw_scene
+from entropy_grounding.vlm import load_vlm
+from entropy_grounding.vlm.base import VLM, Prompt
+from entropy_grounding.vlm.llava import LlavaFamily
+from entropy_grounding.vlm.load import estimate_memory
+from entropy_grounding.zoom import GroundingOptions, ground
+
+FILE = "benchmark_cost.json"
+SIDE, PATCH = 336, 14  # pixels: 24 x 24 visual tokens
+EARLY_LAYER = 6  # of 12, for the gradient at an intermediate layer
+ROUNDS = StoppingOptions(rule="fixed", rounds=3)
+MODES: dict[str, dict[str, Any]] = {"off": {"reuse": "off"}, "exact": {}, "crops": {"reground": "crops"}}
+LIMITS = {"map": 2.2, "map, checkpointing: memory": 1.5, "grounding, reuse=exact": 0.8, "grounding, reground=crops": 0.55}
+
+
+def mid_size(checkpointing: str = "off") -> VLM:
+    """Return the LLaVA-shaped model with random weights."""
+    torch.manual_seed(0)
+    _, processor = build_llava(tile=SIDE, patch=PATCH)
+    tokenizer = processor.tokenizer
+    vision = CLIPVisionConfig(
+        hidden_size=128, intermediate_size=384, num_hidden_layers=4, num_attention_heads=4, image_size=SIDE, patch_size=PATCH
+    )
+    text = LlamaConfig(
+        hidden_size=512,
+        intermediate_size=1376,
+        num_hidden_layers=12,
+        num_attention_heads=8,
+        vocab_size=32_000,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    image_token = tokenizer.image_token_id
+    config = LlavaConfig(vision_config=vision, text_config=text, image_token_index=image_token, vision_feature_layer=-1)
+    model = LlavaForConditionalGeneration(config).eval()
+    return VLM(model, processor, LlavaFamily(), "random LLaVA, hidden 512, 12 layers", checkpointing=checkpointing)
+
+
+def a_picture(seed: int = 0) -> tuple[Image.Image, str]:
+    """Return a drawn scene at twice the side of the model's input, and its question."""
+    scene, question = held_out_example(seed)
+    return draw_scene(scene).resize((2 * SIDE, 2 * SIDE)), question.text
+
+
+def passes(vlm: VLM, prompt: Prompt) -> dict[str, Callable[[], object]]:
+    """Return what is timed on one prompt, by name; "plain" is what the others are compared with."""
+
+    def plain() -> object:
+        with torch.no_grad():
+            return vlm.logits(prompt)
+
+    def with_parameters() -> object:
+        leaf = torch.cat(prompt.features).clone().requires_grad_()
+        return torch.autograd.grad(next_token_entropy(vlm.logits(prompt, leaf)), leaf)
+
+    def with_checkpoints() -> object:
+        vlm.checkpointing = "on"
+        try:
+            return vlm.gradient(prompt, next_token_entropy)
+        finally:
+            vlm.checkpointing = "off"
+
+    def compute(**options: Any) -> Callable[[], object]:
+        return lambda: vlm.backward(vlm.forward([prompt], **options), next_token_entropy)
+
+    return {
+        "plain": plain,
+        "map": compute(),
+        "map, keys and values kept": compute(keep=True),
+        "map, logits of all positions": compute(every_position=True),
+        "map, parameters not frozen": with_parameters,
+        "map, checkpointing": with_checkpoints,
+        f"map, gradient at layer {EARLY_LAYER}": compute(layer=EARLY_LAYER),
+    }
+
+
+def interleaved(timed: Mapping[str, Callable[[], object]], repeats: int, reference: str) -> dict[str, float]:
+    """Return the median, over interleaved repeats, of each one's time over that of the reference in the same repeat."""
+    for run in timed.values():
+        run()
+    ratios: dict[str, list[float]] = {name: [] for name in timed}
+    for _ in tqdm(range(repeats), desc=f"{len(timed)} x {repeats} runs"):
+        seconds = {}
+        for name, run in timed.items():
+            start = time.perf_counter()
+            run()
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            seconds[name] = time.perf_counter() - start
+        for name, value in seconds.items():
+            ratios[name].append(value / seconds[reference])
+    return {name: statistics.median(found) for name, found in ratios.items()}
+
+
+def grounding_ratios(vlm: VLM, repeats: int) -> dict[str, float]:
+    """Return the time of a whole grounding, K = 2 and three rounds, by order of computation, over that of ``reuse=off``."""
+    image, question = a_picture()
+
+    def run(mode: str) -> Callable[[], Grounding]:
+        return lambda: ground(vlm, image, question, GroundingOptions(stopping=ROUNDS, max_new_tokens=4, **MODES[mode]))
+
+    found = interleaved({mode: run(mode) for mode in MODES}, repeats, "off")
+    return {"grounding, reuse=exact": found["exact"], "grounding, reground=crops": found["crops"]}
+
+
+def memory_ratios() -> dict[str, float]:
+    """Return the peak memory of passes over that of a plain forward, weights included; each pass has a process of its own."""
+    context = multiprocessing.get_context("spawn")
+    names = ("plain", "map", "map, checkpointing")
+    with context.Pool(1, maxtasksperchild=1) as pool:
+        peaks = dict(zip(names, pool.map(_peak_of, names, chunksize=1), strict=True))
+    return {f"{name}: memory": peaks[name] / peaks["plain"] for name in names[1:]}
+
+
+def _peak_of(name: str) -> float:
+    """Return weights plus the most that this process grew by during a pass, in bytes."""
+    torch.set_num_threads(1)
+    vlm = mid_size()
+    image, question = a_picture()
+    run = passes(vlm, vlm.prompt(question, [vlm.look(image)]))[name]
+    process, seen, ended = psutil.Process(), [], threading.Event()
+    before = process.memory_info().rss
+
+    def watch() -> None:
+        while not ended.wait(0.001):
+            seen.append(process.memory_info().rss)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    run()
+    ended.set()
+    watcher.join()
+    weights = sum(parameter.numel() * parameter.element_size() for parameter in vlm.model.parameters())
+    return float(weights + max(seen) - before)
+
+
+def compare_answers(examples: int) -> dict[str, float]:
+    """Return, on a tiny VLM, how many answers of ``reuse=exact`` and ``off`` differ, and by how much maps do, relative to their peak."""
+    vlm = load_vlm("tiny_llava")
+    config = benchmark_config("mini_textvqa", examples=examples, canvas=canvas_of(vlm.model.config.model_type))
+    different, worst = 0, 0.0
+    for example in tqdm(load_benchmark(config), total=examples, desc="answers of tiny_llava"):
+        assert isinstance(example, Example)
+        options = GroundingOptions(stopping=ROUNDS)
+        exact, off = (ground(vlm, example.image, example.prompt, replace(options, reuse=reuse)) for reuse in ("exact", "off"))
+        different += (exact.answer, exact.plain_answer, exact.crops) != (off.answer, off.plain_answer, off.crops)
+        for one, other in zip(exact.steps, off.steps, strict=True):
+            for mine, theirs in zip(one.maps, other.maps, strict=True):
+                worst = max(worst, float(np.abs(mine.values - theirs.values).max() / np.abs(theirs.values).max()))
+    return {"different answers of 300": different * 300 / examples, "largest difference of maps": worst}
+
+
+def big_memory(tokens: int = 16_000) -> dict[str, float]:
+    """Return the gigabytes that a map of so many visual tokens of Qwen2.5-VL 7B needs in bfloat16: computed, weights and graph together."""
+    text = {"hidden_size": 3584, "num_hidden_layers": 28, "num_attention_heads": 28, "num_key_value_heads": 4, "intermediate_size": 18_944}
+    vision = {"depth": 32, "hidden_size": 1280, "intermediate_size": 3420, "num_heads": 16, "out_hidden_size": 3584}
+    config = AutoConfig.for_model("qwen2_5_vl", text_config={**text, "vocab_size": 152_064}, vision_config=vision)
+    need = estimate_memory(config, torch.bfloat16)
+    graph = need.map_per_1000_tokens * tokens / 1000
+    inputs = torch.bfloat16.itemsize * text["hidden_size"] * text["num_hidden_layers"] * tokens / 1e9
+    name = f"Qwen2.5-VL 7B, map of {tokens:,} tokens, GB"
+    return {name: need.weights + graph, f"{name}, checkpointing": need.weights + inputs + graph / text["num_hidden_layers"]}
+
+
+def measure(repeats: int, examples: int) -> pd.DataFrame:
+    """Return every figure with its limit, where it has one."""
+    vlm = mid_size()
+    image, question = a_picture()
+    prompt = vlm.prompt(question, [vlm.look(image)])
+    found = interleaved(passes(vlm, prompt), repeats, "plain")
+    found |= grounding_ratios(vlm, repeats) | memory_ratios() | compare_answers(examples) | big_memory()
+    table = pd.DataFrame({"figure": list(found), "value": list(found.values())})
+    about = {"repeats": repeats, "examples": examples, "commit": commit(), "torch": torch.__version__}
+    return table.assign(limit=table["figure"].map(LIMITS), **about)
+
+
+def main() -> None:
+    """Measure, print and write results/benchmark_cost.json."""
+    parser = argparse.ArgumentParser(prog="python -m entropy_grounding.benchmark_cost", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--repeats", type=int, default=7, help="interleaved repeats (default 7)")
+    parser.add_argument("--examples", type=int, default=300, help="questions on which answers are compared (default 300)")
+    parser.add_argument("--results-dir", default="results", help="where benchmark_cost.json goes (default results)")
+    chosen = parser.parse_args()
+    if chosen.repeats < 1 or chosen.examples < 1:
+        parser.error("--repeats and --examples must be at least 1.")
+    torch.set_num_threads(1)
+    table = measure(chosen.repeats, chosen.examples)
+    print(table[["figure", "value", "limit"]].to_string(index=False, float_format=lambda value: f"{value:.4g}"))
+    write_summary(Path(chosen.results_dir) / FILE, table)
+
+
+if __name__ == "__main__":
+    main()

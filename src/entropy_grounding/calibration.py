@@ -108,7 +108,7 @@ def kept_scores(rows: pd.DataFrame, accept: str, weights: tuple[float, ...]) -> 
     if accept == OFF:
         return rows["score"].to_numpy(float)
     surer = uncertainties(rows, "answer", accept, weights) < uncertainties(rows, "plain", accept, weights)
-    return np.where(surer, rows["score"], rows["plain_score"])
+    return np.where(surer, rows["score"].to_numpy(float), rows["plain_score"].to_numpy(float))
 
 
 def choose_threshold(rows: pd.DataFrame, name: str, weights: tuple[float, ...], *, accept: str = OFF, keep: float = KEEP) -> float:
@@ -152,4 +152,4 @@ def simulated(rows: pd.DataFrame, gate: GateOptions) -> Float[np.ndarray, " rows
     """Return the scores that a gate with a number as threshold would have had on rows of the ungated method."""
     weights = gate.weights or ()
     stands = uncertainties(rows, "plain", gate.score, weights) <= float(gate.threshold) if gate.score != OFF else np.zeros(len(rows), bool)
-    return np.where(stands, rows["plain_score"], kept_scores(rows, gate.accept, weights))
+    return np.where(stands, rows["plain_score"].to_numpy(float), kept_scores(rows, gate.accept, weights))

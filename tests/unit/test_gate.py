@@ -1,0 +1,170 @@
+"""The gate: scores, thresholds and their calibration, on numbers whose answer is known."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from entropy_grounding import calibration
+from entropy_grounding.calibration import (
+    calibrate,
+    calibrated,
+    choose_threshold,
+    fit_weights,
+    kept_scores,
+    risk_coverage,
+    settle_threshold,
+    simulated,
+)
+from entropy_grounding.errors import InputError
+from entropy_grounding.gate import GateOptions, accepts, check, is_sure, score, uncertainty
+from entropy_grounding.structures import Uncertainty
+from entropy_grounding.zoom import GroundingOptions
+
+LOW, HIGH = Uncertainty(0.1, 0.05), Uncertainty(2.0, 0.9)
+
+
+def rows(plain, zoomed, before, after=None, benchmark="a"):
+    """Rows whose entropy and margin are the same number, of both answers."""
+    after = after or [0.0] * len(plain)
+    columns = {"plain_entropy": before, "plain_margin": before, "answer_entropy": after, "answer_margin": after}
+    return pd.DataFrame({"benchmark": benchmark, "example_id": range(len(plain)), "plain_score": plain, "score": zoomed, **columns})
+
+
+def test_entropy_and_margin_of_a_known_distribution():
+    found = uncertainty(torch.tensor([0.5, 0.25, 0.25]).log())
+    assert found.entropy == pytest.approx(1.5 * math.log(2))
+    assert found.margin == pytest.approx(0.75)
+
+
+def test_the_calibrated_score_is_a_logistic_function():
+    assert score(Uncertainty(1.0, 0.5), "calibrated", (0.0, 1.0, -2.0)) == pytest.approx(0.5)
+    assert score(Uncertainty(1.0, 0.5), "calibrated", (math.log(3), 0.0, 0.0)) == pytest.approx(0.75)
+
+
+def test_the_calibrated_score_needs_weights():
+    with pytest.raises(InputError, match=r"no weights: run entropy_grounding\.calibrate"):
+        score(LOW, "calibrated")
+
+
+@pytest.mark.parametrize(("threshold", "sure"), [(0.1, True), (0.09, False), (math.inf, True), (-math.inf, False)])
+def test_an_answer_is_sure_up_to_the_threshold(threshold, sure):
+    assert is_sure(LOW, GateOptions("entropy", threshold), zoomed=False) == sure
+    assert is_sure(LOW, GateOptions("entropy", 5.0, settle=threshold), zoomed=True) == sure
+
+
+def test_without_settle_no_zoomed_answer_ends_the_loop():
+    assert not is_sure(LOW, GateOptions("entropy", math.inf), zoomed=True)
+
+
+def test_a_zoomed_answer_must_be_surer_than_the_plain_one():
+    options = GateOptions(accept="margin")
+    assert accepts(HIGH, LOW, options)
+    assert not accepts(LOW, HIGH, options)
+    assert not accepts(LOW, LOW, options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (GateOptions(score="size"), "Unknown gate.score 'size': use one of off, entropy, margin, calibrated"),
+        (GateOptions(accept="size"), "Unknown gate.accept 'size'"),
+        (GateOptions("entropy", "some"), "Unknown gate.threshold 'some': use a number, all or benchmark"),
+        (GateOptions("entropy", 1.0, settle="some"), "Unknown gate.settle 'some': use a number, null or calibrated"),
+        (GateOptions(settle=0.5), "gate.settle is set and gate.score is off"),
+    ],
+)
+def test_unknown_names_are_refused(options, message):
+    with pytest.raises(InputError, match=message):
+        check(options)
+    with pytest.raises(InputError, match=message):
+        GroundingOptions(gate=options)
+
+
+def test_the_threshold_is_the_largest_that_keeps_the_gain():
+    found = rows([1, 1, 0, 0, 0], [1, 1, 0, 1, 1], [0.1, 0.2, 0.5, 0.8, 0.9])  # the last two gain
+    assert choose_threshold(found, "entropy", (), keep=0.97) == 0.5
+    assert choose_threshold(found, "margin", (), keep=0.97) == 0.5
+
+
+def test_a_gate_never_zooms_where_zooming_gains_too_little():
+    assert choose_threshold(rows([1, 0], [1, 0], [0.1, 0.9]), "entropy", ()) == math.inf
+
+
+def test_a_gate_always_zooms_where_every_skip_loses_too_much():
+    assert choose_threshold(rows([0, 0], [1, 1], [0.1, 0.9]), "entropy", (), keep=0.97) == -math.inf
+
+
+def test_equal_uncertainties_are_never_parted_by_a_threshold():
+    found = rows([1, 0, 0], [1, 1, 1], [0.5, 0.5, 0.9])  # one of the two at 0.5 gains
+    assert choose_threshold(found, "entropy", (), keep=0.9) == -math.inf
+
+
+def test_acceptance_undoes_losses_where_the_zoomed_answer_is_less_sure():
+    found = rows([1, 0], [0, 1], [0.2, 0.8], [0.6, 0.1])
+    assert kept_scores(found, "entropy", ()).tolist() == [1, 1]
+    assert kept_scores(found, "off", ()).tolist() == [0, 1]
+
+
+def test_simulated_scores_follow_threshold_and_acceptance():
+    found = rows([1, 0, 0], [0, 1, 1], [0.2, 0.3, 0.8], [0.6, 0.1, 0.1])
+    assert simulated(found, GateOptions("entropy", 0.3, accept="entropy")).tolist() == [1, 0, 1]
+    assert simulated(found, GateOptions()).tolist() == [0, 1, 1]
+
+
+def test_zoomed_answers_settle_up_to_where_they_are_right_often_enough():
+    found = rows([0] * 4, [1, 1, 0, 1], [0.9] * 4, [0.1, 0.2, 0.3, 0.4])
+    assert settle_threshold(found, "entropy", (), right=0.9) == 0.2
+    assert settle_threshold(found, "entropy", (), right=0.75) == 0.4
+    assert settle_threshold(rows([0], [0], [0.9]), "entropy", ()) == -math.inf
+
+
+def test_weights_recover_a_known_logistic_model():
+    rng = np.random.default_rng(0)
+    entropy, margin = rng.uniform(0, 2, 20_000), rng.uniform(0, 1, 20_000)
+    right = rng.random(20_000) > 1 / (1 + np.exp(-(-2.0 + 1.5 * entropy + 0.5 * margin)))
+    found = pd.DataFrame({"plain_entropy": entropy, "plain_margin": margin, "plain_score": right.astype(float)})
+    np.testing.assert_allclose(fit_weights(found), (-2.0, 1.5, 0.5), atol=0.15)
+
+
+def test_risk_and_coverage_of_a_perfect_order():
+    coverage, risk = risk_coverage(np.array([0.3, 0.1, 0.2]), np.array([0.0, 1.0, 1.0]))
+    np.testing.assert_allclose(coverage, [1 / 3, 2 / 3, 1])
+    np.testing.assert_allclose(risk, [0, 0, 1 / 3])
+
+
+@pytest.fixture
+def stored(tmp_path, monkeypatch):
+    """A calibration of the VLM "v", in a folder of the test."""
+    monkeypatch.setattr(calibration, "CONF_DIR", tmp_path)
+    values = {"weights": [1, 2, 3], "thresholds": {"entropy": {"all": 0.5, "a": float("inf")}}, "settle": {"entropy": 0.25}}
+    (tmp_path / "calibration").mkdir()
+    (tmp_path / "calibration" / "v.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(values)))
+
+
+def test_thresholds_come_from_the_calibration_of_the_vlm(stored):
+    options = GateOptions("entropy", "benchmark", settle="calibrated", accept="calibrated")
+    assert calibrated(options, "v", "a") == GateOptions("entropy", math.inf, 0.25, "calibrated", (1, 2, 3))
+    assert calibrated(GateOptions("entropy", "all"), "v").threshold == 0.5
+
+
+def test_options_without_names_need_no_calibration():
+    options = GateOptions("entropy", 0.3, accept="margin")
+    assert calibrated(options, "a VLM without any") is options
+
+
+@pytest.mark.parametrize(
+    ("vlm", "benchmark", "message"), [("w", "a", "run python -m entropy_grounding.calibrate vlm=w"), ("v", "b", "only for all, a")]
+)
+def test_a_missing_calibration_is_an_error_that_says_what_to_do(stored, vlm, benchmark, message):
+    with pytest.raises(InputError, match=message):
+        calibrated(GateOptions("entropy", "benchmark"), vlm, benchmark)
+
+
+def test_every_benchmark_and_all_together_get_a_threshold():
+    found = calibrate(pd.concat([rows([0, 1], [1, 1], [0.9, 0.1]), rows([1, 1], [1, 1], [0.5, 0.1], benchmark="b")]))
+    assert set(found.thresholds["entropy"]) == {"all", "a", "b"}
+    assert found.thresholds["entropy"]["b"] == math.inf

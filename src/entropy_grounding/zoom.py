@@ -216,6 +216,7 @@ class Session:
         self.reuse, self.crop_scale = reuse, crop_scale
         self._crops: dict[Box, Picture] = {}
         self._passes: dict[tuple[str, tuple[Box, ...]], Forward] = {}
+        self._recorded: set[tuple[str, tuple[Box, ...]]] = set()  # passes that have, or had, a graph
         self._readings: dict[tuple[str, tuple[Box, ...]], Reading] = {}
         self._first: tuple[Prompt, Forward] | None = None  # the first pass of the full image alone
         self._spent: dict[str, Any] = dict.fromkeys(Cost.__dataclass_fields__, 0)
@@ -309,13 +310,16 @@ class Session:
             graph: record what a backward needs.
             behind: where the full image has been through the language model, run only what comes behind it.
         """
-        known = self._passes.get(self._key(prompt))
-        if known is None or (graph and not known.logits.requires_grad):
+        key = self._key(prompt)
+        known = self._passes.get(key)
+        if known is None or (graph and key not in self._recorded):
             after = self._shared(prompt) if behind else None
             self._count(prompt, backwards=0, start=after[1] if after else 0)
             with self._timed("map_seconds" if graph else "answer_seconds"):
                 known = self.vlm.forward([prompt], graph=graph, keep=True, after=after[0] if after else None)
-            self._passes[self._key(prompt)] = known
+            self._passes[key] = known
+            if graph:
+                self._recorded.add(key)
             if self._first is None and prompt.boxes == (self.full.box,) and known.cache is not None:
                 self._first = prompt, known
         return known

@@ -23,6 +23,7 @@ from tqdm.auto import tqdm
 from transformers import AutoConfig, CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
 from entropy_grounding.benchmarks import benchmark_config, load_benchmark
+from entropy_grounding.report import BENCHMARK_COST
 from entropy_grounding.results import commit, write_summary
 from entropy_grounding.stopping import StoppingOptions
 from entropy_grounding.structures import Example, Grounding
@@ -36,7 +37,6 @@ from entropy_grounding.vlm.llava import LlavaFamily
 from entropy_grounding.vlm.load import estimate_memory
 from entropy_grounding.zoom import GroundingOptions, ground
 
-FILE = "benchmark_cost.json"
 SIDE, PATCH = 336, 14  # pixels: 24 x 24 visual tokens
 EARLY_LAYER = 6  # of 12, for the gradient at an intermediate layer
 ROUNDS = StoppingOptions(rule="fixed", rounds=3)
@@ -218,7 +218,7 @@ def main() -> None:
     torch.set_num_threads(1)
     table = measure(chosen.repeats, chosen.examples)
     print(table[["figure", "value", "limit"]].to_string(index=False, float_format=lambda value: f"{value:.4g}"))
-    write_summary(Path(chosen.results_dir) / FILE, table)
+    write_summary(Path(chosen.results_dir) / BENCHMARK_COST, table)
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ from entropy_grounding.stats import holm
 from entropy_grounding.tables import check_table, families_table, miniatures_table, protocol_table, score_line
 from entropy_grounding.tiny.build import RECIPES
 
+BENCHMARK_COST = "benchmark_cost.json"
 SUMMARIES = ("cells.json", "location_shares.json")
 
 
@@ -98,13 +99,15 @@ def experiments_table(root: Path) -> str:
 
 
 def _stored_text(setup: ExperimentConfig, index: dict[str, Path]) -> str:
-    """Say how much of an experiment is stored and how long it took; rows of its reference alone are no run of it."""
+    """Say how much of an experiment is stored and, where it is known, how long it took; rows of its reference alone are no run of it."""
     folders = [stored_folder(config, index) for _, config in evaluations(setup)]
     stored = [folder for folder in folders if folder]
     if all(folder.name == setup.experiment.reference for folder in stored):
         return "not run"
-    minutes = sum(load_rows(folder)[0]["seconds"].sum() for folder in stored) / 60
-    return f"{len(stored)} of {len(folders)} evaluations, {minutes:.0f} core minutes"
+    seconds = [load_rows(folder)[0]["seconds"] for folder in stored]
+    timed = sum(each.sum() for each in seconds) / 60
+    took = f", {timed:.0f} core minutes" if all(each.notna().any() for each in seconds) else ""
+    return f"{len(stored)} of {len(folders)} evaluations{took}"
 
 
 def protocol_with_table(root: Path) -> str:
@@ -118,6 +121,30 @@ def baselines_with_tables(root: Path) -> str:
     text = (root / "docs" / "baselines.md").read_text()
     text = replace_between(text, "layers", layers_table(read_summary(root / "results" / layers.FILE)))
     return replace_between(text, "league", report(*(read_summary(root / "results" / "league" / name) for name in SUMMARIES)))
+
+
+def cost_with_table(root: Path) -> str:
+    """Return docs/cost.md of the repository at ``root`` with the table of `benchmark_cost` made anew from its stored figures."""
+    text = (root / "docs" / "cost.md").read_text()
+    found = read_summary(root / "results" / BENCHMARK_COST)
+    return replace_between(text, "benchmark", cost_table(found)) if len(found) else text
+
+
+def cost_table(found: pd.DataFrame) -> str:
+    """Return the Markdown table of `benchmark_cost`: a figure a line, its limit and whether it is kept."""
+    kept = [
+        ("" if pd.isna(limit) else "yes" if value <= limit else "**no**")
+        for value, limit in zip(found["value"], found["limit"], strict=True)
+    ]
+    shown = {
+        "figure": found["figure"],
+        "value": [f"{value:.3g}" for value in found["value"]],
+        "at most": ["" if pd.isna(limit) else f"{limit:g}" for limit in found["limit"]],
+        "kept": kept,
+    }
+    first = found.iloc[0]
+    about = f"Median of {first['repeats']} interleaved repeats; answers of {first['examples']} questions; commit {first['commit']}."
+    return f"{pd.DataFrame(shown).to_markdown(index=False, disable_numparse=True)}\n\n{about}"
 
 
 def write_tables(cells: pd.DataFrame, folder: Path) -> list[Path]:
@@ -185,6 +212,7 @@ def main(root: Path) -> None:
     (root / "docs" / "baselines.md").write_text(baselines_with_tables(root))
     (root / "README.md").write_text(readme_with_tables(root))
     (root / "docs" / "protocol.md").write_text(protocol_with_table(root))
+    (root / "docs" / "cost.md").write_text(cost_with_table(root))
     (root / "docs" / "tiny_vlms.md").write_text(tiny_vlms_with_tables(root))
 
 

@@ -80,7 +80,8 @@ def score_line(rows: pd.DataFrame) -> str:
         return f"{name}: no example has a score; the first reason is: {first['reason']}"
     plain, zoomed = (_with_interval(_mean(scored[column])) for column in ("plain_score", "score"))
     missing = f", {len(rows) - len(scored)} without a score" if len(scored) < len(rows) else ""
-    return f"{name}: plain {plain}, {first['method']} {zoomed}, n = {len(scored)}{missing}, {scored['seconds'].mean():.2f} s per example"
+    took = f", {scored['seconds'].mean():.2f} s per example" if scored["seconds"].notna().any() else ""
+    return f"{name}: plain {plain}, {first['method']} {zoomed}, n = {len(scored)}{missing}{took}"
 
 
 def _mean(scores: pd.Series) -> Interval:

@@ -71,6 +71,12 @@ def test_protocol_numbers_come_from_stored_rows():
     assert protocol_with_table(ROOT) == (ROOT / "docs" / "protocol.md").read_text()
 
 
+def test_the_table_of_cost_comes_from_stored_figures():
+    from entropy_grounding.report import cost_with_table
+
+    assert cost_with_table(ROOT) == (ROOT / "docs" / "cost.md").read_text()
+
+
 def test_baseline_tables_come_from_stored_summaries():
     from entropy_grounding.report import baselines_with_tables
 

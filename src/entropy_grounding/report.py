@@ -29,7 +29,7 @@ from entropy_grounding.stats import holm
 from entropy_grounding.tables import check_table, families_table, miniatures_table, protocol_table, score_line
 from entropy_grounding.tiny.build import RECIPES
 
-BENCHMARK_COST = "benchmark_cost.json"
+BENCHMARK_COST, GATE = "benchmark_cost.json", "gate"
 SUMMARIES = ("cells.json", "location_shares.json")
 
 
@@ -124,10 +124,44 @@ def baselines_with_tables(root: Path) -> str:
 
 
 def cost_with_table(root: Path) -> str:
-    """Return docs/cost.md of the repository at ``root`` with the table of `benchmark_cost` made anew from its stored figures."""
+    """Return docs/cost.md of the repository at ``root`` with its tables made anew from stored figures and rows."""
     text = (root / "docs" / "cost.md").read_text()
     found = read_summary(root / "results" / BENCHMARK_COST)
+    text = replace_between(text, "gate", gate_table(root))
     return replace_between(text, "benchmark", cost_table(found)) if len(found) else text
+
+
+def gate_table(root: Path) -> str:
+    """Return the Markdown table of the gated method beside the ungated one, for the cells with rows of both, or a sentence that says so."""
+    lines = []
+    for folder in sorted((root / "results" / GATE).glob("*/*/gated")):
+        vlm, benchmark = folder.parts[-3:-1]
+        ungated = load_rows(root / "results" / "table1" / vlm / benchmark / OURS)[0]
+        passes = _passes(ungated)
+        line = {"VLM": f"`{vlm}`", "miniature": benchmark.removeprefix("mini_"), "n": len(ungated)}
+        line |= {"plain": _percent(ungated["plain_score"]), "ungated": _percent(ungated["score"])}
+        for name in ("gated", "gated_all"):
+            rows = load_rows(folder.with_name(name))[0]
+            line |= {
+                name: _percent(rows["score"]),
+                f"{name}: passes": f"{_passes(rows):.2f}",
+                f"{name}: of ungated": f"{_passes(rows) / passes:.2f}",
+            }
+            line |= {f"{name}: right to wrong": f"{_lost(rows)} of {_lost(ungated)}"}
+        lines.append(line)
+    return pd.DataFrame(lines).to_markdown(index=False, disable_numparse=True) if lines else "Not run."
+
+
+def _passes(rows: pd.DataFrame) -> float:
+    return float((rows["forwards"] + 2 * rows["backwards"]).mean())
+
+
+def _lost(rows: pd.DataFrame) -> int:
+    return int((rows["score"] < rows["plain_score"]).sum())
+
+
+def _percent(scores: pd.Series) -> str:
+    return f"{100 * scores.mean():.1f}"
 
 
 def cost_table(found: pd.DataFrame) -> str:

@@ -7,7 +7,10 @@ from pathlib import Path
 import nbformat
 import pytest
 import yaml
+from omegaconf import OmegaConf
 from packaging.requirements import Requirement
+
+from entropy_grounding.results import load_rows
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -75,6 +78,17 @@ def test_the_table_of_cost_comes_from_stored_figures():
     from entropy_grounding.report import cost_with_table
 
     assert cost_with_table(ROOT) == (ROOT / "docs" / "cost.md").read_text()
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "conf" / "calibration").glob("*.yaml")), ids=lambda path: path.stem)
+def test_calibrations_are_those_of_the_stored_validation_rows(path):
+    from entropy_grounding.calibration import calibrate
+
+    rows, source = load_rows(ROOT / "results" / "calibration" / path.stem)
+    found = calibrate(rows, source["accept"])
+    stored = OmegaConf.to_container(OmegaConf.load(path))
+    assert stored == {"weights": list(found.weights), "thresholds": found.thresholds, "settle": found.settle}
+    assert source["split"] == "validation"
 
 
 def test_baseline_tables_come_from_stored_summaries():

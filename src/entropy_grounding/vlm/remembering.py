@@ -38,19 +38,12 @@ class RememberingVLM(VLM):
         return self._once(("look", image.size, hash(image.tobytes()), box, budget), lambda: super(RememberingVLM, self).look(image, box))
 
     def forward(
-        self,
-        prompts: Sequence[Prompt],
-        *,
-        graph: bool = True,
-        keep: bool = False,
-        after: Forward | None = None,
-        layer: int | None = None,
-        every_position: bool = False,
+        self, prompts: Sequence[Prompt], *, graph: bool = True, keep: bool = False, after: Forward | None = None, **rare: Any
     ) -> Forward:
         """Run prompts, as `VLM.forward`; a remembered pass has no graph any more, which `backward` makes up for."""
         run = super().forward
-        if not keep or layer is not None or len(prompts) > 1:
-            return run(prompts, graph=graph, keep=keep, after=after, layer=layer, every_position=every_position)
+        if not keep or rare or len(prompts) > 1:
+            return run(prompts, graph=graph, keep=keep, after=after, **rare)
         key = ("pass", _key(prompts[0]), after is not None)
         self._known[("after", _key(prompts[0]))] = after
         return self._once(key, lambda: run(prompts, graph=graph, keep=True, after=after))

@@ -321,7 +321,7 @@ class Session:
             if graph:
                 self._recorded.add(key)
             if self._first is None and prompt.boxes == (self.full.box,) and known.cache is not None:
-                self._first = prompt, known
+                self._first = prompt, replace(known, logits=known.logits.detach(), leaf=known.leaf.detach())  # no graph is held
         return known
 
     def _shared(self, prompt: Prompt) -> tuple[Forward, int] | None:
@@ -403,9 +403,10 @@ class Session:
         self, question: str, crops: Sequence[Box], options: GroundingOptions, reason: str, steps: Sequence[ZoomStep] = ()
     ) -> Grounding:
         """Answer from the full image alone and from these crops too, and return the whole course."""
-        accept, known = options.gate.accept != OFF, self.reuse
-        before = self.uncertainty(question, ()) if accept or known else None
-        after = (self.uncertainty(question, crops) if accept or known else None) if crops else before
+        accept = options.gate.accept != OFF
+        known = accept or (self.reuse and not self.choices)  # otherwise it would take a forward of its own
+        before = self.uncertainty(question, ()) if known else None
+        after = self.uncertainty(question, crops) if known and crops else before
         plain, _ = self.answer(question, (), options.max_new_tokens)
         if accept and crops and before and after and not gate.accepts(before, after, options.gate):
             crops, reason = (), "declined"

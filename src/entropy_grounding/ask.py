@@ -4,7 +4,7 @@ import json
 import shutil
 import sys
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,10 @@ from matplotlib.figure import Figure
 from PIL import Image
 from tqdm.auto import tqdm
 
+from entropy_grounding.calibration import calibrated
 from entropy_grounding.configs import CONF_DIR, GroundConfig, build, quote_command_line
 from entropy_grounding.errors import InputError
+from entropy_grounding.gate import OF_ALL, OF_THE_BENCHMARK
 from entropy_grounding.images import cut, load_image
 from entropy_grounding.plots import plot_grounding
 from entropy_grounding.stopping import STOP_REASONS, Decision
@@ -57,13 +59,16 @@ def warn_unknown_words(vlm: VLM, question: str) -> str:
 
 
 def run(vlm: VLM, task: Task, config: GroundConfig) -> Grounding:
-    """Ground with a progress bar, one tick a round."""
+    """Ground with a progress bar, one tick a round; a gate takes the VLM's threshold of all benchmarks, for a picture belongs to none."""
+    gate = config.method.gate
+    gate = replace(gate, threshold=OF_ALL) if gate.threshold == OF_THE_BENCHMARK else gate
+    options = replace(config.method, gate=calibrated(gate, config.vlm.name))
     with tqdm(total=config.method.stopping.max_rounds or 1, desc="rounds (at most)", leave=False) as bar:
 
         def show(rounds: int, decision: Decision | None) -> None:
             bar.update(1)
 
-        return ground(vlm, task.image, task.question, config.method, progress=show)
+        return ground(vlm, task.image, task.question, options, progress=show)
 
 
 def to_record(grounding: Grounding, config: GroundConfig) -> dict[str, Any]:

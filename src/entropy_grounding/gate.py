@@ -63,7 +63,9 @@ def score(found: Uncertainty, name: str, weights: tuple[float, ...] | None = Non
 
 def is_sure(found: Uncertainty, options: GateOptions, *, zoomed: bool) -> bool:
     """Tell whether an answer stands without another map: the plain one, or one from crops (``zoomed``)."""
-    limit = options.settle if zoomed else options.threshold
+    name, limit = ("settle", options.settle) if zoomed else ("threshold", options.threshold)
+    if isinstance(limit, str):
+        raise InputError(f"method.gate.{name} is '{limit}', which only a VLM's calibration knows: use a number here.")
     return limit is not None and score(found, options.score, options.weights) <= float(limit)
 
 

@@ -56,6 +56,11 @@ def test_an_answer_is_sure_up_to_the_threshold(threshold, sure):
     assert is_sure(LOW, GateOptions("entropy", 5.0, settle=threshold), zoomed=True) == sure
 
 
+def test_a_name_in_place_of_a_number_is_refused_where_no_calibration_was_read():
+    with pytest.raises(InputError, match="gate.threshold is 'benchmark', which only a VLM's calibration knows"):
+        is_sure(LOW, GateOptions("entropy", "benchmark"), zoomed=False)
+
+
 def test_without_settle_no_zoomed_answer_ends_the_loop():
     assert not is_sure(LOW, GateOptions("entropy", math.inf), zoomed=True)
 

@@ -44,7 +44,7 @@ MODES: dict[str, dict[str, Any]] = {"off": {"reuse": "off"}, "exact": {}, "crops
 LIMITS = {"map": 2.2, "map, checkpointing: memory": 1.5, "grounding, reuse=exact": 0.8, "grounding, reground=crops": 0.55}
 
 
-def mid_size(checkpointing: str = "off") -> VLM:
+def mid_size() -> VLM:
     """Return the LLaVA-shaped model with random weights."""
     torch.manual_seed(0)
     _, processor = build_llava(tile=SIDE, patch=PATCH)
@@ -65,7 +65,7 @@ def mid_size(checkpointing: str = "off") -> VLM:
     image_token = tokenizer.image_token_id
     config = LlavaConfig(vision_config=vision, text_config=text, image_token_index=image_token, vision_feature_layer=-1)
     model = LlavaForConditionalGeneration(config).eval()
-    return VLM(model, processor, LlavaFamily(), "random LLaVA, hidden 512, 12 layers", checkpointing=checkpointing)
+    return VLM(model, processor, LlavaFamily(), "random LLaVA, hidden 512, 12 layers", checkpointing="off")
 
 
 def a_picture(seed: int = 0) -> tuple[Image.Image, str]:
@@ -116,8 +116,6 @@ def interleaved(timed: Mapping[str, Callable[[], object]], repeats: int, referen
         for name, run in timed.items():
             start = time.perf_counter()
             run()
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
             seconds[name] = time.perf_counter() - start
         for name, value in seconds.items():
             ratios[name].append(value / seconds[reference])
@@ -133,6 +131,16 @@ def grounding_ratios(vlm: VLM, repeats: int) -> dict[str, float]:
 
     found = interleaved({mode: run(mode) for mode in MODES}, repeats, "off")
     return {"grounding, reuse=exact": found["exact"], "grounding, reground=crops": found["crops"]}
+
+
+def batch_ratio(vlm: VLM, prompt: Prompt, repeats: int) -> dict[str, float]:
+    """Return the time of three maps in one batch over that of three maps one by one."""
+    prompts = [prompt] * 3
+    timed = {
+        "batch": lambda: vlm.gradients(prompts, next_token_entropy),
+        "singly": lambda: [vlm.gradient(p, next_token_entropy) for p in prompts],
+    }
+    return {"three maps, in one batch / one by one": interleaved(timed, repeats, "singly")["batch"]}
 
 
 def memory_ratios() -> dict[str, float]:
@@ -200,7 +208,7 @@ def measure(repeats: int, examples: int) -> pd.DataFrame:
     image, question = a_picture()
     prompt = vlm.prompt(question, [vlm.look(image)])
     found = interleaved(passes(vlm, prompt), repeats, "plain")
-    found |= grounding_ratios(vlm, repeats) | memory_ratios() | compare_answers(examples) | big_memory()
+    found |= batch_ratio(vlm, prompt, repeats) | grounding_ratios(vlm, repeats) | memory_ratios() | compare_answers(examples) | big_memory()
     table = pd.DataFrame({"figure": list(found), "value": list(found.values())})
     about = {"repeats": repeats, "examples": examples, "commit": commit(), "torch": torch.__version__}
     return table.assign(limit=table["figure"].map(LIMITS), **about)

@@ -146,10 +146,3 @@ def risk_coverage(uncertainty: np.ndarray, scores: np.ndarray) -> tuple[Float[np
     order = np.argsort(uncertainty, kind="stable")
     count = np.arange(1, len(order) + 1)
     return count / len(order), 1 - np.cumsum(np.asarray(scores, float)[order]) / count
-
-
-def simulated(rows: pd.DataFrame, gate: GateOptions) -> Float[np.ndarray, " rows"]:
-    """Return the scores that a gate with a number as threshold would have had on rows of the ungated method."""
-    weights = gate.weights or ()
-    stands = uncertainties(rows, "plain", gate.score, weights) <= float(gate.threshold) if gate.score != OFF else np.zeros(len(rows), bool)
-    return np.where(stands, rows["plain_score"].to_numpy(float), kept_scores(rows, gate.accept, weights))

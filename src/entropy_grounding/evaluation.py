@@ -102,30 +102,22 @@ def evaluate(config: EvaluateConfig, vlm: VLM | None = None) -> pd.DataFrame:
     torch.set_num_threads(config.threads)
     config = resolved(config)
     loaded = load_benchmark(config.benchmark)
-    source = run_manifest(config)
-    store = RowStore(results_folder(config), source, config.shard)
-    done = _done(store.stored(), retry_failed=config.retry_failed)
-    with store.locked():
+    begun = _Begun.of(config)
+    with begun.store.locked():
         vlm = vlm or load_vlm(config.vlm)
-        with _tracked(config, source, store) as run:
-            bar = tqdm(_examples(loaded, config, done), desc=_label(config), total=config.benchmark.examples, initial=len(done))
+        with _tracked(begun) as run:
+            bar = tqdm(_examples(loaded, config, begun.done), desc=_label(config), total=config.benchmark.examples, initial=len(begun.done))
             rows: list[Row] = []
             pictures: dict[str, Image.Image] = {}
-            copied = _crops_to_copy(config)
             for number, example in bar:
-                like = copied.get(example.id)
-                rows.append(evaluate_example(vlm, number, example, loaded.benchmark, config, source["config_hash"], like))
-                store.add(rows[-1], flush_every=config.flush_every)
+                rows.append(begun.answer(vlm, number, example, loaded.benchmark))
+                begun.store.add(rows[-1], flush_every=config.flush_every)
                 report = _running(rows)
                 bar.set_postfix(report)
                 run.log(report)
-                if len(pictures) < PICTURES and isinstance(example, Example):
-                    pictures[example.id] = with_boxes(example.image, [Box(*box) for box in rows[-1].crops])
-            store.flush()
-            if config.shard == "1/1":
-                merge(store.folder)
-            log_evaluation(run, store.stored(), pictures, store.folder)
-    return store.stored()
+                _remember(pictures, example)
+            begun.finish(run, pictures)
+    return begun.store.stored()
 
 
 def evaluate_together(configs: Sequence[EvaluateConfig], vlm: VLM | None = None) -> list[pd.DataFrame]:
@@ -141,44 +133,72 @@ def evaluate_together(configs: Sequence[EvaluateConfig], vlm: VLM | None = None)
         InputError: as `evaluate`, and for configurations that differ in VLM or benchmark.
     """
     configs = [resolved(config) for config in configs]
-    if any((config.vlm, config.benchmark, config.shard) != (configs[0].vlm, configs[0].benchmark, configs[0].shard) for config in configs):
+    first = configs[0]
+    if any((config.vlm, config.benchmark, config.shard) != (first.vlm, first.benchmark, first.shard) for config in configs):
         raise InputError("Only methods may differ between configurations that are evaluated together: use one VLM and one benchmark.")
-    torch.set_num_threads(configs[0].threads)
-    loaded = load_benchmark(configs[0].benchmark)
-    sources = [run_manifest(config) for config in configs]
-    stores = [RowStore(results_folder(config), source, config.shard) for config, source in zip(configs, sources, strict=True)]
-    done = [_done(store.stored(), retry_failed=config.retry_failed) for store, config in zip(stores, configs, strict=True)]
-    copied = [_crops_to_copy(config) for config in configs]
+    torch.set_num_threads(first.threads)
+    loaded = load_benchmark(first.benchmark)
+    begun = [_Begun.of(config) for config in configs]
+    done = set.intersection(*(each.done for each in begun))
+    unknown: dict[str, Any] = dict.fromkeys(WALL_TIMES)
     pictures: dict[str, Image.Image] = {}
     with ExitStack() as stack:
-        for store in stores:
-            stack.enter_context(store.locked())
-        model = RememberingVLM(vlm or load_vlm(configs[0].vlm))
-        name, every = f"{configs[0].vlm.name} {configs[0].benchmark.name} {len(configs)} methods", set.intersection(*done)
-        unknown: dict[str, Any] = dict.fromkeys(WALL_TIMES)
-        bar = tqdm(_examples(loaded, configs[0], every), desc=name, total=configs[0].benchmark.examples, initial=len(every))
-        for number, example in bar:
-            for store, config, source, answered, like in zip(stores, configs, sources, done, copied, strict=True):
-                if example.id in answered:
-                    continue
-                row = evaluate_example(model, number, example, loaded.benchmark, config, source["config_hash"], like.get(example.id))
-                store.add(replace(row, **unknown), flush_every=config.flush_every)
-            if len(pictures) < PICTURES and isinstance(example, Example):
-                pictures[example.id] = example.image
+        for each in begun:
+            stack.enter_context(each.store.locked())
+        model = RememberingVLM(vlm or load_vlm(first.vlm))
+        label = f"{first.vlm.name} {first.benchmark.name} {len(configs)} methods"
+        for number, example in tqdm(_examples(loaded, first, done), desc=label, total=first.benchmark.examples, initial=len(done)):
+            for each in begun:
+                if example.id not in each.done:
+                    row = each.answer(model, number, example, loaded.benchmark)
+                    each.store.add(replace(row, **unknown), flush_every=first.flush_every)
+            _remember(pictures, example)
             model.forget()
-        for store, config in zip(stores, configs, strict=True):
-            store.flush()
-            if config.shard == "1/1":
-                merge(store.folder)
-    for store, config, source in zip(stores, configs, sources, strict=True):
-        with _tracked(config, source, store) as run:
-            log_evaluation(run, store.stored(), pictures, store.folder)
-    return [store.stored() for store in stores]
+        for each in begun:
+            with _tracked(each) as run:
+                each.finish(run, pictures)
+    return [each.store.stored() for each in begun]
 
 
-def _tracked(config: EvaluateConfig, source: dict[str, Any], store: RowStore) -> AbstractContextManager[Any]:
+@dataclass(frozen=True)
+class _Begun:
+    """An evaluation with what is stored of it: the ids that are done, and the crops that controls copy, by id."""
+
+    config: EvaluateConfig
+    source: dict[str, Any]
+    store: RowStore
+    done: set[str]
+    copied: dict[str, tuple[Box, ...]]
+
+    @classmethod
+    def of(cls, config: EvaluateConfig) -> "_Begun":
+        source = run_manifest(config)
+        store = RowStore(results_folder(config), source, config.shard)
+        return cls(config, source, store, _done(store.stored(), retry_failed=config.retry_failed), _crops_to_copy(config))
+
+    def answer(self, vlm: VLM, number: int, example: Example | Unusable, benchmark: Benchmark) -> Row:
+        return evaluate_example(vlm, number, example, benchmark, self.config, self.source["config_hash"], self.copied.get(example.id))
+
+    def finish(self, run: Any, pictures: dict[str, Image.Image]) -> None:
+        """Join the rows, and log them with some pictures and the crops on them."""
+        self.store.flush()
+        if self.config.shard == "1/1":
+            merge(self.store.folder)
+        rows = self.store.stored()
+        crops = dict(zip(rows["example_id"], rows["crops"], strict=True))
+        drawn = {name: with_boxes(picture, [Box(*box) for box in crops[name]]) for name, picture in pictures.items()}
+        log_evaluation(run, rows, drawn, self.store.folder)
+
+
+def _remember(pictures: dict[str, Image.Image], example: Example | Unusable) -> None:
+    if len(pictures) < PICTURES and isinstance(example, Example):
+        pictures[example.id] = example.image
+
+
+def _tracked(begun: _Begun) -> AbstractContextManager[Any]:
+    config, source = begun.config, begun.source
     tags = [source["commit"], (source["weights_sha256"] or config.vlm.weights)[:12]]
-    folder = store.folder / "tracking"
+    folder = begun.store.folder / "tracking"
     return tracked_run(config.tracking, folder, job_type="evaluate", config=source["config"], name=_label(config), tags=tags)
 
 

@@ -121,7 +121,10 @@ def _summarise(rows: pd.DataFrame, source: dict[str, Any], ours: pd.DataFrame, *
     line["p_ours"] = compare(both["score_ours"].to_numpy(float), both["score"].to_numpy(float)).p_value
     if plain:
         return line
-    line |= {name: float(scored[name].mean()) for name in ("iou", "pointing", "energy", "chance", "visual_tokens", "seconds")}
+    line |= {name: float(scored[name].mean()) for name in ("iou", "pointing", "energy", "chance", "seconds")}
+    line["visual_tokens"] = float(
+        scored["visual_tokens"].where(scored["lm_tokens"].notna()).mean()
+    )  # rows of before counted kept tokens, too
     return {**line, "passes": float((scored["forwards"] + 2 * scored["backwards"]).mean())}
 
 

@@ -17,7 +17,6 @@ from entropy_grounding.calibration import (
     kept_scores,
     risk_coverage,
     settle_threshold,
-    simulated,
 )
 from entropy_grounding.errors import InputError
 from entropy_grounding.gate import GateOptions, accepts, check, is_sure, score, uncertainty
@@ -112,12 +111,6 @@ def test_acceptance_undoes_losses_where_the_zoomed_answer_is_less_sure():
     found = rows([1, 0], [0, 1], [0.2, 0.8], [0.6, 0.1])
     assert kept_scores(found, "entropy", ()).tolist() == [1, 1]
     assert kept_scores(found, "off", ()).tolist() == [0, 1]
-
-
-def test_simulated_scores_follow_threshold_and_acceptance():
-    found = rows([1, 0, 0], [0, 1, 1], [0.2, 0.3, 0.8], [0.6, 0.1, 0.1])
-    assert simulated(found, GateOptions("entropy", 0.3, accept="entropy")).tolist() == [1, 0, 1]
-    assert simulated(found, GateOptions()).tolist() == [0, 1, 1]
 
 
 def test_zoomed_answers_settle_up_to_where_they_are_right_often_enough():

@@ -31,7 +31,6 @@ _PER_POSITION = ("input_ids", "attention_mask", "mm_token_type_ids")
 _RECORDING = "_output_capturing_hooks_installed"  # set by transformers with its own forward hooks
 NEUTRAL_QUESTION = "Write a general description of the image."  # ViCrop's (arXiv 2502.17422)
 CHECKPOINTING = ("auto", "on", "off")
-MAP_BYTES = {torch.float32: 56, torch.bfloat16: 32, torch.float16: 32}  # a token, layer and hidden unit of a map's graph (measured)
 _HALF_SCALE = 2.0**10  # float16 gradients are scaled by it on their way through the model
 _FROZEN: WeakSet[PreTrainedModel] = WeakSet()  # models inside `frozen`
 
@@ -92,19 +91,21 @@ class Forward:
 
     Attributes:
         logits: of the next token of every prompt ``(prompts, vocabulary)``; with a graph to ``leaf`` where gradients are wanted.
-        leaf: the visual tokens that a gradient is taken at ``(tokens, dim)``.
-        counts: how many of them belong to each prompt.
+        leaf: what a gradient is taken at ``(tokens, dim)``: the visual tokens of all prompts, or those behind ``start``.
+        prompts: what was run.
         cache: keys and values of all positions of the one prompt, None where they were not kept.
         start: the position that the pass began at; what lies before came from another cache and gets no gradient.
-        prompts: what was run.
     """
 
     logits: Tensor
     leaf: Tensor
-    counts: tuple[int, ...]
+    prompts: tuple[Prompt, ...]
     cache: Any = None
     start: int = 0
-    prompts: tuple[Prompt, ...] = ()
+
+    def by_prompt(self, tokens: Tensor) -> tuple[Tensor, ...]:
+        """Split something of every token of the leaf ``(tokens, ...)`` by prompt."""
+        return (tokens,) if len(self.prompts) == 1 else tokens.split([prompt.visual_tokens for prompt in self.prompts])
 
     def detached(self) -> "Forward":
         """Return the same without its graph, which frees the activations; the cache is detached in place."""
@@ -365,7 +366,7 @@ class VLM:
                 keep = False
             out = self._run(prompts, leaf, use_cache=keep, every_position=every_position)
         kept = out.past_key_values if keep and not any(layer.is_sliding for layer in out.past_key_values.layers) else None
-        return Forward(out.logits[:, -1], leaf, tuple(prompt.visual_tokens for prompt in prompts), kept, prompts=tuple(prompts))
+        return Forward(out.logits[:, -1], leaf, tuple(prompts), kept)
 
     def _continue(self, prompt: Prompt, after: Forward, *, graph: bool) -> Forward:
         """Run what follows the first picture of a prompt on the keys and values that another prompt has up to there."""
@@ -385,7 +386,7 @@ class VLM:
         encoded = {"image": BaseModelOutputWithPooling(pooler_output=tokens)}
         with frozen(self.model), torch.set_grad_enabled(graph):
             out = self.model(**inputs, mm_encoder_outputs=encoded, past_key_values=cache, logits_to_keep=1, use_cache=True)
-        return Forward(out.logits[:, -1], leaf, (len(leaf),), out.past_key_values, start, (prompt,))
+        return Forward(out.logits[:, -1], leaf, (prompt,), out.past_key_values, start)
 
     def _from_layer(self, prompt: Prompt, layer: int) -> Forward:
         """Run a prompt so that the gradient ends at the inputs of a decoder layer.
@@ -411,7 +412,7 @@ class VLM:
                 out = self._run([prompt], torch.cat(prompt.features))
         finally:
             handle.remove()
-        return Forward(out.logits[:, -1], leaves[0], (prompt.visual_tokens,), prompts=(prompt,))
+        return Forward(out.logits[:, -1], leaves[0], (prompt,))
 
     def first_picture_end(self, prompt: Prompt) -> int:
         """Return the position behind the last visual token of the first picture of a prompt."""
@@ -436,7 +437,7 @@ class VLM:
         if not torch.isfinite(gradients).all():
             raise InputError("The gradient at the visual tokens is NaN or infinite: try dtype=float32 or bfloat16.")
         gradients = gradients.float() / scale if scale > 1 else gradients
-        parts = zip(begun.logits.detach(), gradients.split(begun.counts), leaf.detach().split(begun.counts), strict=True)
+        parts = zip(begun.logits.detach(), begun.by_prompt(gradients), begun.by_prompt(leaf.detach()), strict=True)
         return [TokenGradients(*each) for each in parts]
 
     def attention(self, prompt: Prompt, target: Target | None = None) -> TokenAttention:
@@ -488,8 +489,7 @@ class VLM:
         """Tell whether a map of so many positions runs with gradient checkpointing."""
         if self.checkpointing != "auto":
             return self.checkpointing == "on"
-        text = self.model.config.get_text_config()
-        needed = MAP_BYTES.get(self.model.dtype, 56) * text.hidden_size * text.num_hidden_layers * positions
+        needed = positions * map_bytes(self.model.config, self.model.dtype)
         on_gpu = self.model.device.type == "cuda"
         free = torch.cuda.mem_get_info(self.model.device)[0] if on_gpu else psutil.virtual_memory().available
         return needed > free / 2
@@ -581,6 +581,15 @@ class VLM:
     def _encoded(self, prompts: Sequence[Prompt], tokens: Tensor) -> dict[str, BaseModelOutputWithPooling]:
         split = tokens.split([len(features) for prompt in prompts for features in prompt.features])
         return {"image": BaseModelOutputWithPooling(pooler_output=self.family.pack(list(split)))}
+
+
+def map_bytes(config: Any, dtype: torch.dtype) -> int:
+    """Return how many bytes a map's graph keeps for each position: 56 a layer and hidden unit in float32, 32 in half precision.
+
+    Measured on small models, without checkpointing.
+    """
+    text = config.get_text_config()
+    return (56 if dtype == torch.float32 else 32) * text.hidden_size * text.num_hidden_layers
 
 
 def _padded(inputs: Sequence[dict[str, Tensor]], pad: int | None) -> dict[str, Tensor]:

@@ -20,7 +20,7 @@ from transformers.utils import is_bitsandbytes_available
 from transformers.utils import logging as transformers_logging
 
 from entropy_grounding.errors import InputError
-from entropy_grounding.vlm.base import MAP_BYTES, NEUTRAL_QUESTION, VLM, Family
+from entropy_grounding.vlm.base import NEUTRAL_QUESTION, VLM, Family, map_bytes
 from entropy_grounding.vlm.internvl import InternVLFamily
 from entropy_grounding.vlm.llava import LlavaFamily
 from entropy_grounding.vlm.llava_next import LlavaNextFamily
@@ -157,16 +157,11 @@ class Memory:
 
 
 def estimate_memory(config: PreTrainedConfig, dtype: torch.dtype) -> Memory:
-    """Estimate what a model of this configuration needs, without its weights (built on the meta device).
-
-    A map keeps about 56 bytes a token, layer and hidden unit in float32, 32 in half precision (measured on small models).
-    """
+    """Estimate what a model of this configuration needs, without its weights (built on the meta device)."""
     with torch.device("meta"):
         model = AutoModelForImageTextToText.from_config(config)
-    text = config.get_text_config()
-    kept = MAP_BYTES.get(dtype, 56)
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    return Memory(parameters * dtype.itemsize / 1e9, kept * text.hidden_size * text.num_hidden_layers * 1000 / 1e9)
+    return Memory(parameters * dtype.itemsize / 1e9, 1000 * map_bytes(config, dtype) / 1e9)
 
 
 def _warn_of_large_models(source: str, config: VLMConfig) -> None:

@@ -16,6 +16,7 @@ from scipy.optimize import minimize
 from entropy_grounding.configs import CONF_DIR
 from entropy_grounding.errors import InputError
 from entropy_grounding.gate import CALIBRATED, OF_ALL, OFF, SCORES, GateOptions, score
+from entropy_grounding.results import load_rows
 from entropy_grounding.structures import Uncertainty
 
 KEEP = 0.97  # of the ungated gain that a gate must keep on the rows it is chosen on; more than the 0.95 that it should keep elsewhere
@@ -139,6 +140,22 @@ def settle_threshold(rows: pd.DataFrame, name: str, weights: tuple[float, ...], 
     mean = np.cumsum(rows["score"].to_numpy(float)[order]) / np.arange(1, len(order) + 1)
     enough = np.flatnonzero((mean >= right) & (np.append(np.diff(found[order]), np.inf) > 0))
     return round(float(found[order][enough[-1]]), 4) if len(enough) else float("-inf")
+
+
+def risk_curves(folder: Path) -> pd.DataFrame:
+    """Return the risk-coverage curves of plain answers, of every calibrated VLM; columns ``vlm``, ``score``, ``coverage`` and ``risk``.
+
+    Args:
+        folder: of the stored validation rows, ``results/calibration``.
+    """
+    parts = []
+    for path in sorted(folder.glob("*/rows.parquet")):
+        rows, source = load_rows(path.parent)
+        weights = fit_weights(rows)
+        for name in SCORES:
+            coverage, risk = risk_coverage(uncertainties(rows, "plain", name, weights), rows["plain_score"].to_numpy(float))
+            parts.append(pd.DataFrame({"vlm": source["vlm"], "score": name, "coverage": coverage, "risk": risk}))
+    return pd.concat(parts, ignore_index=True)
 
 
 def risk_coverage(uncertainty: np.ndarray, scores: np.ndarray) -> tuple[Float[np.ndarray, " rows"], Float[np.ndarray, " rows"]]:

@@ -287,9 +287,25 @@ def plot_cost(cells: pd.DataFrame, *, cost: str = "passes", label: str = "forwar
         best = mine[mine["score"] >= mine["score"].cummax()]
         axes.plot(best[cost], 100 * best["score"], color="lightgray", zorder=0)
         axes.scatter(mine[cost], 100 * mine["score"], color=[_color(method) for method in mine["method"]], s=28)
-        for row in mine.to_dict("records"):
-            axes.annotate(row["method"], (row[cost], 100 * row["score"]), fontsize=6.5, xytext=(4, 2), textcoords="offset points")
+        for number, row in enumerate(mine.to_dict("records")):
+            place = (4, 3 if number % 2 else -9)  # neighbours in cost get their names above and below
+            axes.annotate(row["method"], (row[cost], 100 * row["score"]), fontsize=6.5, xytext=place, textcoords="offset points")
         axes.set(title=vlm, xlabel=label, ylabel="mean score, percent")
     sns.despine(figure)
     figure.tight_layout()
     return figure
+
+
+def plot_risk_coverage(curves: pd.DataFrame) -> Figure:
+    """Draw how often the surest plain answers are wrong, a panel for each VLM, a line for each score of uncertainty.
+
+    Args:
+        curves: from `calibration.risk_curves`.
+    """
+    grid = sns.relplot(
+        curves, x="coverage", y="risk", hue="score", style="score", col="vlm", kind="line", height=3.4, palette="colorblind", estimator=None
+    )
+    grid.set_axis_labels("coverage: share of answers, surest first", "risk: 1 - mean score").set_titles("{col_name}").set(
+        xlim=(0, 1), ylim=(0, None)
+    )
+    return grid.figure

@@ -16,10 +16,12 @@ from entropy_grounding.calibration import (
     fit_weights,
     kept_scores,
     risk_coverage,
+    risk_curves,
     settle_threshold,
 )
 from entropy_grounding.errors import InputError
 from entropy_grounding.gate import GateOptions, accepts, check, is_sure, score, uncertainty
+from entropy_grounding.results import write_results
 from entropy_grounding.structures import Uncertainty
 from entropy_grounding.zoom import GroundingOptions
 
@@ -166,3 +168,10 @@ def test_every_benchmark_and_all_together_get_a_threshold():
     found = calibrate(pd.concat([rows([0, 1], [1, 1], [0.9, 0.1]), rows([1, 1], [1, 1], [0.5, 0.1], benchmark="b")]))
     assert set(found.thresholds["entropy"]) == {"all", "a", "b"}
     assert found.thresholds["entropy"]["b"] == math.inf
+
+
+def test_risk_curves_cover_every_score_of_a_stored_calibration(tmp_path):
+    write_results(tmp_path / "v", rows([1, 0, 1], [1, 1, 1], [0.1, 0.9, 0.5]), {"vlm": "v"})
+    found = risk_curves(tmp_path)
+    assert set(found["score"]) == {"entropy", "margin", "calibrated"}
+    assert found[found["score"] == "entropy"]["risk"].tolist() == pytest.approx([0, 0, 1 / 3])

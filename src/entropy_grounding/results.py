@@ -71,7 +71,7 @@ def read_summary(path: Path) -> pd.DataFrame:
 
 
 def load_rows(folder: str | Path) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Return the rows and the manifest of a result folder.
+    """Return the rows and the manifest of a result folder; columns that rows of an earlier version lack are empty.
 
     Raises:
         InputError: when one of the two files is missing.
@@ -80,7 +80,9 @@ def load_rows(folder: str | Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     for name in ("rows.parquet", "manifest.json"):
         if not (folder / name).is_file():
             raise InputError(f"No {name} in the result folder '{folder}': run the command that writes it first.")
-    return pd.read_parquet(folder / "rows.parquet"), json.loads((folder / "manifest.json").read_text())
+    rows = pd.read_parquet(folder / "rows.parquet")
+    empty = dict.fromkeys([name for name in SCHEMA.names if name not in rows], float("nan"))
+    return rows.assign(**empty), json.loads((folder / "manifest.json").read_text())
 
 
 def manifest(config: dict[str, Any]) -> dict[str, Any]:

@@ -51,6 +51,15 @@ def test_what_is_written_is_read_back(tmp_path):
     assert pd.isna(stored.iloc[1]["score"])
 
 
+def test_columns_that_older_rows_lack_are_read_as_empty(tmp_path):
+    write(tmp_path, [row(0, score=0.3)])
+    path, _ = merge(tmp_path)
+    pd.read_parquet(path).drop(columns="lm_tokens").to_parquet(path)
+    rows, _ = load_rows(tmp_path)
+    assert rows["lm_tokens"].isna().all()
+    assert (set(rows.columns), rows["score"].item()) == (set(SCHEMA.names), 0.3)
+
+
 def test_rows_come_in_the_order_of_the_data_whatever_the_shards(tmp_path):
     write(tmp_path, [row(1), row(3)], "2/2")
     write(tmp_path, [row(4), row(0), row(2)], "1/2")

@@ -15,10 +15,10 @@ from entropy_grounding.configs import CONF_DIR, build, register
 from entropy_grounding.errors import InputError
 from entropy_grounding.evaluation import EvaluateConfig, evaluate
 from entropy_grounding.gate import OFF
+from entropy_grounding.options import GroundingOptions
 from entropy_grounding.results import commit, weights_fingerprint, write_results
 from entropy_grounding.tracking import TrackingConfig
 from entropy_grounding.vlm import VLMConfig, load_vlm
-from entropy_grounding.zoom import GroundingOptions
 
 
 @dataclass(frozen=True)

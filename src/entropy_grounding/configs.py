@@ -17,9 +17,9 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from entropy_grounding.errors import InputError
+from entropy_grounding.options import GroundingOptions
 from entropy_grounding.tracking import TrackingConfig
 from entropy_grounding.vlm import VLMConfig
-from entropy_grounding.zoom import GroundingOptions
 
 _PACKAGE = Path(__file__).resolve().parent
 CONF_DIR = next(folder for folder in (_PACKAGE / "conf", _PACKAGE.parents[1] / "conf") if folder.is_dir())

@@ -2,7 +2,6 @@
 
 import gc
 import json
-import resource
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -24,6 +23,7 @@ from entropy_grounding.configs import CONF_DIR, build, register
 from entropy_grounding.errors import InputError
 from entropy_grounding.images import with_boxes
 from entropy_grounding.localization import chance, energy_in_box, overlap, pointing_game
+from entropy_grounding.options import OF_THE_VLM, Given, GroundingOptions
 from entropy_grounding.results import (
     WALL_TIMES,
     RowStore,
@@ -42,7 +42,7 @@ from entropy_grounding.tracking import PICTURES, TrackingConfig, log_evaluation,
 from entropy_grounding.vlm import VLM, VLMConfig, load_vlm
 from entropy_grounding.vlm.base import pixels_scaled
 from entropy_grounding.vlm.remembering import RememberingVLM
-from entropy_grounding.zoom import OF_THE_VLM, Given, GroundingOptions, ground
+from entropy_grounding.zoom import ground
 
 
 @dataclass(frozen=True)
@@ -323,7 +323,7 @@ def evaluate_example(
         score=benchmark.score(grounding.answer, example),
         retried=retried,
         seconds=seconds,
-        peak_memory=_peak_memory(),
+        peak_memory=peak_memory(),
     )
 
 
@@ -406,12 +406,6 @@ def _crops_to_copy(config: EvaluateConfig) -> dict[str, tuple[Box, ...]]:
         for row in rows[(rows["config_hash"] == wanted) & (rows["status"] == "ok") & (rows["retried"] == "")].itertuples():
             found[row.example_id] = tuple(Box(*box) for box in row.crops)
     return found
-
-
-def _peak_memory() -> float:
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
 
 
 @hydra.main(config_path=str(CONF_DIR), config_name="evaluate", version_base="1.3")

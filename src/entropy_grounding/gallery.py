@@ -12,10 +12,11 @@ from PIL import Image
 
 from entropy_grounding.benchmarks import BenchmarkConfig, load_benchmark
 from entropy_grounding.configs import build
+from entropy_grounding.options import GroundingOptions
 from entropy_grounding.plots import plot_boxes
 from entropy_grounding.structures import Box, Example, Grounding
 from entropy_grounding.vlm import VLM
-from entropy_grounding.zoom import GroundingOptions, ground
+from entropy_grounding.zoom import ground
 
 _PANEL = 3.6  # inches
 

@@ -16,7 +16,7 @@ from entropy_grounding.target import TARGETS, max_log_probability
 from entropy_grounding.vlm.base import VLM, Forward, Prompt
 
 if TYPE_CHECKING:
-    from entropy_grounding.zoom import GroundingOptions
+    from entropy_grounding.options import GroundingOptions
 
 LOCALIZATION_HEADS = 3  # heads whose maps are added
 

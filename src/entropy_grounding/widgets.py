@@ -17,12 +17,13 @@ from PIL import Image
 from entropy_grounding.ask import warn_unknown_words
 from entropy_grounding.errors import InputError
 from entropy_grounding.images import load_image, to_rgb
+from entropy_grounding.options import GroundingOptions
 from entropy_grounding.plots import plot_grounding
 from entropy_grounding.stopping import RULES, STOP_REASONS, Decision
 from entropy_grounding.structures import Grounding
 from entropy_grounding.target import TARGETS
 from entropy_grounding.vlm import VLM
-from entropy_grounding.zoom import GroundingOptions, ground
+from entropy_grounding.zoom import ground
 
 THRESHOLDS = ("elbow", "otsu", "max:0.3", "max:0.5", "max:0.7", "quantile:0.8", "quantile:0.9", "quantile:0.95")
 _DOTS_PER_INCH = 144  # of the figure's file; it is shown at 100, so that text stays sharp

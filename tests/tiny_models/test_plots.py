@@ -2,10 +2,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 from PIL import Image
 
+from entropy_grounding.options import GroundingOptions
 from entropy_grounding.plots import plot_elbow, plot_grounding, plot_token_grid, plot_values
 from entropy_grounding.regions import elbow_threshold
 from entropy_grounding.stopping import StoppingOptions
-from entropy_grounding.zoom import GroundingOptions, ground
+from entropy_grounding.zoom import ground
 
 
 def titles(figure):

@@ -13,10 +13,12 @@ from entropy_grounding.baselines.vicrop import tiles
 from entropy_grounding.calibration import calibrated
 from entropy_grounding.configs import CONF_DIR, compose_config
 from entropy_grounding.errors import InputError
+from entropy_grounding.options import Given, GroundingOptions, WindowOptions
+from entropy_grounding.session import Session
 from entropy_grounding.signals import SIGNALS
 from entropy_grounding.structures import Box
 from entropy_grounding.target import max_log_probability
-from entropy_grounding.zoom import Given, GroundingOptions, Session, WindowOptions, ground
+from entropy_grounding.zoom import ground
 
 QUESTION = "What letter is on the red card?"
 ONE_EACH = ["llava-0-200x120", "llava_next-0-60x150", "internvl-0-200x120", "qwen2_5_vl-0-60x150"]

@@ -8,10 +8,10 @@ from PIL import Image
 
 import entropy_grounding.widgets
 from entropy_grounding.errors import InputError
+from entropy_grounding.options import GroundingOptions
 from entropy_grounding.regions import RegionOptions
 from entropy_grounding.stopping import StoppingOptions
 from entropy_grounding.widgets import explore
-from entropy_grounding.zoom import GroundingOptions
 
 ONE_ROUND = GroundingOptions(stopping=StoppingOptions(rule="fixed", rounds=1))
 

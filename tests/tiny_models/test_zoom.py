@@ -10,8 +10,10 @@ from PIL import Image
 
 from entropy_grounding.baselines.controls import answer_from_crops, oracle_box, random_box
 from entropy_grounding.errors import InputError
+from entropy_grounding.options import GroundingOptions
 from entropy_grounding.regions import RegionOptions
 from entropy_grounding.relevance import RELEVANCES
+from entropy_grounding.session import Session
 from entropy_grounding.stopping import StoppingOptions
 from entropy_grounding.structures import Box
 from entropy_grounding.target import TARGETS
@@ -20,7 +22,7 @@ from entropy_grounding.tiny.questions import held_out_example
 from entropy_grounding.tiny.scenes import draw_scene
 from entropy_grounding.vlm.base import VLM, TokenGradients
 from entropy_grounding.vlm.llava import LlavaFamily
-from entropy_grounding.zoom import GroundingOptions, Session, ground, ground_once, relevance_map
+from entropy_grounding.zoom import ground, ground_once, relevance_map
 
 
 def options(**stopping):

@@ -10,8 +10,8 @@ from entropy_grounding.baselines.controls import budget_boxes, center_box, lowes
 from entropy_grounding.baselines.search import candidate_boxes
 from entropy_grounding.baselines.vicrop import RATIOS, search_window
 from entropy_grounding.errors import InputError
+from entropy_grounding.options import CROPS, GroundingOptions
 from entropy_grounding.structures import Box, RelevanceMap, View
-from entropy_grounding.zoom import CROPS, GroundingOptions
 
 
 def test_every_name_has_one_method():

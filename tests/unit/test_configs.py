@@ -5,7 +5,7 @@ import pytest
 
 from entropy_grounding.configs import CONF_DIR, compose_config, quote_text
 from entropy_grounding.errors import InputError
-from entropy_grounding.zoom import GroundingOptions
+from entropy_grounding.options import GroundingOptions
 
 PRESETS = sorted(path.stem for path in (CONF_DIR / "method").glob("*.yaml"))
 VLMS = sorted(path.stem for path in (CONF_DIR / "vlm").glob("*.yaml"))

@@ -21,9 +21,9 @@ from entropy_grounding.calibration import (
 )
 from entropy_grounding.errors import InputError
 from entropy_grounding.gate import GateOptions, accepts, check, is_sure, score, uncertainty
+from entropy_grounding.options import GroundingOptions
 from entropy_grounding.results import write_results
 from entropy_grounding.structures import Uncertainty
-from entropy_grounding.zoom import GroundingOptions
 
 LOW, HIGH = Uncertainty(0.1, 0.05), Uncertainty(2.0, 0.9)
 

@@ -7,11 +7,13 @@ import numpy as np
 from PIL import Image
 
 from entropy_grounding.errors import InputError
+from entropy_grounding.options import Given, GroundingOptions
 from entropy_grounding.regions import RegionOptions, fit_box
+from entropy_grounding.session import Session
 from entropy_grounding.structures import Box, Grounding, RelevanceMap
 from entropy_grounding.vlm import VLM
 from entropy_grounding.vlm.base import pixels_scaled
-from entropy_grounding.zoom import Given, GroundingOptions, Session, ground_once, zoom
+from entropy_grounding.zoom import ground_once, zoom
 
 CONTEXT = 3.0  # side of the oracle crop relative to the evidence
 _STEPS = 17  # places of a box along each side that are compared for the lowest relevance

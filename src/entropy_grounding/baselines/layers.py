@@ -17,13 +17,13 @@ from tqdm.auto import tqdm
 
 from entropy_grounding.benchmarks import benchmark_config, load_benchmark
 from entropy_grounding.localization import chance, energy_in_box
+from entropy_grounding.options import GroundingOptions
 from entropy_grounding.relevance import relative_relevance, relevance_maps
 from entropy_grounding.results import commit, weights_fingerprint, write_summary
 from entropy_grounding.structures import Example
 from entropy_grounding.tiny.build import RECIPES, canvas_of
 from entropy_grounding.vlm import VLM, load_vlm
 from entropy_grounding.vlm.base import NEUTRAL_QUESTION
-from entropy_grounding.zoom import GroundingOptions
 
 FILE = "attention_layers.json"
 MEAN = "mean"

@@ -7,11 +7,13 @@ from scipy import ndimage
 from torch import Tensor
 
 from entropy_grounding.errors import InputError
+from entropy_grounding.options import Given, GroundingOptions
 from entropy_grounding.regions import fit_side
 from entropy_grounding.relevance import on_image, relative_relevance
+from entropy_grounding.session import Session
 from entropy_grounding.structures import Box, Grounding, Region, RelevanceMap, View
 from entropy_grounding.vlm.base import Picture, PixelGradient
-from entropy_grounding.zoom import Given, GroundingOptions, Session, zoom_step
+from entropy_grounding.zoom import zoom_step
 
 RATIOS = (1.0, 1.2, 1.4, 1.6, 1.8, 2.0)  # sides of the windows relative to the smallest
 REFERENCE_SIDE, REFERENCE_TILE = 336, 1024  # pixels: LLaVA-1.5's input, and ViCrop's tile of high resolution for it

@@ -18,6 +18,7 @@ from tqdm.auto import tqdm
 from entropy_grounding.baselines.controls import answer_from_crops, oracle_box, random_box
 from entropy_grounding.configs import CONF_DIR, build, compose_config, register
 from entropy_grounding.errors import InputError
+from entropy_grounding.options import GroundingOptions
 from entropy_grounding.results import manifest, write_results
 from entropy_grounding.structures import Box, Grounding, RelevanceMap
 from entropy_grounding.tables import check_table
@@ -25,7 +26,7 @@ from entropy_grounding.tiny.build import canvas_of
 from entropy_grounding.tiny.questions import held_out_example
 from entropy_grounding.tiny.scenes import draw_scene
 from entropy_grounding.vlm import VLM, VLMConfig, load_vlm
-from entropy_grounding.zoom import GroundingOptions, ground
+from entropy_grounding.zoom import ground
 
 
 @dataclass(frozen=True)

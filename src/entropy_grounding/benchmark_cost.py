@@ -1,7 +1,8 @@
 """What a map and a grounding cost: ``python -m entropy_grounding.benchmark_cost``. Ratios, the median of interleaved repeats of one run.
 
-A LLaVA-shaped model with random weights (hidden 512, 12 layers, vocabulary 32,000, 576 visual tokens), on a CPU, float32, one thread.
-Random weights say what a pass costs, not what an answer is worth, so the answers of both orders of computation are compared on a tiny VLM.
+A LLaVA-shaped model with random weights (hidden 512, 12 layers, vocabulary 32,000, 576 visual tokens), on a CPU, float32, one thread;
+where there is a GPU, models of the sizes of the paper's four checkpoints too, in bfloat16. Random weights say what a pass costs, not what
+an answer is worth, so the answers of both orders of computation are compared on a tiny VLM.
 """
 
 import argparse
@@ -20,58 +21,42 @@ import psutil
 import torch
 from PIL import Image
 from tqdm.auto import tqdm
-from transformers import AutoConfig, CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
 from entropy_grounding.benchmarks import benchmark_config, load_benchmark
+from entropy_grounding.ledger import Ledger, peak_memory
+from entropy_grounding.options import GroundingOptions
 from entropy_grounding.report import BENCHMARK_COST
 from entropy_grounding.results import commit, write_summary
+from entropy_grounding.shapes import MID_SIZE, SHAPES, random_vlm, shaped
 from entropy_grounding.stopping import StoppingOptions
 from entropy_grounding.structures import Example, Grounding
 from entropy_grounding.target import next_token_entropy
-from entropy_grounding.tiny.build import build_llava, canvas_of
+from entropy_grounding.tiny.build import canvas_of
 from entropy_grounding.tiny.questions import held_out_example
 from entropy_grounding.tiny.scenes import draw_scene
 from entropy_grounding.vlm import load_vlm
 from entropy_grounding.vlm.base import VLM, Prompt
-from entropy_grounding.vlm.llava import LlavaFamily
 from entropy_grounding.vlm.load import estimate_memory
-from entropy_grounding.zoom import GroundingOptions, ground
+from entropy_grounding.zoom import ground
 
-SIDE, PATCH = 336, 14  # pixels: 24 x 24 visual tokens
+MID_NAME = "random LLaVA, hidden 512, 12 layers"
 EARLY_LAYER = 6  # of 12, for the gradient at an intermediate layer
+LONGEST, MANY, MANY_SIZE = "qwen2_5_vl_7b", 16_000, (160 * 28, 100 * 28)  # visual tokens; a picture of so many, one for 28 x 28 pixels
 ROUNDS = StoppingOptions(rule="fixed", rounds=3)
 MODES: dict[str, dict[str, Any]] = {"off": {"reuse": "off"}, "exact": {}, "crops": {"reground": "crops"}}
-LIMITS = {"map": 2.2, "map, checkpointing: memory": 1.5, "grounding, reuse=exact": 0.8, "grounding, reground=crops": 0.55}
+LIMITS = {
+    "map": 2.2,
+    "ledger / grounding of tiny_llava": 0.01,
+    "map, checkpointing: memory": 1.5,
+    "grounding, reuse=exact": 0.8,
+    "grounding, reground=crops": 0.55,
+}
 
 
-def mid_size() -> VLM:
-    """Return the LLaVA-shaped model with random weights."""
-    torch.manual_seed(0)
-    _, processor = build_llava(tile=SIDE, patch=PATCH)
-    tokenizer = processor.tokenizer
-    vision = CLIPVisionConfig(
-        hidden_size=128, intermediate_size=384, num_hidden_layers=4, num_attention_heads=4, image_size=SIDE, patch_size=PATCH
-    )
-    text = LlamaConfig(
-        hidden_size=512,
-        intermediate_size=1376,
-        num_hidden_layers=12,
-        num_attention_heads=8,
-        vocab_size=32_000,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    image_token = tokenizer.image_token_id
-    config = LlavaConfig(vision_config=vision, text_config=text, image_token_index=image_token, vision_feature_layer=-1)
-    model = LlavaForConditionalGeneration(config).eval()
-    return VLM(model, processor, LlavaFamily(), "random LLaVA, hidden 512, 12 layers", checkpointing="off")
-
-
-def a_picture(seed: int = 0) -> tuple[Image.Image, str]:
-    """Return a drawn scene at twice the side of the model's input, and its question."""
-    scene, question = held_out_example(seed)
-    return draw_scene(scene).resize((2 * SIDE, 2 * SIDE)), question.text
+def a_picture(side: int = 672) -> tuple[Image.Image, str]:
+    """Return a drawn scene of so many pixels a side, and its question."""
+    scene, question = held_out_example(0)
+    return draw_scene(scene).resize((side, side)), question.text
 
 
 def passes(vlm: VLM, prompt: Prompt) -> dict[str, Callable[[], object]]:
@@ -110,16 +95,24 @@ def interleaved(timed: Mapping[str, Callable[[], object]], repeats: int, referen
     """Return the median, over interleaved repeats, of each one's time over that of the reference in the same repeat."""
     for run in timed.values():
         run()
+        _wait()
     ratios: dict[str, list[float]] = {name: [] for name in timed}
     for _ in tqdm(range(repeats), desc=f"{len(timed)} x {repeats} runs"):
         seconds = {}
         for name, run in timed.items():
             start = time.perf_counter()
             run()
+            _wait()
             seconds[name] = time.perf_counter() - start
         for name, value in seconds.items():
             ratios[name].append(value / seconds[reference])
     return {name: statistics.median(found) for name, found in ratios.items()}
+
+
+def _wait() -> None:
+    """Wait for the GPU, if there is one."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
 
 
 def grounding_ratios(vlm: VLM, repeats: int) -> dict[str, float]:
@@ -155,7 +148,7 @@ def memory_ratios() -> dict[str, float]:
 def _peak_of(name: str) -> float:
     """Return weights plus the most that this process grew by during a pass, in bytes."""
     torch.set_num_threads(1)
-    vlm = mid_size()
+    vlm = random_vlm(MID_SIZE, MID_NAME)
     image, question = a_picture()
     run = passes(vlm, vlm.prompt(question, [vlm.look(image)]))[name]
     process, seen, ended = psutil.Process(), [], threading.Event()
@@ -174,12 +167,11 @@ def _peak_of(name: str) -> float:
     return float(weights + max(seen) - before)
 
 
-def compare_answers(examples: int) -> dict[str, float]:
-    """Return, on a tiny VLM, how many answers of ``reuse=exact`` and ``off`` differ, and by how much maps do, relative to their peak."""
-    vlm = load_vlm("tiny_llava")
+def compare_answers(vlm: VLM, examples: int) -> dict[str, float]:
+    """Return, of a tiny VLM, how many answers of ``reuse=exact`` and ``off`` differ, and by how much maps do, relative to their peak."""
     config = benchmark_config("mini_textvqa", examples=examples, canvas=canvas_of(vlm.model.config.model_type))
     different, worst = 0, 0.0
-    for example in tqdm(load_benchmark(config), total=examples, desc="answers of tiny_llava"):
+    for example in tqdm(load_benchmark(config), total=examples, desc=f"answers of {vlm.name}"):
         assert isinstance(example, Example)
         options = GroundingOptions(stopping=ROUNDS)
         exact, off = (ground(vlm, example.image, example.prompt, replace(options, reuse=reuse)) for reuse in ("exact", "off"))
@@ -190,25 +182,90 @@ def compare_answers(examples: int) -> dict[str, float]:
     return {"different answers of 300": different * 300 / examples, "largest difference of maps": worst}
 
 
-def big_memory(tokens: int = 16_000) -> dict[str, float]:
+def big_memory(tokens: int = MANY) -> dict[str, float]:
     """Return the gigabytes that a map of so many visual tokens of Qwen2.5-VL 7B needs in bfloat16: computed, weights and graph together."""
-    text = {"hidden_size": 3584, "num_hidden_layers": 28, "num_attention_heads": 28, "num_key_value_heads": 4, "intermediate_size": 18_944}
-    vision = {"depth": 32, "hidden_size": 1280, "intermediate_size": 3420, "num_heads": 16, "out_hidden_size": 3584}
-    config = AutoConfig.for_model("qwen2_5_vl", text_config={**text, "vocab_size": 152_064}, vision_config=vision)
+    config, *_ = shaped(SHAPES[LONGEST])
+    text = config.get_text_config()
     need = estimate_memory(config, torch.bfloat16)
     graph = need.map_per_1000_tokens * tokens / 1000
-    inputs = torch.bfloat16.itemsize * text["hidden_size"] * text["num_hidden_layers"] * tokens / 1e9
+    inputs = torch.bfloat16.itemsize * text.hidden_size * text.num_hidden_layers * tokens / 1e9
     name = f"Qwen2.5-VL 7B, map of {tokens:,} tokens, GB"
-    return {name: need.weights + graph, f"{name}, checkpointing": need.weights + inputs + graph / text["num_hidden_layers"]}
+    return {name: need.weights + graph, f"{name}, checkpointing": need.weights + inputs + graph / text.num_hidden_layers}
+
+
+def big_figures(name: str, vlm: VLM, repeats: int) -> dict[str, float]:
+    """Return the ratios of maps and groundings of a model, and on a GPU those of the peak memory, weights included."""
+    image, question = a_picture()
+    prompt = vlm.prompt(question, [vlm.look(image)])
+    timed = {key: run for key, run in passes(vlm, prompt).items() if key in ("plain", "map", "map, checkpointing")}
+    found = interleaved(timed, repeats, "plain") | grounding_ratios(vlm, repeats)
+    if torch.cuda.is_available():
+        peaks = {key: gpu_gigabytes(run) for key, run in timed.items()}
+        found |= {f"{key}: memory": peaks[key] / peaks["plain"] for key in timed if key != "plain"}
+    return {f"{name}: {key}": value for key, value in found.items() if key != "plain"}
+
+
+def gpu_gigabytes(run: Callable[[], object]) -> float:
+    """Return the peak of the GPU's allocated memory during a run, weights included; NaN where it was not enough."""
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    try:
+        run()
+    except torch.cuda.OutOfMemoryError:
+        return float("nan")
+    return torch.cuda.max_memory_allocated() / 1e9
+
+
+def measured_memory(vlm: VLM) -> dict[str, float]:
+    """Return `big_memory` as measured on a GPU."""
+    image, question = a_picture()
+    prompt = vlm.prompt(question, [vlm.look(image.resize(MANY_SIZE))])
+    timed = passes(vlm, prompt)
+    name = f"Qwen2.5-VL 7B, map of {prompt.visual_tokens:,} tokens, GB"
+    return {
+        f"{name}, measured": gpu_gigabytes(timed["map"]),
+        f"{name}, checkpointing, measured": gpu_gigabytes(timed["map, checkpointing"]),
+    }
+
+
+def on_gpu(repeats: int) -> dict[str, float]:
+    """Return the figures of all four families in bfloat16; none without a GPU."""
+    found: dict[str, float] = {}
+    for name, shape in SHAPES.items() if torch.cuda.is_available() else ():
+        vlm = random_vlm(shape, name, device="cuda", dtype=torch.bfloat16)
+        found |= big_figures(name, vlm, repeats)
+        if name == LONGEST:
+            found |= measured_memory(vlm)
+        del vlm  # before the next one
+        torch.cuda.empty_cache()
+    return found
+
+
+def ledger_share(vlm: VLM, repeats: int = 100) -> dict[str, float]:
+    """Return the share of a grounding's time that its ledger takes: of every pass a count and two clocks, and one reading of the memory."""
+    image, question = a_picture()
+    start = time.perf_counter()
+    spent = ground(vlm, image, question, GroundingOptions(stopping=ROUNDS)).cost
+    whole = time.perf_counter() - start
+    prompt, ledger = vlm.prompt(question, [vlm.look(image)]), Ledger()
+    start = time.perf_counter()
+    for _ in range(repeats):
+        for _ in range(spent.forwards + spent.backwards):
+            ledger.forward(prompt)
+            with ledger.timed("vision_seconds"), ledger.timed("map_seconds"):
+                pass
+        peak_memory()
+    return {"ledger / grounding of tiny_llava": (time.perf_counter() - start) / repeats / whole}
 
 
 def measure(repeats: int, examples: int) -> pd.DataFrame:
     """Return every figure with its limit, where it has one."""
-    vlm = mid_size()
+    vlm, tiny = random_vlm(MID_SIZE, MID_NAME), load_vlm("tiny_llava")
     image, question = a_picture()
     prompt = vlm.prompt(question, [vlm.look(image)])
     found = interleaved(passes(vlm, prompt), repeats, "plain")
-    found |= batch_ratio(vlm, prompt, repeats) | grounding_ratios(vlm, repeats) | memory_ratios() | compare_answers(examples) | big_memory()
+    found |= batch_ratio(vlm, prompt, repeats) | grounding_ratios(vlm, repeats) | memory_ratios()
+    found |= ledger_share(tiny) | compare_answers(tiny, examples) | big_memory() | on_gpu(repeats)
     table = pd.DataFrame({"figure": list(found), "value": list(found.values())})
     about = {"repeats": repeats, "examples": examples, "commit": commit(), "torch": torch.__version__}
     return table.assign(limit=table["figure"].map(LIMITS), **about)

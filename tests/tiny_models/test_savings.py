@@ -9,16 +9,20 @@ import pytest
 import torch
 from families import GEOMETRIES, TINY, Case
 
+from entropy_grounding.benchmark_cost import big_figures
 from entropy_grounding.benchmarks import Protocol
 from entropy_grounding.configs import compose_config
 from entropy_grounding.errors import InputError
 from entropy_grounding.evaluation import EvaluateConfig, evaluate, evaluate_together
 from entropy_grounding.gate import GateOptions, uncertainty
+from entropy_grounding.options import GroundingOptions
 from entropy_grounding.results import TIMES, WALL_TIMES
+from entropy_grounding.session import Session
+from entropy_grounding.shapes import SHAPES, random_vlm
 from entropy_grounding.stopping import StoppingOptions
 from entropy_grounding.structures import Box
 from entropy_grounding.target import next_token_entropy
-from entropy_grounding.zoom import GroundingOptions, Session, ground
+from entropy_grounding.zoom import ground
 
 QUESTION = "what is it ?"
 CROPS = (Box(8, 6, 48, 38), Box(0, 0, 40, 40))
@@ -201,3 +205,30 @@ def test_only_methods_may_differ_between_configurations_evaluated_together(tmp_p
     with pytest.raises(InputError, match="Only methods may differ"):
         evaluate_together([first, other], tiny_vlm)
     assert isinstance(first.benchmark.protocol, Protocol)
+
+
+TEXT = {
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 4,
+    "head_dim": 16,
+}
+TOWER = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 56}
+QWEN = {"hidden_size": 32, "intermediate_size": 64, "num_heads": 2, "depth": 1, "out_hidden_size": 64, "fullatt_block_indexes": [0]}
+ROPE = {"rope_parameters": {"rope_type": "default", "mrope_section": [2, 3, 3], "rope_theta": 1e4}}
+
+
+@pytest.mark.parametrize("name", list(SHAPES))
+def test_the_benchmark_runs_on_models_of_the_shape_of_released_checkpoints(name):
+    shape = SHAPES[name]
+    if name.startswith("qwen"):
+        text, vision, options = {**TEXT, **ROPE}, QWEN, {"most": 64}
+    else:
+        text, vision, options = TEXT, TOWER, {"tile": 56}
+    changes = {"text": text, "vision": vision, "options": options}
+    small = replace(shape, **{part: {**getattr(shape, part), **sizes} for part, sizes in changes.items()})
+    found = big_figures(name, random_vlm(small, name), repeats=1)
+    assert {key.removeprefix(f"{name}: ") for key in found} >= {"map", "map, checkpointing", "grounding, reuse=exact"}
+    assert all(value > 0 for value in found.values())

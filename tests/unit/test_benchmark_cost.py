@@ -2,9 +2,27 @@
 
 import pandas as pd
 import pytest
+import torch
 
 from entropy_grounding.benchmark_cost import big_memory, interleaved
 from entropy_grounding.report import cost_table
+from entropy_grounding.shapes import SHAPES, shaped
+
+# of the safetensors files on the hub
+PARAMETERS = {
+    "llava_1_5_7b": 7_063_427_072,
+    "llava_1_6_mistral_7b": 7_566_747_648,
+    "internvl3_5_8b": 8_528_318_464,
+    "qwen2_5_vl_7b": 8_292_166_656,
+}
+
+
+@pytest.mark.parametrize("name", list(PARAMETERS))
+def test_shapes_have_as_many_weights_as_the_released_checkpoints(name):
+    config, _, kind = shaped(SHAPES[name])
+    with torch.device("meta"):
+        model = kind(config)
+    assert sum(parameter.numel() for parameter in model.parameters()) == PARAMETERS[name]
 
 
 def test_ratios_are_to_the_reference_of_the_same_repeat(monkeypatch):

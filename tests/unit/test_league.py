@@ -39,7 +39,9 @@ def root(tmp_path_factory):
     for method, scores in SCORES.items():
         rows = pd.DataFrame({"example_id": [str(n) for n in range(N)], "plain_score": PLAIN.astype(float)})
         rows = rows.assign(status="failed" if scores is None else "ok", score=None if scores is None else scores.astype(float))
-        rows = rows.assign(iou=0.25, pointing=1.0, energy=0.5, chance=0.1, forwards=4, backwards=2, visual_tokens=128, lm_tokens=256, seconds=0.5)
+        rows = rows.assign(
+            iou=0.25, pointing=1.0, energy=0.5, chance=0.1, forwards=4, backwards=2, visual_tokens=128, lm_tokens=256, seconds=0.5
+        )
         config = {"vlm": {"name": "tiny_llava"}, "benchmark": {"name": "mini_vstar"}}
         source = {"config": config, "weights_sha256": "abcdef0123456789", "commit": "1234567"}
         write_results(folder / "tiny_llava" / "mini_vstar" / method, rows, source)

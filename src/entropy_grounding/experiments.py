@@ -29,11 +29,13 @@ class Variant:
         name: for labels and folders.
         method: a preset of ``conf/method``.
         overrides: Hydra overrides of ``conf/evaluate.yaml`` on top of it.
+        runs: names of ``conf/run`` that have this line; empty for all.
     """
 
     name: str
     method: str = "entropy_gradient"
     overrides: tuple[str, ...] = ()
+    runs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ class ExperimentConfig:
 
     def variants(self) -> tuple[Variant, ...]:
         """Return the lines of the table."""
-        known = {variant.name: variant for variant in self.experiment.variants}
+        known = {each.name: each for each in self.experiment.variants if not each.runs or self.run.name in each.runs}
         return tuple(known[name] for name in _chosen("method", self.only_method, tuple(known), tuple(known)))
 
 

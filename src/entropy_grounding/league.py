@@ -177,6 +177,25 @@ def place_table(found: pd.DataFrame, vlm: str) -> str:
     return pd.DataFrame(lines).to_markdown(index=False, disable_numparse=True)
 
 
+def mean_costs(found: pd.DataFrame, cost: str = "passes") -> pd.DataFrame:
+    """Return the mean ``score`` and the mean of a column of cost of every VLM and method, over benchmarks; plain is one pass."""
+    mean = found[found["n"] > 0].groupby(["vlm", "method"], sort=False)[["score", cost]].mean().reset_index()
+    return mean.assign(**{cost: mean[cost].fillna(1.0) if cost == "passes" else mean[cost]})
+
+
+def dominating(found: pd.DataFrame, reference: str = OURS) -> str:
+    """Say which methods score at least as much as the reference, on the mean, and take no more passes; controls do not compete."""
+    mean = mean_costs(found)
+    lines = []
+    for vlm, rows in mean.groupby("vlm", sort=False):
+        ours = rows[rows["method"] == reference].iloc[0]
+        others = rows[~rows["method"].str.startswith("control") & (rows["method"] != reference)]
+        better = others[(others["score"] >= ours["score"]) & (others["passes"] <= ours["passes"])]
+        named = [f"{row.method} ({100 * (row.score - ours.score):+.1f} points, {row.passes:.1f} passes)" for row in better.itertuples()]
+        lines.append(f"{vlm}: {', '.join(named) or 'none'}; {reference} takes {ours.passes:.1f} passes.")
+    return "\n".join(lines)
+
+
 def differences(found: pd.DataFrame, reference: str = OURS) -> pd.DataFrame:
     """Return the cells of all methods but plain, oracles and the reference, with ``change`` from it in points and adjusted ``p`` (Holm)."""
     others = found[~found["method"].isin(("plain", reference, *ORACLES)) & found["p_ours"].notna()]

@@ -1,5 +1,6 @@
 """Pictures of groundings; functions return figures and never show or save them."""
 
+import math
 import textwrap
 from collections.abc import Sequence
 
@@ -14,6 +15,7 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 
 from entropy_grounding.images import cut
+from entropy_grounding.league import mean_costs
 from entropy_grounding.stopping import STOP_REASONS
 from entropy_grounding.structures import Box, Grounding, RelevanceMap, View, ZoomStep
 from entropy_grounding.tiny.build import BIG_SIBLINGS
@@ -196,7 +198,8 @@ def plot_league(cells: pd.DataFrame, vlm: str) -> Figure:
 
 
 def _color(method: str) -> tuple[float, float, float]:
-    return REGION_COLORS[3 if method == "entropy_gradient" else 7 if method.startswith("control") else 0]
+    kinds = {"entropy_gradient": 3, "gated": 2, "control": 7}
+    return REGION_COLORS[next((number for kind, number in kinds.items() if method.startswith(kind)), 0)]
 
 
 def plot_shares(shares: pd.DataFrame) -> Figure:
@@ -271,28 +274,35 @@ def _plot_one(axes: Axes, mine: pd.DataFrame, methods: Sequence[str], column: st
 
 
 def plot_cost(cells: pd.DataFrame, *, cost: str = "passes", label: str = "forwards + 2 x backwards") -> Figure:
-    """Draw mean scores against mean cost, a panel for each VLM, a point for each method; the line joins what no other method dominates.
+    """Draw mean scores against mean cost, a panel for each VLM, a number for each method; the line joins what no other method dominates.
 
     Args:
         cells: from `experiments.summary`.
         cost: a column of it.
         label: of the axis.
     """
-    mean = cells[cells["n"] > 0].groupby(["vlm", "method"], sort=False)[["score", cost]].mean().reset_index()
-    mean[cost] = mean[cost].fillna(1.0 if cost == "passes" else np.nan)
-    vlms = list(mean["vlm"].unique())
-    figure, grid = plt.subplots(1, len(vlms), figsize=(4.0 * len(vlms), 3.8), sharey=True, squeeze=False)
-    for axes, vlm in zip(grid[0], vlms, strict=True):
-        mine = mean[mean["vlm"] == vlm].dropna().sort_values(cost)
+    mean = mean_costs(cells, cost).dropna(subset=[cost])
+    vlms, methods = list(mean["vlm"].unique()), list(mean["method"].unique())
+    rows = math.ceil(len(vlms) / 2)
+    figure, grid = plt.subplots(rows, min(2, len(vlms)), figsize=(4.2 * min(2, len(vlms)) + 2.4, 3.6 * rows), sharey=True, squeeze=False)
+    for axes, vlm in zip(grid.flat, vlms, strict=False):
+        mine = mean[mean["vlm"] == vlm].sort_values(cost)
         best = mine[mine["score"] >= mine["score"].cummax()]
         axes.plot(best[cost], 100 * best["score"], color="lightgray", zorder=0)
-        axes.scatter(mine[cost], 100 * mine["score"], color=[_color(method) for method in mine["method"]], s=28)
-        for number, row in enumerate(mine.to_dict("records")):
-            place = (4, 3 if number % 2 else -9)  # neighbours in cost get their names above and below
-            axes.annotate(row["method"], (row[cost], 100 * row["score"]), fontsize=6.5, xytext=place, textcoords="offset points")
+        axes.scatter(mine[cost], 100 * mine["score"], color=[_color(method) for method in mine["method"]], s=110)
+        for row in mine.to_dict("records"):
+            place = row[cost], 100 * row["score"]
+            axes.annotate(str(methods.index(row["method"])), place, fontsize=7, color="white", ha="center", va="center")
         axes.set(title=vlm, xlabel=label, ylabel="mean score, percent")
+    for axes in grid.flat[len(vlms) :]:
+        axes.set_visible(False)
+    handles = [
+        Line2D([], [], linestyle="", marker="o", markersize=8, color=_color(method), label=f"{number}  {method}")
+        for number, method in enumerate(methods)
+    ]
     sns.despine(figure)
-    figure.tight_layout()
+    figure.tight_layout(rect=(0, 0, 1 - 2.4 / figure.get_figwidth(), 1))
+    figure.legend(handles=handles, loc="center right", frameon=False, fontsize=8)
     return figure
 
 

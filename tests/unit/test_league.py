@@ -11,6 +11,7 @@ from entropy_grounding.errors import InputError
 from entropy_grounding.evaluation import DEFAULTS, EvaluateConfig, run_manifest
 from entropy_grounding.league import (
     cells,
+    dominating,
     failures,
     location_shares,
     location_table,
@@ -73,6 +74,20 @@ def test_a_baseline_that_wins_is_listed_and_oracles_do_not_compete(root):
     assert table.startswith("1 of 2 cells are significantly better")
     assert "search_8" in table
     assert "oracle" not in table
+
+
+def test_a_method_that_scores_as_much_for_less_is_said_to_dominate():
+    lines = [
+        ("plain", 0.5, None),
+        ("entropy_gradient", 0.6, 8.0),
+        ("gated", 0.62, 5.0),
+        ("search_8", 0.7, 9.0),
+        ("control_oracle", 0.9, 2.0),
+    ]
+    found = pd.DataFrame(lines, columns=["method", "score", "passes"]).assign(vlm="tiny_llava", benchmark="vstar", n=40)
+    said = dominating(found)
+    assert said == "tiny_llava: gated (+2.0 points, 5.0 passes); entropy_gradient takes 8.0 passes."
+    assert dominating(found[found["method"] != "gated"]).startswith("tiny_llava: none;")
 
 
 def test_location_explains_two_thirds_here(root):

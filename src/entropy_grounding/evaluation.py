@@ -22,6 +22,7 @@ from entropy_grounding.calibration import calibrated
 from entropy_grounding.configs import CONF_DIR, build, register
 from entropy_grounding.errors import InputError
 from entropy_grounding.images import with_boxes
+from entropy_grounding.ledger import peak_memory
 from entropy_grounding.localization import chance, energy_in_box, overlap, pointing_game
 from entropy_grounding.options import OF_THE_VLM, Given, GroundingOptions
 from entropy_grounding.results import (

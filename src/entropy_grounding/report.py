@@ -26,7 +26,7 @@ from entropy_grounding.experiments import (
 from entropy_grounding.league import OURS, cells, location_shares, report, score_table, sources
 from entropy_grounding.results import load_rows, read_summary, write_summary
 from entropy_grounding.stats import holm
-from entropy_grounding.tables import check_table, families_table, miniatures_table, protocol_table, score_line
+from entropy_grounding.tables import HIDDEN, check_table, families_table, miniatures_table, protocol_table, score_line
 from entropy_grounding.tiny.build import RECIPES
 
 BENCHMARK_COST, GATE = "benchmark_cost.json", "gate"
@@ -137,19 +137,53 @@ def gate_table(root: Path) -> str:
     for folder in sorted((root / "results" / GATE).glob("*/*/gated")):
         vlm, benchmark = folder.parts[-3:-1]
         ungated = load_rows(root / "results" / "table1" / vlm / benchmark / OURS)[0]
-        passes = _passes(ungated)
         line = {"VLM": f"`{vlm}`", "miniature": benchmark.removeprefix("mini_"), "n": len(ungated)}
         line |= {"plain": _percent(ungated["plain_score"]), "ungated": _percent(ungated["score"])}
         for name in ("gated", "gated_all"):
-            rows = load_rows(folder.with_name(name))[0]
-            line |= {
-                name: _percent(rows["score"]),
-                f"{name}: passes": f"{_passes(rows):.2f}",
-                f"{name}: of ungated": f"{_passes(rows) / passes:.2f}",
-            }
-            line |= {f"{name}: right to wrong": f"{_lost(rows)} of {_lost(ungated)}"}
+            stored = (folder.with_name(name) / "rows.parquet").is_file()
+            line |= _gated(name, load_rows(folder.with_name(name))[0], ungated) if stored else {name: "not run"}
         lines.append(line)
-    return pd.DataFrame(lines).to_markdown(index=False, disable_numparse=True) if lines else "Not run."
+    if not lines:
+        return "Not run."
+    parts = [gate_summary(root), pd.DataFrame(lines).fillna("").to_markdown(index=False, disable_numparse=True)]
+    return "\n\n".join(parts)
+
+
+def gate_summary(root: Path) -> str:
+    """Return the Markdown table of what `gated` keeps and costs, a VLM a line and all together; apart where zooming gains and where not."""
+    parts = []
+    for folder in (root / "results" / GATE).glob("*/*/gated"):
+        vlm, benchmark = folder.parts[-3:-1]
+        ungated = load_rows(root / "results" / "table1" / vlm / benchmark / OURS)[0]
+        rows = load_rows(folder)[0].merge(ungated, on="example_id", suffixes=("", "_ungated"))
+        parts.append(rows.assign(hidden=benchmark.removeprefix("mini_") in HIDDEN))
+    rows = pd.concat(parts)
+    lines = []
+    for vlm, mine in [*rows.groupby("vlm"), ("all", rows)]:
+        hidden, general = mine[mine["hidden"]], mine[~mine["hidden"]]
+        gains = [(hidden[name] - hidden["plain_score"]).sum() for name in ("score", "score_ungated")]
+        spent = [(hidden[f"forwards{end}"] + 2 * hidden[f"backwards{end}"]).sum() for end in ("", "_ungated")]
+        lost = [int((general[name] < general["plain_score"]).sum()) for name in ("score", "score_ungated")]
+        lines.append(
+            {
+                "VLM": f"`{vlm}`" if vlm != "all" else vlm,
+                "no evidence hidden (2): passes": f"{_passes(general):.2f}",
+                "plain, gated": f"{_percent(general['plain_score'])}, {_percent(general['score'])}",
+                "right to wrong": f"{lost[0]} of {lost[1]}",
+                "evidence hidden (5): of the ungated gain": f"{100 * gains[0] / gains[1]:.0f} %",
+                "of the ungated passes": f"{100 * spent[0] / spent[1]:.0f} %",
+            }
+        )
+    return pd.DataFrame(lines).to_markdown(index=False, disable_numparse=True)
+
+
+def _gated(name: str, rows: pd.DataFrame, ungated: pd.DataFrame) -> dict[str, str]:
+    return {
+        name: _percent(rows["score"]),
+        f"{name}: passes": f"{_passes(rows):.2f}",
+        f"{name}: of ungated": f"{_passes(rows) / _passes(ungated):.2f}",
+        f"{name}: right to wrong": f"{_lost(rows)} of {_lost(ungated)}",
+    }
 
 
 def _passes(rows: pd.DataFrame) -> float:

@@ -22,6 +22,7 @@ from entropy_grounding.calibration import (
 from entropy_grounding.errors import InputError
 from entropy_grounding.gate import GateOptions, accepts, check, is_sure, score, uncertainty
 from entropy_grounding.options import GroundingOptions
+from entropy_grounding.report import gate_summary, gate_table
 from entropy_grounding.results import write_results
 from entropy_grounding.structures import Uncertainty
 
@@ -175,3 +176,18 @@ def test_risk_curves_cover_every_score_of_a_stored_calibration(tmp_path):
     found = risk_curves(tmp_path)
     assert set(found["score"]) == {"entropy", "margin", "calibrated"}
     assert found[found["score"] == "entropy"]["risk"].tolist() == pytest.approx([0, 0, 1 / 3])
+
+
+def test_the_summary_says_what_of_gain_and_passes_is_kept(tmp_path):
+    """Two of three points gained, 16 of 28 passes; where nothing is hidden, zooming spoils one right answer and the gate none."""
+    for benchmark, plain, ungated, gated, passes in (
+        ("mini_vstar", [0, 0, 0, 1], [1, 1, 1, 1], [1, 1, 0, 1], [(3, 2), (3, 2), (1, 0), (1, 0)]),
+        ("mini_gqa", [1, 0], [0, 0], [1, 0], [(1, 0), (1, 0)]),
+    ):
+        for root, name, scores, spent in (("table1", "entropy_gradient", ungated, [(3, 2)] * len(plain)), ("gate", "gated", gated, passes)):
+            table = pd.DataFrame({"vlm": "tiny_llava", "example_id": range(len(plain)), "plain_score": plain, "score": scores})
+            table = table.assign(forwards=[forwards for forwards, _ in spent], backwards=[backwards for _, backwards in spent])
+            write_results(tmp_path / "results" / root / "tiny_llava" / benchmark / name, table, {})
+    line = gate_summary(tmp_path).splitlines()[2]
+    assert [part.strip() for part in line.split("|")[1:-1]] == ["`tiny_llava`", "1.00", "50.0, 50.0", "0 of 1", "67 %", "57 %"]
+    assert "not run" in gate_table(tmp_path)

@@ -23,7 +23,7 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from entropy_grounding.benchmarks import benchmark_config, load_benchmark
-from entropy_grounding.ledger import Ledger, peak_memory
+from entropy_grounding.ledger import Ledger, peak_memory, synchronize
 from entropy_grounding.options import GroundingOptions
 from entropy_grounding.report import BENCHMARK_COST
 from entropy_grounding.results import commit, write_summary
@@ -39,7 +39,6 @@ from entropy_grounding.vlm.base import VLM, Prompt
 from entropy_grounding.vlm.load import estimate_memory
 from entropy_grounding.zoom import ground
 
-MID_NAME = "random LLaVA, hidden 512, 12 layers"
 EARLY_LAYER = 6  # of 12, for the gradient at an intermediate layer
 LONGEST, MANY, MANY_SIZE = "qwen2_5_vl_7b", 16_000, (160 * 28, 100 * 28)  # visual tokens; a picture of so many, one for 28 x 28 pixels
 ROUNDS = StoppingOptions(rule="fixed", rounds=3)
@@ -53,10 +52,10 @@ LIMITS = {
 }
 
 
-def a_picture(side: int = 672) -> tuple[Image.Image, str]:
-    """Return a drawn scene of so many pixels a side, and its question."""
+def a_picture(size: tuple[int, int] = (672, 672)) -> tuple[Image.Image, str]:
+    """Return a drawn scene of this width and height in pixels, and its question."""
     scene, question = held_out_example(0)
-    return draw_scene(scene).resize((side, side)), question.text
+    return draw_scene(scene).resize(size), question.text
 
 
 def passes(vlm: VLM, prompt: Prompt) -> dict[str, Callable[[], object]]:
@@ -95,24 +94,18 @@ def interleaved(timed: Mapping[str, Callable[[], object]], repeats: int, referen
     """Return the median, over interleaved repeats, of each one's time over that of the reference in the same repeat."""
     for run in timed.values():
         run()
-        _wait()
+        synchronize()
     ratios: dict[str, list[float]] = {name: [] for name in timed}
     for _ in tqdm(range(repeats), desc=f"{len(timed)} x {repeats} runs"):
         seconds = {}
         for name, run in timed.items():
             start = time.perf_counter()
             run()
-            _wait()
+            synchronize()
             seconds[name] = time.perf_counter() - start
         for name, value in seconds.items():
             ratios[name].append(value / seconds[reference])
     return {name: statistics.median(found) for name, found in ratios.items()}
-
-
-def _wait() -> None:
-    """Wait for the GPU, if there is one."""
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
 
 
 def grounding_ratios(vlm: VLM, repeats: int) -> dict[str, float]:
@@ -148,7 +141,7 @@ def memory_ratios() -> dict[str, float]:
 def _peak_of(name: str) -> float:
     """Return weights plus the most that this process grew by during a pass, in bytes."""
     torch.set_num_threads(1)
-    vlm = random_vlm(MID_SIZE, MID_NAME)
+    vlm = random_vlm(MID_SIZE)
     image, question = a_picture()
     run = passes(vlm, vlm.prompt(question, [vlm.look(image)]))[name]
     process, seen, ended = psutil.Process(), [], threading.Event()
@@ -218,8 +211,8 @@ def gpu_gigabytes(run: Callable[[], object]) -> float:
 
 def measured_memory(vlm: VLM) -> dict[str, float]:
     """Return `big_memory` as measured on a GPU."""
-    image, question = a_picture()
-    prompt = vlm.prompt(question, [vlm.look(image.resize(MANY_SIZE))])
+    image, question = a_picture(MANY_SIZE)
+    prompt = vlm.prompt(question, [vlm.look(image)])
     timed = passes(vlm, prompt)
     name = f"Qwen2.5-VL 7B, map of {prompt.visual_tokens:,} tokens, GB"
     return {
@@ -232,7 +225,7 @@ def on_gpu(repeats: int) -> dict[str, float]:
     """Return the figures of all four families in bfloat16; none without a GPU."""
     found: dict[str, float] = {}
     for name, shape in SHAPES.items() if torch.cuda.is_available() else ():
-        vlm = random_vlm(shape, name, device="cuda", dtype=torch.bfloat16)
+        vlm = random_vlm(shape, device="cuda", dtype=torch.bfloat16)
         found |= big_figures(name, vlm, repeats)
         if name == LONGEST:
             found |= measured_memory(vlm)
@@ -260,7 +253,7 @@ def ledger_share(vlm: VLM, repeats: int = 100) -> dict[str, float]:
 
 def measure(repeats: int, examples: int) -> pd.DataFrame:
     """Return every figure with its limit, where it has one."""
-    vlm, tiny = random_vlm(MID_SIZE, MID_NAME), load_vlm("tiny_llava")
+    vlm, tiny = random_vlm(MID_SIZE), load_vlm("tiny_llava")
     image, question = a_picture()
     prompt = vlm.prompt(question, [vlm.look(image)])
     found = interleaved(passes(vlm, prompt), repeats, "plain")

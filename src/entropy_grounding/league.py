@@ -120,7 +120,7 @@ def _summarise(rows: pd.DataFrame, source: dict[str, Any], ours: pd.DataFrame, *
     both = scored.merge(ours[ours["status"] == "ok"], on="example_id", suffixes=("", "_ours"))
     line["p_ours"] = compare(both["score_ours"].to_numpy(float), both["score"].to_numpy(float)).p_value
     if plain:
-        return line
+        return {**line, "passes": 1.0}
     line |= {name: float(scored[name].mean()) for name in ("iou", "pointing", "energy", "chance", "seconds")}
     line["visual_tokens"] = float(
         scored["visual_tokens"].where(scored["lm_tokens"].notna()).mean()
@@ -178,9 +178,8 @@ def place_table(found: pd.DataFrame, vlm: str) -> str:
 
 
 def mean_costs(found: pd.DataFrame, cost: str = "passes") -> pd.DataFrame:
-    """Return the mean ``score`` and the mean of a column of cost of every VLM and method, over benchmarks; plain is one pass."""
-    mean = found[found["n"] > 0].groupby(["vlm", "method"], sort=False)[["score", cost]].mean().reset_index()
-    return mean.assign(**{cost: mean[cost].fillna(1.0) if cost == "passes" else mean[cost]})
+    """Return the mean ``score`` and the mean of a column of cost of every VLM and method, over benchmarks."""
+    return found[found["n"] > 0].groupby(["vlm", "method"], sort=False)[["score", cost]].mean().reset_index()
 
 
 def dominating(found: pd.DataFrame, reference: str = OURS) -> str:

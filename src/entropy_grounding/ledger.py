@@ -34,13 +34,18 @@ class Ledger:
         """Add the wall time of a block to a stage; a GPU is waited for."""
         start = time.perf_counter()
         yield
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
+        synchronize()
         self._spent[stage] += time.perf_counter() - start
 
     def cost(self) -> Cost:
         """Return what was spent so far."""
         return Cost(**self._spent)
+
+
+def synchronize() -> None:
+    """Wait for the GPU, if there is one."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
 
 
 def peak_memory() -> float:

@@ -278,11 +278,13 @@ def plot_cost(cells: pd.DataFrame, *, cost: str = "passes", label: str = "forwar
 
     Args:
         cells: from `experiments.summary`.
-        cost: a column of it.
+        cost: a column of it; methods without it are left out.
         label: of the axis.
     """
-    mean = mean_costs(cells, cost).dropna(subset=[cost])
-    vlms, methods = list(mean["vlm"].unique()), list(mean["method"].unique())
+    mean = mean_costs(cells, cost)
+    numbers = {method: number for number, method in enumerate(mean["method"].unique())}  # the same for every column of cost
+    vlms = list(mean["vlm"].unique())
+    mean = mean.dropna(subset=[cost])
     rows = math.ceil(len(vlms) / 2)
     figure, grid = plt.subplots(rows, min(2, len(vlms)), figsize=(4.2 * min(2, len(vlms)) + 2.4, 3.6 * rows), sharey=True, squeeze=False)
     for axes, vlm in zip(grid.flat, vlms, strict=False):
@@ -292,13 +294,14 @@ def plot_cost(cells: pd.DataFrame, *, cost: str = "passes", label: str = "forwar
         axes.scatter(mine[cost], 100 * mine["score"], color=[_color(method) for method in mine["method"]], s=110)
         for row in mine.to_dict("records"):
             place = row[cost], 100 * row["score"]
-            axes.annotate(str(methods.index(row["method"])), place, fontsize=7, color="white", ha="center", va="center")
+            axes.annotate(str(numbers[row["method"]]), place, fontsize=7, color="white", ha="center", va="center")
         axes.set(title=vlm, xlabel=label, ylabel="mean score, percent")
     for axes in grid.flat[len(vlms) :]:
         axes.set_visible(False)
     handles = [
         Line2D([], [], linestyle="", marker="o", markersize=8, color=_color(method), label=f"{number}  {method}")
-        for number, method in enumerate(methods)
+        for method, number in numbers.items()
+        if method in set(mean["method"])
     ]
     sns.despine(figure)
     figure.tight_layout(rect=(0, 0, 1 - 2.4 / figure.get_figwidth(), 1))
@@ -316,6 +319,6 @@ def plot_risk_coverage(curves: pd.DataFrame) -> Figure:
         curves, x="coverage", y="risk", hue="score", style="score", col="vlm", kind="line", height=3.4, palette="colorblind", estimator=None
     )
     grid.set_axis_labels("coverage: share of answers, surest first", "risk: 1 - mean score").set_titles("{col_name}").set(
-        xlim=(0, 1), ylim=(0, None)
+        xlim=(0, 1), ylim=(0, None), xticks=(0, 0.5, 1), xticklabels=("0", "0.5", "1")
     )
     return grid.figure

@@ -6,6 +6,7 @@ the tables of the README and the docs, between their markers.
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from entropy_grounding.experiments import (
     summary,
 )
 from entropy_grounding.league import OURS, cells, location_shares, report, score_table, sources
-from entropy_grounding.results import load_rows, read_summary, write_summary
+from entropy_grounding.results import load_rows, read_manifest, read_summary, write_summary
 from entropy_grounding.stats import holm
 from entropy_grounding.tables import HIDDEN, check_table, families_table, miniatures_table, protocol_table, score_line
 from entropy_grounding.tiny.build import RECIPES
@@ -128,42 +129,60 @@ def cost_with_table(root: Path) -> str:
     text = (root / "docs" / "cost.md").read_text()
     found = read_summary(root / "results" / BENCHMARK_COST)
     text = replace_between(text, "gate", gate_table(root))
+    text = replace_between(text, "savings", savings_table(root / "results" / "ablation_savings"))
     return replace_between(text, "benchmark", cost_table(found)) if len(found) else text
 
 
-def gate_table(root: Path) -> str:
-    """Return the Markdown table of the gated method beside the ungated one, for the cells with rows of both, or a sentence that says so."""
-    lines = []
-    for folder in sorted((root / "results" / GATE).glob("*/*/gated")):
-        vlm, benchmark = folder.parts[-3:-1]
-        ungated = load_rows(root / "results" / "table1" / vlm / benchmark / OURS)[0]
-        line = {"VLM": f"`{vlm}`", "miniature": benchmark.removeprefix("mini_"), "n": len(ungated)}
-        line |= {"plain": _percent(ungated["plain_score"]), "ungated": _percent(ungated["score"])}
-        for name in ("gated", "gated_all"):
-            stored = (folder.with_name(name) / "rows.parquet").is_file()
-            line |= _gated(name, load_rows(folder.with_name(name))[0], ungated) if stored else {name: "not run"}
-        lines.append(line)
-    if not lines:
+def savings_table(folder: Path) -> str:
+    """Return the Markdown table of each approximation's score beside the exact one's with its interval, or a sentence that says so."""
+    stored = pd.DataFrame(json.loads((folder / "results.json").read_text())) if (folder / "results.json").is_file() else pd.DataFrame()
+    if stored.empty:
         return "Not run."
-    parts = [gate_summary(root), pd.DataFrame(lines).fillna("").to_markdown(index=False, disable_numparse=True)]
-    return "\n\n".join(parts)
+    exact = stored[stored["method"] == OURS].set_index(["vlm", "benchmark"])
+    lines = []
+    for row in stored[~stored["method"].isin(["plain", OURS])].to_dict("records"):
+        other = exact.loc[row["vlm"], row["benchmark"]]
+        inside = "yes" if other["low"] <= row["value"] <= other["high"] else "**no**"
+        line = {"option": row["method"], "VLM": f"`{row['vlm']}`", "miniature": row["benchmark"], "n": row["n"]}
+        line |= {"exact": f"{100 * other['value']:.1f} [{100 * other['low']:.1f}, {100 * other['high']:.1f}]"}
+        lines.append({**line, "approximate": f"{100 * row['value']:.1f}", "inside the interval": inside})
+    return f"{pd.DataFrame(lines).to_markdown(index=False, disable_numparse=True)}\n\n{sources(stored)}"
 
 
-def gate_summary(root: Path) -> str:
-    """Return the Markdown table of what `gated` keeps and costs, a VLM a line and all together; apart where zooming gains and where not."""
-    parts = []
-    for folder in (root / "results" / GATE).glob("*/*/gated"):
-        vlm, benchmark = folder.parts[-3:-1]
-        ungated = load_rows(root / "results" / "table1" / vlm / benchmark / OURS)[0]
-        rows = load_rows(folder)[0].merge(ungated, on="example_id", suffixes=("", "_ungated"))
-        parts.append(rows.assign(hidden=benchmark.removeprefix("mini_") in HIDDEN))
-    rows = pd.concat(parts)
+def gate_table(root: Path) -> str:
+    """Return the Markdown tables of the gated method beside the ungated one: what it keeps and costs, and every cell."""
+    gated = [(folder, *_with_ungated(folder)) for folder in sorted((root / "results" / GATE).glob("*/*/gated"))]
+    if not gated:
+        return "Not run."
+    lines = []
+    for folder, rows, ungated in gated:
+        line = {"VLM": f"`{folder.parts[-3]}`", "miniature": folder.parts[-2].removeprefix("mini_"), "n": len(ungated)}
+        line |= {"plain": _percent(ungated["plain_score"]), "ungated": _percent(ungated["score"])} | _gated("gated", rows, ungated)
+        every = folder.with_name("gated_all")
+        line |= _gated(every.name, load_rows(every)[0], ungated) if every.is_dir() else {every.name: "not run"}
+        lines.append(line)
+    cells = pd.DataFrame(lines).fillna("").to_markdown(index=False, disable_numparse=True)
+    made = [(folder.parts[-3], read_manifest(folder / "manifest.json"), len(rows)) for folder, rows, _ in gated]
+    about = [{"vlm": vlm, "weights": source["weights_sha256"][:12], "commit": source["commit"], "n": n} for vlm, source, n in made]
+    return "\n\n".join([_gate_summary([(rows, ungated) for _, rows, ungated in gated]), cells, sources(pd.DataFrame(about))])
+
+
+def _with_ungated(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the rows of a gated evaluation, and those of the same cell without a gate."""
+    vlm, benchmark = folder.parts[-3:-1]
+    return load_rows(folder)[0], load_rows(folder.parents[3] / "table1" / vlm / benchmark / OURS)[0]
+
+
+def _gate_summary(gated: Sequence[tuple[pd.DataFrame, pd.DataFrame]]) -> str:
+    """Return a line a VLM and one for all together; apart where evidence is hidden and where not."""
+    rows = pd.concat([one.merge(other, on="example_id", suffixes=("", "_ungated")) for one, other in gated])
+    rows = rows.assign(hidden=rows["benchmark"].str.removeprefix("mini_").isin(HIDDEN))
     lines = []
     for vlm, mine in [*rows.groupby("vlm"), ("all", rows)]:
         hidden, general = mine[mine["hidden"]], mine[~mine["hidden"]]
         gains = [(hidden[name] - hidden["plain_score"]).sum() for name in ("score", "score_ungated")]
-        spent = [(hidden[f"forwards{end}"] + 2 * hidden[f"backwards{end}"]).sum() for end in ("", "_ungated")]
-        lost = [int((general[name] < general["plain_score"]).sum()) for name in ("score", "score_ungated")]
+        spent = [_passes(hidden, end) for end in ("", "_ungated")]
+        lost = [_lost(general, end) for end in ("", "_ungated")]
         lines.append(
             {
                 "VLM": f"`{vlm}`" if vlm != "all" else vlm,
@@ -186,12 +205,12 @@ def _gated(name: str, rows: pd.DataFrame, ungated: pd.DataFrame) -> dict[str, st
     }
 
 
-def _passes(rows: pd.DataFrame) -> float:
-    return float((rows["forwards"] + 2 * rows["backwards"]).mean())
+def _passes(rows: pd.DataFrame, end: str = "") -> float:
+    return float((rows[f"forwards{end}"] + 2 * rows[f"backwards{end}"]).mean())
 
 
-def _lost(rows: pd.DataFrame) -> int:
-    return int((rows["score"] < rows["plain_score"]).sum())
+def _lost(rows: pd.DataFrame, end: str = "") -> int:
+    return int((rows[f"score{end}"] < rows["plain_score"]).sum())
 
 
 def _percent(scores: pd.Series) -> str:

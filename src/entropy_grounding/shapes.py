@@ -90,7 +90,7 @@ def shaped(shape: Shape) -> tuple[PreTrainedConfig, Any, type]:
     return type(tiny.config).from_dict(described), processor, type(tiny)
 
 
-def random_vlm(shape: Shape, name: str, *, device: str = "cpu", dtype: torch.dtype = torch.float32) -> VLM:
+def random_vlm(shape: Shape, *, device: str = "cpu", dtype: torch.dtype = torch.float32) -> VLM:
     """Return a model of this shape with random weights, the same ones at every call; its passes keep activations (no checkpointing)."""
     config, processor, kind = shaped(shape)
     torch.manual_seed(0)
@@ -101,4 +101,4 @@ def random_vlm(shape: Shape, name: str, *, device: str = "cpu", dtype: torch.dty
             model = kind(config).eval()
     finally:
         torch.set_default_dtype(usual)
-    return VLM(model, processor, FAMILIES[kind.__name__], name, checkpointing="off")
+    return VLM(model, processor, FAMILIES[kind.__name__], checkpointing="off")

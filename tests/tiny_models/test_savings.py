@@ -229,6 +229,6 @@ def test_the_benchmark_runs_on_models_of_the_shape_of_released_checkpoints(name)
         text, vision, options = TEXT, TOWER, {"tile": 56}
     changes = {"text": text, "vision": vision, "options": options}
     small = replace(shape, **{part: {**getattr(shape, part), **sizes} for part, sizes in changes.items()})
-    found = big_figures(name, random_vlm(small, name), repeats=1)
+    found = big_figures(name, random_vlm(small), repeats=1)
     assert {key.removeprefix(f"{name}: ") for key in found} >= {"map", "map, checkpointing", "grounding, reuse=exact"}
     assert all(value > 0 for value in found.values())

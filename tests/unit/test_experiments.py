@@ -175,6 +175,20 @@ def test_a_figure_has_a_panel_for_each_benchmark_and_a_point_for_each_variant(ce
     plt.close("all")
 
 
+def test_a_line_may_be_in_some_runs_only():
+    mini, full = ({variant.name for variant in load_experiment("cost", run).variants()} for run in ("mini", "full"))
+    assert mini - full == {"gated", "gated_all"}
+    assert full <= mini
+
+
+def test_a_method_keeps_its_number_where_another_has_no_such_cost(cells):
+    partly = cells.assign(visual_tokens=[100.0 if method == "entropy_gradient" else float("nan") for method in cells["method"]])
+    labels = [[text.get_text() for text in plot_cost(partly, cost=cost).legends[0].texts] for cost in ("passes", "visual_tokens")]
+    assert labels[0].index("1  entropy_gradient") == 1
+    assert labels[1] == ["1  entropy_gradient"]
+    plt.close("all")
+
+
 def test_the_frontier_of_cost_joins_what_no_cheaper_method_beats(cells):
     worse = cells[cells["method"] == "entropy_gradient"].assign(method="worse", score=0.2, passes=9.0)
     (axes,) = plot_cost(pd.concat([cells, worse])).axes

@@ -22,7 +22,7 @@ from entropy_grounding.calibration import (
 from entropy_grounding.errors import InputError
 from entropy_grounding.gate import GateOptions, accepts, check, is_sure, score, uncertainty
 from entropy_grounding.options import GroundingOptions
-from entropy_grounding.report import gate_summary, gate_table
+from entropy_grounding.report import gate_table
 from entropy_grounding.results import write_results
 from entropy_grounding.structures import Uncertainty
 
@@ -185,9 +185,17 @@ def test_the_summary_says_what_of_gain_and_passes_is_kept(tmp_path):
         ("mini_gqa", [1, 0], [0, 0], [1, 0], [(1, 0), (1, 0)]),
     ):
         for root, name, scores, spent in (("table1", "entropy_gradient", ungated, [(3, 2)] * len(plain)), ("gate", "gated", gated, passes)):
-            table = pd.DataFrame({"vlm": "tiny_llava", "example_id": range(len(plain)), "plain_score": plain, "score": scores})
+            table = pd.DataFrame(
+                {"vlm": "tiny_llava", "benchmark": benchmark, "example_id": range(len(plain)), "plain_score": plain, "score": scores}
+            )
             table = table.assign(forwards=[forwards for forwards, _ in spent], backwards=[backwards for _, backwards in spent])
-            write_results(tmp_path / "results" / root / "tiny_llava" / benchmark / name, table, {})
-    line = gate_summary(tmp_path).splitlines()[2]
+            write_results(
+                tmp_path / "results" / root / "tiny_llava" / benchmark / name,
+                table,
+                {"weights_sha256": "abcdef0123456789", "commit": "1234567"},
+            )
+    found = gate_table(tmp_path)
+    line = found.splitlines()[2]
     assert [part.strip() for part in line.split("|")[1:-1]] == ["`tiny_llava`", "1.00", "50.0, 50.0", "0 of 1", "67 %", "57 %"]
-    assert "not run" in gate_table(tmp_path)
+    assert "not run" in found
+    assert found.endswith("`tiny_llava` abcdef012345 (commit 1234567, n = 2, 4).")

@@ -78,7 +78,7 @@ def test_a_baseline_that_wins_is_listed_and_oracles_do_not_compete(root):
 
 def test_a_method_that_scores_as_much_for_less_is_said_to_dominate():
     lines = [
-        ("plain", 0.5, None),
+        ("plain", 0.5, 1.0),
         ("entropy_gradient", 0.6, 8.0),
         ("gated", 0.62, 5.0),
         ("search_8", 0.7, 9.0),

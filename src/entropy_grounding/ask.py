@@ -17,7 +17,6 @@ from tqdm.auto import tqdm
 from entropy_grounding.calibration import calibrated
 from entropy_grounding.configs import CONF_DIR, GroundConfig, build, quote_command_line
 from entropy_grounding.errors import InputError
-from entropy_grounding.gate import OF_ALL, OF_THE_BENCHMARK
 from entropy_grounding.images import cut, load_image
 from entropy_grounding.plots import plot_grounding
 from entropy_grounding.stopping import STOP_REASONS, Decision
@@ -59,10 +58,8 @@ def warn_unknown_words(vlm: VLM, question: str) -> str:
 
 
 def run(vlm: VLM, task: Task, config: GroundConfig) -> Grounding:
-    """Ground with a progress bar, one tick a round; a gate takes the VLM's threshold of all benchmarks, for a picture belongs to none."""
-    gate = config.method.gate
-    gate = replace(gate, threshold=OF_ALL) if gate.threshold == OF_THE_BENCHMARK else gate
-    options = replace(config.method, gate=calibrated(gate, config.vlm.name))
+    """Ground with a progress bar, one tick a round; a gate takes what was chosen for all benchmarks, for a picture belongs to none."""
+    options = replace(config.method, gate=calibrated(config.method.gate, config.vlm.name))
     with tqdm(total=config.method.stopping.max_rounds or 1, desc="rounds (at most)", leave=False) as bar:
 
         def show(rounds: int, decision: Decision | None) -> None:

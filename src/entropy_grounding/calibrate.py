@@ -10,15 +10,15 @@ import pandas as pd
 from omegaconf import OmegaConf
 
 from entropy_grounding.benchmarks import benchmark_config
-from entropy_grounding.calibration import COLUMNS, Calibration, calibrate, calibration_path
+from entropy_grounding.calibration import ANSWER, COLUMNS, ONE_ROUND, Calibration, calibrate, calibration_path
 from entropy_grounding.configs import CONF_DIR, build, register
 from entropy_grounding.errors import InputError
-from entropy_grounding.evaluation import EvaluateConfig, evaluate
+from entropy_grounding.evaluation import EvaluateConfig, evaluate_together
 from entropy_grounding.gate import OFF
 from entropy_grounding.options import GroundingOptions
 from entropy_grounding.results import commit, weights_fingerprint, write_results
 from entropy_grounding.tracking import TrackingConfig
-from entropy_grounding.vlm import VLMConfig, load_vlm
+from entropy_grounding.vlm import VLM, VLMConfig, load_vlm
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class CalibrateConfig:
         benchmarks: names from ``conf/benchmark``; thresholds are chosen for each and for all together.
         split: of the rows; not the one that is reported.
         examples: rows of each.
-        accept: the score by which zoomed answers are kept when thresholds are chosen.
+        accept: the score by which zoomed answers are kept, on benchmarks where that gains.
         results_dir: where the rows are evaluated; a run goes on where it stopped.
         rows_dir: where what the thresholds come from is kept.
     """
@@ -40,7 +40,7 @@ class CalibrateConfig:
     method: GroundingOptions = field(default_factory=GroundingOptions)
     benchmarks: tuple[str, ...] = ()
     split: str = "validation"
-    examples: int = 150
+    examples: int = 300
     accept: str = "margin"
     results_dir: str = "outputs/calibration"
     rows_dir: str = "results/calibration"
@@ -60,19 +60,33 @@ def run(config: CalibrateConfig) -> Calibration:
     if not config.benchmarks:
         raise InputError("benchmarks is empty: name some of conf/benchmark.")
     vlm = load_vlm(config.vlm)
-    parts = []
-    for name in config.benchmarks:
-        asked = replace(benchmark_config(name), split=config.split, examples=config.examples)
-        one = EvaluateConfig(config.vlm, asked, config.method, TrackingConfig(mode="disabled"), "ungated", config.results_dir)
-        rows = evaluate(one, vlm)
-        parts.append(rows[rows["status"] == "ok"])
-    rows = pd.concat(parts, ignore_index=True)[COLUMNS]
+    rows = pd.concat([validation_rows(config, name, vlm) for name in config.benchmarks], ignore_index=True)
     source = {"vlm": config.vlm.name, "split": config.split, "examples": len(rows), "commit": commit()}
     source |= {"weights_sha256": weights_fingerprint(config.vlm.weights) or config.vlm.weights, "accept": config.accept}
     write_results(Path(config.rows_dir) / config.vlm.name, rows, source)
     found = calibrate(rows, config.accept)
     write(config.vlm.name, found, source)
     return found
+
+
+def validation_rows(config: CalibrateConfig, benchmark: str, vlm: VLM) -> pd.DataFrame:
+    """Return `COLUMNS` of the ungated method on a benchmark, and of the same after a single round; examples that failed are left out."""
+    asked = replace(benchmark_config(benchmark), split=config.split, examples=config.examples)
+    one_round = replace(config.method, stopping=replace(config.method.stopping, rule="fixed", rounds=1))
+    off = TrackingConfig(mode="disabled")
+    methods = {"ungated": config.method, "one_round": one_round}
+    found = evaluate_together(
+        [EvaluateConfig(config.vlm, asked, method, off, name, config.results_dir) for name, method in methods.items()], vlm
+    )
+    ungated, first = (_of_answers(rows[rows["status"] == "ok"]) for rows in found)
+    of_first = {f"{ANSWER}_{what}": f"{ONE_ROUND}_{what}" for what in ("score", "entropy", "margin", "passes")}
+    return ungated.merge(first.rename(columns=of_first)[["example_id", *of_first.values()]], on="example_id")[COLUMNS]
+
+
+def _of_answers(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return rows with the score and passes of the zoomed answer and of the plain one, which takes one pass."""
+    passes = rows["forwards"] + 2 * rows["backwards"]
+    return rows.rename(columns={"score": f"{ANSWER}_score"}).assign(answer_passes=passes, plain_passes=1)
 
 
 def write(vlm: str, found: Calibration, source: dict[str, Any]) -> None:
@@ -95,7 +109,8 @@ def main(config: Any) -> None:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         sys.exit("interrupted: every finished example is stored; run the same command again to go on.")
-    print(pd.DataFrame(found.thresholds).round(3).to_string())
+    for name, chosen in (("thresholds", found.thresholds), ("settle", found.settle), ("accept", {"accept": found.accept})):
+        print(f"\n{name}\n{pd.DataFrame(chosen).round(3).to_string()}")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 They are kept as configuration (``conf/calibration/VLM.yaml``), the rows that they come from in ``results/calibration``.
 """
 
+import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,14 +16,16 @@ from scipy.optimize import minimize
 
 from entropy_grounding.configs import CONF_DIR
 from entropy_grounding.errors import InputError
-from entropy_grounding.gate import CALIBRATED, OF_ALL, OFF, SCORES, GateOptions, score
+from entropy_grounding.gate import CALIBRATED, CHOSEN, OF_ALL, OF_THE_BENCHMARK, OFF, SCORES, GateOptions, score
 from entropy_grounding.results import load_rows
 from entropy_grounding.structures import Uncertainty
 
-KEEP = 0.97  # of the ungated gain that a gate must keep on the rows it is chosen on; more than the 0.95 that it should keep elsewhere
-MIN_GAIN = 0.03  # score below which zooming is not worth several times a plain answer
-RIGHT = 0.9  # mean score of answers that need no further map
-COLUMNS = ["benchmark", "example_id", "plain_score", "score", "plain_entropy", "plain_margin", "answer_entropy", "answer_margin"]
+PRICE = 0.005  # score that a pass through the model is worth: half a point
+MIN_GAIN = 0.04  # score below which zooming is not worth several times a plain answer
+PLAIN, ONE_ROUND, ANSWER = "plain", "round", "answer"  # the answers whose first tokens are compared
+COLUMNS = ["benchmark", "example_id"] + [
+    f"{which}_{what}" for which in (PLAIN, ONE_ROUND, ANSWER) for what in ("score", "entropy", "margin", "passes")
+]
 
 
 @dataclass(frozen=True)
@@ -32,12 +35,14 @@ class Calibration:
     Attributes:
         weights: of the probability that an answer is wrong: bias, a nat of entropy, a unit of margin.
         thresholds: by score, then by benchmark or "all".
-        settle: by score, from which uncertainty of a zoomed answer on no further map is worth it.
+        settle: by score, then by benchmark or "all": from which uncertainty of a zoomed answer on no further map is worth it.
+        accept: by benchmark or "all", the score by which a zoomed answer is kept, or "off".
     """
 
     weights: tuple[float, ...]
     thresholds: dict[str, dict[str, float]] = field(default_factory=dict)
-    settle: dict[str, float] = field(default_factory=dict)
+    settle: dict[str, dict[str, float]] = field(default_factory=dict)
+    accept: dict[str, str] = field(default_factory=dict)
 
 
 def calibration_path(vlm: str) -> Path:
@@ -46,43 +51,53 @@ def calibration_path(vlm: str) -> Path:
 
 
 def calibrated(options: GateOptions, vlm: str, benchmark: str | None = None) -> GateOptions:
-    """Fill in thresholds and weights from the calibration of a VLM, where the options ask for them.
+    """Fill in what the options leave to the calibration of a VLM; without a benchmark, what was chosen for all together.
 
     Raises:
         InputError: where it has none, or none for this benchmark.
     """
-    named = options.score != OFF and (isinstance(options.threshold, str) or options.settle == CALIBRATED)
-    weighted = options.weights is None and CALIBRATED in (options.score, options.accept)
+    named = [name for name in ("threshold", "settle", "accept") if getattr(options, name) in CHOSEN]
+    named = [name for name in named if options.score != OFF or name == "accept"]
+    weighted = options.weights is None and (CALIBRATED in (options.score, options.accept) or "accept" in named)
     if not named and not weighted:
         return options
     path = calibration_path(vlm)
     if not path.exists():
         raise InputError(f"method.gate needs a calibration of '{vlm}', which has none: run python -m entropy_grounding.calibrate vlm={vlm}")
     stored: Any = OmegaConf.to_container(OmegaConf.load(path))
-    found = replace(options, weights=tuple(stored["weights"])) if weighted else options
-    if options.settle == CALIBRATED:
-        found = replace(found, settle=float(stored["settle"][options.score]))
-    if not isinstance(options.threshold, str):
-        return found
-    key = OF_ALL if options.threshold == OF_ALL else benchmark
-    thresholds = stored["thresholds"][options.score]
-    if key not in thresholds:
-        known = ", ".join(thresholds)
-        raise InputError(f"The calibration of '{vlm}' has no threshold for '{key}', only for {known}: use method.gate.threshold=all.")
-    return replace(found, threshold=float(thresholds[key]))
+    chosen = {"accept": stored["accept"]}
+    if options.score != OFF:
+        chosen |= {"threshold": stored["thresholds"][options.score], "settle": stored["settle"][options.score]}
+    found = {name: _of(chosen[name], getattr(options, name), vlm, benchmark) for name in named}
+    needed = CALIBRATED in (options.score, found.get("accept", options.accept))
+    return replace(options, **found, weights=tuple(stored["weights"]) if weighted and needed else options.weights)
+
+
+def _of(chosen: dict[str, Any], asked: str, vlm: str, benchmark: str | None) -> Any:
+    """Return what was chosen for a benchmark, or for all."""
+    key = benchmark if asked == OF_THE_BENCHMARK and benchmark else OF_ALL
+    if key not in chosen:
+        known = ", ".join(chosen)
+        raise InputError(f"The calibration of '{vlm}' has nothing for '{key}', only for {known}: use method=gated_all.")
+    return chosen[key]
 
 
 def calibrate(rows: pd.DataFrame, accept: str = "margin") -> Calibration:
-    """Choose weights and thresholds on rows of the ungated method.
+    """Choose on rows of the ungated method: acceptance first, then the gate, then from when on zoomed answers settle.
 
     Args:
         rows: with `COLUMNS`, of one VLM.
-        accept: score by which a zoomed answer is kept.
+        accept: score by which a zoomed answer is kept, where that gains.
     """
     weights = fit_weights(rows)
     parts = {OF_ALL: rows, **{str(name): part for name, part in rows.groupby("benchmark", sort=False)}}
-    chosen = {name: {key: choose_threshold(part, name, weights, accept=accept) for key, part in parts.items()} for name in SCORES}
-    return Calibration(weights, chosen, {name: settle_threshold(rows, name, weights) for name in SCORES})
+    accepts = {key: choose_acceptance(part, accept, weights) for key, part in parts.items()}
+    found = Calibration(weights, {}, {}, accepts)
+    for name in SCORES:
+        chosen = {key: choose_thresholds(part, name, weights, accept=accepts[key]) for key, part in parts.items()}
+        found.thresholds[name] = {key: gate for key, (gate, _) in chosen.items()}
+        found.settle[name] = {key: settle for key, (_, settle) in chosen.items()}
+    return found
 
 
 def fit_weights(rows: pd.DataFrame) -> tuple[float, float, float]:
@@ -99,47 +114,58 @@ def fit_weights(rows: pd.DataFrame) -> tuple[float, float, float]:
 
 
 def uncertainties(rows: pd.DataFrame, which: str, name: str, weights: tuple[float, ...]) -> Float[np.ndarray, " rows"]:
-    """Return a score of every row's first token, of the "plain" answer or of the zoomed "answer"."""
+    """Return a score of every row's first token, of the answer that ``which`` names."""
     pairs = zip(rows[f"{which}_entropy"], rows[f"{which}_margin"], strict=True)
     return np.array([score(Uncertainty(entropy, margin), name, weights) for entropy, margin in pairs])
 
 
-def kept_scores(rows: pd.DataFrame, accept: str, weights: tuple[float, ...]) -> Float[np.ndarray, " rows"]:
-    """Return the score of each row's answer where a zoomed answer is kept only if surer."""
+def kept_scores(rows: pd.DataFrame, which: str, accept: str, weights: tuple[float, ...]) -> Float[np.ndarray, " rows"]:
+    """Return the score of each row where the zoomed answer (``which``) is kept only if it is surer than the plain one."""
+    zoomed, plain = (rows[f"{name}_score"].to_numpy(float) for name in (which, PLAIN))
     if accept == OFF:
-        return rows["score"].to_numpy(float)
-    surer = uncertainties(rows, "answer", accept, weights) < uncertainties(rows, "plain", accept, weights)
-    return np.where(surer, rows["score"].to_numpy(float), rows["plain_score"].to_numpy(float))
+        return zoomed
+    surer = uncertainties(rows, which, accept, weights) < uncertainties(rows, PLAIN, accept, weights)
+    return np.where(surer, zoomed, plain)
 
 
-def choose_threshold(rows: pd.DataFrame, name: str, weights: tuple[float, ...], *, accept: str = OFF, keep: float = KEEP) -> float:
-    """Return the largest threshold that keeps a share of the ungated gain; inf, never to zoom, where that gain is below `MIN_GAIN`.
+def choose_acceptance(rows: pd.DataFrame, accept: str, weights: tuple[float, ...]) -> str:
+    """Return ``accept`` where keeping only surer answers gains, and otherwise "off"."""
+    gains = kept_scores(rows, ANSWER, accept, weights).sum() > rows["answer_score"].sum()
+    return accept if gains else OFF
+
+
+def choose_thresholds(
+    rows: pd.DataFrame, name: str, weights: tuple[float, ...], *, accept: str = OFF, price: float = PRICE
+) -> tuple[float, float]:
+    """Return up to which uncertainty plain answers stand (inf: never zoom), and answers after a round of zooming.
+
+    Both make the score less the price of the passes as large as it gets. To zoom on a benchmark at all, it must gain `MIN_GAIN`.
 
     Args:
         rows: with `COLUMNS`.
         name: of the score that gates.
         weights: of the calibrated probability.
         accept: score by which a zoomed answer is kept.
-        keep: the share.
+        price: of a pass.
     """
-    gains = (rows["score"] - rows["plain_score"]).to_numpy(float)
-    if gains.mean() < MIN_GAIN:
-        return float("inf")
-    with_gate = kept_scores(rows, accept, weights) - rows["plain_score"].to_numpy(float)
-    found = uncertainties(rows, "plain", name, weights)
-    order = np.argsort(found, kind="stable")
-    left = with_gate.sum() - np.cumsum(with_gate[order])  # the gain of the rows above each threshold
-    enough = np.flatnonzero((left >= keep * gains.sum()) & (np.append(np.diff(found[order]), np.inf) > 0))
-    return round(float(found[order][enough[-1]]), 4) if len(enough) else float("-inf")
+    if (rows["answer_score"] - rows["plain_score"]).mean() < MIN_GAIN:
+        return math.inf, math.inf
+    answers = (PLAIN, ONE_ROUND, ANSWER)
+    plain, first, last = (kept_scores(rows, which, accept, weights) - price * rows[f"{which}_passes"].to_numpy(float) for which in answers)
+    before, after = (uncertainties(rows, which, name, weights) for which in (PLAIN, ONE_ROUND))
+    settle = best_threshold(after, first - last)
+    return best_threshold(before, plain - np.where(after <= settle, first, last)), settle
 
 
-def settle_threshold(rows: pd.DataFrame, name: str, weights: tuple[float, ...], *, right: float = RIGHT) -> float:
-    """Return the largest uncertainty up to which zoomed answers reach a mean score of ``right``; -inf where none do."""
-    found = uncertainties(rows, "answer", name, weights)
+def best_threshold(found: Float[np.ndarray, " rows"], saved: Float[np.ndarray, " rows"]) -> float:
+    """Return the value of ``found`` up to which most is saved in all: inf where that is to take every row, -inf for none."""
     order = np.argsort(found, kind="stable")
-    mean = np.cumsum(rows["score"].to_numpy(float)[order]) / np.arange(1, len(order) + 1)
-    enough = np.flatnonzero((mean >= right) & (np.append(np.diff(found[order]), np.inf) > 0))
-    return round(float(found[order][enough[-1]]), 4) if len(enough) else float("-inf")
+    ends = np.flatnonzero(np.append(np.diff(found[order]), np.inf) > 0)  # equal values are never parted
+    sums = np.cumsum(saved[order])[ends]
+    best = int(np.argmax(sums))
+    if sums[best] <= 0:
+        return -math.inf
+    return math.inf if best == len(ends) - 1 else round(float(found[order][ends[best]]), 4)
 
 
 def risk_curves(folder: Path) -> pd.DataFrame:
@@ -153,7 +179,7 @@ def risk_curves(folder: Path) -> pd.DataFrame:
         rows, source = load_rows(path.parent)
         weights = fit_weights(rows)
         for name in SCORES:
-            coverage, risk = risk_coverage(uncertainties(rows, "plain", name, weights), rows["plain_score"].to_numpy(float))
+            coverage, risk = risk_coverage(uncertainties(rows, PLAIN, name, weights), rows["plain_score"].to_numpy(float))
             parts.append(pd.DataFrame({"vlm": source["vlm"], "score": name, "coverage": coverage, "risk": risk}))
     return pd.concat(parts, ignore_index=True)
 

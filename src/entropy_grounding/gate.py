@@ -16,20 +16,22 @@ from entropy_grounding.target import log_probabilities, next_token_entropy
 OFF = "off"
 CALIBRATED = "calibrated"
 SCORES = ("entropy", "margin", CALIBRATED)
-OF_THE_BENCHMARK, OF_ALL = "benchmark", "all"  # thresholds that come from the calibration of the VLM
+OF_THE_BENCHMARK, OF_ALL = CHOSEN = ("benchmark", "all")  # what the calibration of the VLM chose
 
 
 @dataclass(frozen=True, slots=True)
 class GateOptions:
     """Extensions around the loop, both off in the paper's preset.
 
+    Thresholds and acceptance are values, or names of what the VLM's calibration (``conf/calibration``) chose: "benchmark" for that of the
+    benchmark, "all" for that of all benchmarks together.
+
     Attributes:
         score: answer at once where this uncertainty of the plain answer's first token is at most ``threshold``: "off", "entropy" (nats),
             "margin" (1 minus the difference of the two largest probabilities) or "calibrated" (probability that the answer is wrong).
-        threshold: a number, or which of the VLM's calibration (``conf/calibration``): "benchmark" for that of the benchmark, "all" for
-            the one of all benchmarks together. -inf zooms always, inf never.
-        settle: end the zoom, before the next map, where the answer from the crops so far is at most this unsure by the same score; a
-            number, "calibrated" for that of the VLM's calibration, None for no such end.
+        threshold: -inf zooms always, inf never.
+        settle: end the zoom, before the next map, where the answer from the crops so far is at most this unsure by the same score; None
+            for no such end.
         accept: keep the zoomed answer only where this uncertainty of its first token is below that of the plain answer; "off" keeps it.
         weights: of the calibrated probability: bias, a nat of entropy, a unit of margin; from the calibration where thresholds are.
     """
@@ -64,14 +66,19 @@ def score(found: Uncertainty, name: str, weights: tuple[float, ...] | None = Non
 def is_sure(found: Uncertainty, options: GateOptions, *, zoomed: bool) -> bool:
     """Tell whether an answer stands without another map: the plain one, or one from crops (``zoomed``)."""
     name, limit = ("settle", options.settle) if zoomed else ("threshold", options.threshold)
-    if isinstance(limit, str):
-        raise InputError(f"method.gate.{name} is '{limit}', which only a VLM's calibration knows: use a number here.")
+    _refuse_names(name, limit)
     return limit is not None and score(found, options.score, options.weights) <= float(limit)
 
 
 def accepts(plain: Uncertainty, zoomed: Uncertainty, options: GateOptions) -> bool:
     """Tell whether the zoomed answer replaces the plain one."""
+    _refuse_names("accept", options.accept)
     return score(zoomed, options.accept, options.weights) < score(plain, options.accept, options.weights)
+
+
+def _refuse_names(name: str, value: object) -> None:
+    if value in CHOSEN:
+        raise InputError(f"method.gate.{name} is '{value}', which only a VLM's calibration knows: use a value here.")
 
 
 def check(options: GateOptions) -> None:
@@ -80,12 +87,13 @@ def check(options: GateOptions) -> None:
     Raises:
         InputError: naming the option, its value and what to use.
     """
-    for name in ("score", "accept"):
-        if getattr(options, name) not in (OFF, *SCORES):
-            raise InputError(f"Unknown gate.{name} '{getattr(options, name)}': use one of {', '.join((OFF, *SCORES))}.")
-    if isinstance(options.threshold, str) and options.threshold not in (OF_ALL, OF_THE_BENCHMARK):
-        raise InputError(f"Unknown gate.threshold '{options.threshold}': use a number, {OF_ALL} or {OF_THE_BENCHMARK}.")
-    if isinstance(options.settle, str) and options.settle != CALIBRATED:
-        raise InputError(f"Unknown gate.settle '{options.settle}': use a number, null or {CALIBRATED}.")
+    names = ", ".join(CHOSEN)
+    for name, known in (("score", (OFF, *SCORES)), ("accept", (OFF, *SCORES, *CHOSEN))):
+        if getattr(options, name) not in known:
+            raise InputError(f"Unknown gate.{name} '{getattr(options, name)}': use one of {', '.join(known)}.")
+    for name, also in (("threshold", ""), ("settle", "null, ")):
+        value = getattr(options, name)
+        if isinstance(value, str) and value not in CHOSEN:
+            raise InputError(f"Unknown gate.{name} '{value}': use a number, {also}{names}.")
     if options.settle is not None and options.score == OFF:
         raise InputError("gate.settle is set and gate.score is off: choose a score, entropy for example.")

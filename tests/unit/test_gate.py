@@ -10,14 +10,15 @@ from omegaconf import OmegaConf
 
 from entropy_grounding import calibration
 from entropy_grounding.calibration import (
+    best_threshold,
     calibrate,
     calibrated,
-    choose_threshold,
+    choose_acceptance,
+    choose_thresholds,
     fit_weights,
     kept_scores,
     risk_coverage,
     risk_curves,
-    settle_threshold,
 )
 from entropy_grounding.errors import InputError
 from entropy_grounding.gate import GateOptions, accepts, check, is_sure, score, uncertainty
@@ -29,11 +30,15 @@ from entropy_grounding.structures import Uncertainty
 LOW, HIGH = Uncertainty(0.1, 0.05), Uncertainty(2.0, 0.9)
 
 
-def rows(plain, zoomed, before, after=None, benchmark="a"):
-    """Rows whose entropy and margin are the same number, of both answers."""
+def rows(plain, zoomed, before, after=None, benchmark="a", first=None, after_first=None):
+    """Rows whose entropy and margin are one number; the answer after a round is the last one unless said otherwise, for 4 passes of 6."""
     after = after or [0.0] * len(plain)
-    columns = {"plain_entropy": before, "plain_margin": before, "answer_entropy": after, "answer_margin": after}
-    return pd.DataFrame({"benchmark": benchmark, "example_id": range(len(plain)), "plain_score": plain, "score": zoomed, **columns})
+    scores = {"plain": plain, "round": first or zoomed, "answer": zoomed}
+    unsure = {"plain": before, "round": after_first or after, "answer": after}
+    columns = {f"{which}_score": found for which, found in scores.items()}
+    columns |= {f"{which}_{what}": found for which, found in unsure.items() for what in ("entropy", "margin")}
+    columns |= {"plain_passes": 1, "round_passes": 4, "answer_passes": 6}
+    return pd.DataFrame({"benchmark": benchmark, "example_id": range(len(plain)), **columns})
 
 
 def test_entropy_and_margin_of_a_known_distribution():
@@ -61,6 +66,8 @@ def test_an_answer_is_sure_up_to_the_threshold(threshold, sure):
 def test_a_name_in_place_of_a_number_is_refused_where_no_calibration_was_read():
     with pytest.raises(InputError, match="gate.threshold is 'benchmark', which only a VLM's calibration knows"):
         is_sure(LOW, GateOptions("entropy", "benchmark"), zoomed=False)
+    with pytest.raises(InputError, match="gate.accept is 'all', which only a VLM's calibration knows"):
+        accepts(LOW, HIGH, GateOptions(accept="all"))
 
 
 def test_without_settle_no_zoomed_answer_ends_the_loop():
@@ -78,9 +85,9 @@ def test_a_zoomed_answer_must_be_surer_than_the_plain_one():
     ("options", "message"),
     [
         (GateOptions(score="size"), "Unknown gate.score 'size': use one of off, entropy, margin, calibrated"),
-        (GateOptions(accept="size"), "Unknown gate.accept 'size'"),
-        (GateOptions("entropy", "some"), "Unknown gate.threshold 'some': use a number, all or benchmark"),
-        (GateOptions("entropy", 1.0, settle="some"), "Unknown gate.settle 'some': use a number, null or calibrated"),
+        (GateOptions(accept="size"), "Unknown gate.accept 'size': use one of off, entropy, margin, calibrated, benchmark, all"),
+        (GateOptions("entropy", "some"), "Unknown gate.threshold 'some': use a number, benchmark, all"),
+        (GateOptions("entropy", 1.0, settle="some"), "Unknown gate.settle 'some': use a number, null, benchmark, all"),
         (GateOptions(settle=0.5), "gate.settle is set and gate.score is off"),
     ],
 )
@@ -91,36 +98,52 @@ def test_unknown_names_are_refused(options, message):
         GroundingOptions(gate=options)
 
 
-def test_the_threshold_is_the_largest_that_keeps_the_gain():
+def test_plain_answers_stand_where_zooming_does_not_pay():
     found = rows([1, 1, 0, 0, 0], [1, 1, 0, 1, 1], [0.1, 0.2, 0.5, 0.8, 0.9])  # the last two gain
-    assert choose_threshold(found, "entropy", (), keep=0.97) == 0.5
-    assert choose_threshold(found, "margin", (), keep=0.97) == 0.5
+    assert choose_thresholds(found, "entropy", ())[0] == 0.5
+    assert choose_thresholds(found, "margin", ())[0] == 0.5
+    assert choose_thresholds(found, "entropy", (), price=0.4)[0] == math.inf  # three passes more cost more than they gain
 
 
 def test_a_gate_never_zooms_where_zooming_gains_too_little():
-    assert choose_threshold(rows([1, 0], [1, 0], [0.1, 0.9]), "entropy", ()) == math.inf
+    assert choose_thresholds(rows([1, 0], [1, 0], [0.1, 0.9]), "entropy", ()) == (math.inf, math.inf)
 
 
-def test_a_gate_always_zooms_where_every_skip_loses_too_much():
-    assert choose_threshold(rows([0, 0], [1, 1], [0.1, 0.9]), "entropy", (), keep=0.97) == -math.inf
+def test_a_gate_always_zooms_where_every_zoom_gains():
+    assert choose_thresholds(rows([0, 0], [1, 1], [0.1, 0.9]), "entropy", ())[0] == -math.inf
+
+
+def test_answers_settle_up_to_where_more_rounds_gain():
+    found = rows([0] * 4, [1, 1, 1, 0], [0.9] * 4, first=[1, 1, 0, 0], after_first=[0.1, 0.2, 0.3, 0.4])  # the third needs another round
+    assert choose_thresholds(found, "entropy", ())[1] == 0.2
+    assert choose_thresholds(found, "entropy", (), price=0.3)[1] == math.inf  # four times two passes, for one more right answer
+
+
+def test_the_gate_knows_where_zoomed_answers_settle():
+    found = rows([1, 0, 0], [0, 1, 1], [0.1, 0.8, 0.9], first=[1, 1, 0], after_first=[0.1, 0.2, 0.3])  # a second round spoils the first
+    assert choose_thresholds(found, "entropy", (), price=0.0) == (-math.inf, 0.1)
+
+
+def test_the_best_threshold_is_the_one_up_to_which_most_is_saved():
+    found = np.array([0.3, 0.1, 0.2])
+    assert best_threshold(found, np.array([-3.0, 1.0, 1.0])) == 0.2
+    assert best_threshold(found, np.array([1.0, -2.0, 2.0])) == math.inf
+    assert best_threshold(found, np.array([1.0, -2.0, 0.5])) == -math.inf
 
 
 def test_equal_uncertainties_are_never_parted_by_a_threshold():
-    found = rows([1, 0, 0], [1, 1, 1], [0.5, 0.5, 0.9])  # one of the two at 0.5 gains
-    assert choose_threshold(found, "entropy", (), keep=0.9) == -math.inf
+    assert best_threshold(np.array([0.5, 0.5, 0.9]), np.array([2.0, -3.0, -1.0])) == -math.inf
 
 
 def test_acceptance_undoes_losses_where_the_zoomed_answer_is_less_sure():
     found = rows([1, 0], [0, 1], [0.2, 0.8], [0.6, 0.1])
-    assert kept_scores(found, "entropy", ()).tolist() == [1, 1]
-    assert kept_scores(found, "off", ()).tolist() == [0, 1]
+    assert kept_scores(found, "answer", "entropy", ()).tolist() == [1, 1]
+    assert kept_scores(found, "answer", "off", ()).tolist() == [0, 1]
 
 
-def test_zoomed_answers_settle_up_to_where_they_are_right_often_enough():
-    found = rows([0] * 4, [1, 1, 0, 1], [0.9] * 4, [0.1, 0.2, 0.3, 0.4])
-    assert settle_threshold(found, "entropy", (), right=0.9) == 0.2
-    assert settle_threshold(found, "entropy", (), right=0.75) == 0.4
-    assert settle_threshold(rows([0], [0], [0.9]), "entropy", ()) == -math.inf
+def test_acceptance_is_chosen_where_it_gains():
+    assert choose_acceptance(rows([1, 0], [0, 1], [0.2, 0.8], [0.6, 0.1]), "margin", ()) == "margin"
+    assert choose_acceptance(rows([0, 0], [1, 1], [0.2, 0.8], [0.6, 0.1]), "margin", ()) == "off"
 
 
 def test_weights_recover_a_known_logistic_model():
@@ -141,15 +164,24 @@ def test_risk_and_coverage_of_a_perfect_order():
 def stored(tmp_path, monkeypatch):
     """A calibration of the VLM "v", in a folder of the test."""
     monkeypatch.setattr(calibration, "CONF_DIR", tmp_path)
-    values = {"weights": [1, 2, 3], "thresholds": {"entropy": {"all": 0.5, "a": float("inf")}}, "settle": {"entropy": 0.25}}
+    values = {
+        "weights": [1, 2, 3],
+        "thresholds": {"entropy": {"all": 0.5, "a": float("inf")}},
+        "settle": {"entropy": {"all": 0.25, "a": 0.75}},
+    }
+    values["accept"] = {"all": "off", "a": "calibrated"}
     (tmp_path / "calibration").mkdir()
     (tmp_path / "calibration" / "v.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(values)))
 
 
-def test_thresholds_come_from_the_calibration_of_the_vlm(stored):
-    options = GateOptions("entropy", "benchmark", settle="calibrated", accept="calibrated")
-    assert calibrated(options, "v", "a") == GateOptions("entropy", math.inf, 0.25, "calibrated", (1, 2, 3))
-    assert calibrated(GateOptions("entropy", "all"), "v").threshold == 0.5
+def test_choices_come_from_the_calibration_of_the_vlm(stored):
+    options = GateOptions("entropy", "benchmark", settle="benchmark", accept="benchmark")
+    assert calibrated(options, "v", "a") == GateOptions("entropy", math.inf, 0.75, "calibrated", (1, 2, 3))
+    assert calibrated(GateOptions("entropy", "all", "all", "all"), "v", "a") == GateOptions("entropy", 0.5, 0.25, "off")
+
+
+def test_a_picture_of_no_benchmark_gets_what_was_chosen_for_all(stored):
+    assert calibrated(GateOptions("entropy", "benchmark", settle=0.1), "v") == GateOptions("entropy", 0.5, settle=0.1)
 
 
 def test_options_without_names_need_no_calibration():
@@ -158,16 +190,17 @@ def test_options_without_names_need_no_calibration():
 
 
 @pytest.mark.parametrize(
-    ("vlm", "benchmark", "message"), [("w", "a", "run python -m entropy_grounding.calibrate vlm=w"), ("v", "b", "only for all, a")]
+    ("vlm", "benchmark", "message"),
+    [("w", "a", "run python -m entropy_grounding.calibrate vlm=w"), ("v", "b", "has nothing for 'b', only for all, a")],
 )
 def test_a_missing_calibration_is_an_error_that_says_what_to_do(stored, vlm, benchmark, message):
     with pytest.raises(InputError, match=message):
         calibrated(GateOptions("entropy", "benchmark"), vlm, benchmark)
 
 
-def test_every_benchmark_and_all_together_get_a_threshold():
+def test_every_benchmark_and_all_together_get_their_choices():
     found = calibrate(pd.concat([rows([0, 1], [1, 1], [0.9, 0.1]), rows([1, 1], [1, 1], [0.5, 0.1], benchmark="b")]))
-    assert set(found.thresholds["entropy"]) == {"all", "a", "b"}
+    assert set(found.thresholds["entropy"]) == set(found.settle["entropy"]) == set(found.accept) == {"all", "a", "b"}
     assert found.thresholds["entropy"]["b"] == math.inf
 
 

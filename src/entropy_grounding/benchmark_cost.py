@@ -20,6 +20,7 @@ import pandas as pd
 import psutil
 import torch
 from PIL import Image
+from torch.profiler import ProfilerActivity, profile
 from tqdm.auto import tqdm
 
 from entropy_grounding.benchmarks import benchmark_config, load_benchmark
@@ -43,6 +44,7 @@ EARLY_LAYER = 6  # of 12, for the gradient at an intermediate layer
 LONGEST, MANY, MANY_SIZE = "qwen2_5_vl_7b", 16_000, (160 * 28, 100 * 28)  # visual tokens; a picture of so many, one for 28 x 28 pixels
 ROUNDS = StoppingOptions(rule="fixed", rounds=3)
 MODES: dict[str, dict[str, Any]] = {"off": {"reuse": "off"}, "exact": {}, "crops": {"reground": "crops"}}
+KINDS = {"matrix products": ("aten::mm", "aten::bmm", "aten::addmm"), "attention": ("aten::_scaled_dot_product",)}  # of operations
 LIMITS = {
     "map": 2.2,
     "ledger / grounding of tiny_llava": 0.01,
@@ -106,6 +108,24 @@ def interleaved(timed: Mapping[str, Callable[[], object]], repeats: int, referen
         for name, value in seconds.items():
             ratios[name].append(value / seconds[reference])
     return {name: statistics.median(found) for name, found in ratios.items()}
+
+
+def by_operation(timed: Mapping[str, Callable[[], object]]) -> dict[str, float]:
+    """Return, for a kind of operations, a map's time over a plain forward's, and its share of the plain forward; from one profile each."""
+    spent = {name: operation_times(timed[name]) for name in ("plain", "map")}
+    found = {f"plain, share of {kind}": seconds / sum(spent["plain"].values()) for kind, seconds in spent["plain"].items()}
+    return found | {f"map, {kind}": seconds / spent["plain"][kind] for kind, seconds in spent["map"].items()}
+
+
+def operation_times(run: Callable[[], object]) -> dict[str, float]:
+    """Return the microseconds of a CPU that a run spends in each of `KINDS`, and in all others."""
+    with profile(activities=[ProfilerActivity.CPU]) as profiled:
+        run()
+    spent = dict.fromkeys((*KINDS, "the rest"), 0.0)
+    for event in profiled.key_averages():
+        kind = next((kind for kind, names in KINDS.items() if event.key.startswith(names)), "the rest")
+        spent[kind] += event.self_cpu_time_total
+    return spent
 
 
 def grounding_ratios(vlm: VLM, repeats: int) -> dict[str, float]:
@@ -256,7 +276,7 @@ def measure(repeats: int, examples: int) -> pd.DataFrame:
     vlm, tiny = random_vlm(MID_SIZE), load_vlm("tiny_llava")
     image, question = a_picture()
     prompt = vlm.prompt(question, [vlm.look(image)])
-    found = interleaved(passes(vlm, prompt), repeats, "plain")
+    found = interleaved(passes(vlm, prompt), repeats, "plain") | by_operation(passes(vlm, prompt))
     found |= batch_ratio(vlm, prompt, repeats) | grounding_ratios(vlm, repeats) | memory_ratios()
     found |= ledger_share(tiny) | compare_answers(tiny, examples) | big_memory() | on_gpu(repeats)
     table = pd.DataFrame({"figure": list(found), "value": list(found.values())})

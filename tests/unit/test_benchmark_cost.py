@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 import torch
 
-from entropy_grounding.benchmark_cost import big_memory, interleaved
+from entropy_grounding.benchmark_cost import big_memory, by_operation, interleaved, operation_times
 from entropy_grounding.report import cost_table
 from entropy_grounding.shapes import SHAPES, shaped
 
@@ -30,6 +30,22 @@ def test_ratios_are_to_the_reference_of_the_same_repeat(monkeypatch):
     monkeypatch.setattr("time.perf_counter", lambda: float(next(now)))
     monkeypatch.setattr("entropy_grounding.benchmark_cost.tqdm", lambda each, **_: each)
     assert interleaved({"plain": int, "map": int}, 2, "plain") == {"plain": 1.0, "map": 2.5}
+
+
+def attend_and_multiply():
+    matrix = torch.ones(1, 1, 64, 64)
+    return torch.nn.functional.scaled_dot_product_attention(matrix, matrix, matrix[0, 0] @ matrix + 1)
+
+
+def test_operations_are_counted_by_kind():
+    assert operation_times(lambda: torch.ones(64, 64) @ torch.ones(64, 64))["attention"] == 0
+    assert all(spent > 0 for spent in operation_times(attend_and_multiply).values())
+
+
+def test_the_shares_of_operations_are_those_of_a_plain_forward():
+    found = by_operation({"plain": attend_and_multiply, "map": attend_and_multiply})
+    assert sum(value for name, value in found.items() if name.startswith("plain, share of")) == pytest.approx(1)
+    assert {name for name in found if name.startswith("map")} == {"map, matrix products", "map, attention", "map, the rest"}
 
 
 def test_a_map_of_16_000_tokens_of_the_7b_model_fits_with_checkpointing_only():

@@ -83,7 +83,7 @@ def _of(chosen: dict[str, Any], asked: str, vlm: str, benchmark: str | None) -> 
 
 
 def calibrate(rows: pd.DataFrame, accept: str = "margin") -> Calibration:
-    """Choose on rows of the ungated method: acceptance first, then the gate, then from when on zoomed answers settle.
+    """Choose on rows of the ungated method: acceptance, then from when on zoomed answers settle, then the gate.
 
     Args:
         rows: with `COLUMNS`, of one VLM.

@@ -113,8 +113,8 @@ def interleaved(timed: Mapping[str, Callable[[], object]], repeats: int, referen
 def by_operation(timed: Mapping[str, Callable[[], object]]) -> dict[str, float]:
     """Return, for a kind of operations, a map's time over a plain forward's, and its share of the plain forward; from one profile each."""
     spent = {name: operation_times(timed[name]) for name in ("plain", "map")}
-    found = {f"plain, share of {kind}": seconds / sum(spent["plain"].values()) for kind, seconds in spent["plain"].items()}
-    return found | {f"map, {kind}": seconds / spent["plain"][kind] for kind, seconds in spent["map"].items()}
+    found = {f"plain, share of {kind}": took / sum(spent["plain"].values()) for kind, took in spent["plain"].items()}
+    return found | {f"map, {kind}": took / spent["plain"][kind] for kind, took in spent["map"].items()}
 
 
 def operation_times(run: Callable[[], object]) -> dict[str, float]:

@@ -109,7 +109,7 @@ def main(config: Any) -> None:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         sys.exit("interrupted: every finished example is stored; run the same command again to go on.")
-    for name, chosen in (("thresholds", found.thresholds), ("settle", found.settle), ("accept", {"accept": found.accept})):
+    for name, chosen in (("threshold", found.threshold), ("settle", found.settle), ("accept", {"accept": found.accept})):
         print(f"\n{name}\n{pd.DataFrame(chosen).round(3).to_string()}")
 
 

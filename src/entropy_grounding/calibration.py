@@ -22,10 +22,8 @@ from entropy_grounding.structures import Uncertainty
 
 PRICE = 0.005  # score that a pass through the model is worth: half a point
 MIN_GAIN = 0.04  # score below which zooming is not worth several times a plain answer
-PLAIN, ONE_ROUND, ANSWER = "plain", "round", "answer"  # the answers whose first tokens are compared
-COLUMNS = ["benchmark", "example_id"] + [
-    f"{which}_{what}" for which in (PLAIN, ONE_ROUND, ANSWER) for what in ("score", "entropy", "margin", "passes")
-]
+PLAIN, ONE_ROUND, ANSWER = ANSWERS = ("plain", "round", "answer")  # without zoom, after a round, after the whole loop
+COLUMNS = ["benchmark", "example_id"] + [f"{which}_{what}" for which in ANSWERS for what in ("score", "entropy", "margin", "passes")]
 
 
 @dataclass(frozen=True)
@@ -34,13 +32,13 @@ class Calibration:
 
     Attributes:
         weights: of the probability that an answer is wrong: bias, a nat of entropy, a unit of margin.
-        thresholds: by score, then by benchmark or "all".
-        settle: by score, then by benchmark or "all": from which uncertainty of a zoomed answer on no further map is worth it.
+        threshold: by score, then by benchmark or "all": up to which uncertainty a plain answer stands.
+        settle: by score, then by benchmark or "all": up to which one a zoomed answer stands without another map.
         accept: by benchmark or "all", the score by which a zoomed answer is kept, or "off".
     """
 
     weights: tuple[float, ...]
-    thresholds: dict[str, dict[str, float]] = field(default_factory=dict)
+    threshold: dict[str, dict[str, float]] = field(default_factory=dict)
     settle: dict[str, dict[str, float]] = field(default_factory=dict)
     accept: dict[str, str] = field(default_factory=dict)
 
@@ -56,21 +54,19 @@ def calibrated(options: GateOptions, vlm: str, benchmark: str | None = None) -> 
     Raises:
         InputError: where it has none, or none for this benchmark.
     """
-    named = [name for name in ("threshold", "settle", "accept") if getattr(options, name) in CHOSEN]
-    named = [name for name in named if options.score != OFF or name == "accept"]
-    weighted = options.weights is None and (CALIBRATED in (options.score, options.accept) or "accept" in named)
-    if not named and not weighted:
+    used = ("accept",) if options.score == OFF else ("threshold", "settle", "accept")
+    named = [name for name in used if getattr(options, name) in CHOSEN]
+    if not named and (options.weights or CALIBRATED not in (options.score, options.accept)):
         return options
     path = calibration_path(vlm)
     if not path.exists():
         raise InputError(f"method.gate needs a calibration of '{vlm}', which has none: run python -m entropy_grounding.calibrate vlm={vlm}")
     stored: Any = OmegaConf.to_container(OmegaConf.load(path))
-    chosen = {"accept": stored["accept"]}
-    if options.score != OFF:
-        chosen |= {"threshold": stored["thresholds"][options.score], "settle": stored["settle"][options.score]}
-    found = {name: _of(chosen[name], getattr(options, name), vlm, benchmark) for name in named}
-    needed = CALIBRATED in (options.score, found.get("accept", options.accept))
-    return replace(options, **found, weights=tuple(stored["weights"]) if weighted and needed else options.weights)
+    by_score = {name: stored[name].get(options.score) for name in ("threshold", "settle")}
+    chosen = by_score | {"accept": stored["accept"]}
+    found = replace(options, **{name: _of(chosen[name], getattr(options, name), vlm, benchmark) for name in named})
+    weighted = found.weights is None and CALIBRATED in (found.score, found.accept)
+    return replace(found, weights=tuple(stored["weights"])) if weighted else found
 
 
 def _of(chosen: dict[str, Any], asked: str, vlm: str, benchmark: str | None) -> Any:
@@ -95,7 +91,7 @@ def calibrate(rows: pd.DataFrame, accept: str = "margin") -> Calibration:
     found = Calibration(weights, {}, {}, accepts)
     for name in SCORES:
         chosen = {key: choose_thresholds(part, name, weights, accept=accepts[key]) for key, part in parts.items()}
-        found.thresholds[name] = {key: gate for key, (gate, _) in chosen.items()}
+        found.threshold[name] = {key: gate for key, (gate, _) in chosen.items()}
         found.settle[name] = {key: settle for key, (_, settle) in chosen.items()}
     return found
 
@@ -150,8 +146,7 @@ def choose_thresholds(
     """
     if (rows["answer_score"] - rows["plain_score"]).mean() < MIN_GAIN:
         return math.inf, math.inf
-    answers = (PLAIN, ONE_ROUND, ANSWER)
-    plain, first, last = (kept_scores(rows, which, accept, weights) - price * rows[f"{which}_passes"].to_numpy(float) for which in answers)
+    plain, first, last = (kept_scores(rows, which, accept, weights) - price * rows[f"{which}_passes"].to_numpy(float) for which in ANSWERS)
     before, after = (uncertainties(rows, which, name, weights) for which in (PLAIN, ONE_ROUND))
     settle = best_threshold(after, first - last)
     return best_threshold(before, plain - np.where(after <= settle, first, last)), settle
@@ -166,6 +161,32 @@ def best_threshold(found: Float[np.ndarray, " rows"], saved: Float[np.ndarray, "
     if sums[best] <= 0:
         return -math.inf
     return math.inf if best == len(ends) - 1 else round(float(found[order][ends[best]]), 4)
+
+
+def cross_validated(rows: pd.DataFrame, name: str = "entropy", accept: str = "margin", folds: int = 10) -> pd.DataFrame:
+    """Return rows with ``score`` and ``passes`` as the gate would make them, each chosen on the other folds of its benchmark.
+
+    The gate itself takes fewer passes, for it settles after later rounds too.
+
+    Args:
+        rows: with `COLUMNS`, of one VLM.
+        name: of the score that gates.
+        accept: score by which a zoomed answer is kept, where that gains.
+        folds: parts that are held out in turn.
+    """
+    parts = []
+    for _, part in rows.groupby("benchmark", sort=False):
+        fold = np.arange(len(part)) % folds
+        for number in range(folds):
+            others, mine = part[fold != number], part[fold == number]
+            weights = fit_weights(others)
+            kept = choose_acceptance(others, accept, weights)
+            gate, settle = choose_thresholds(others, name, weights, accept=kept)
+            before, after = (uncertainties(mine, which, name, weights) for which in (PLAIN, ONE_ROUND))
+            scores, passes = zip(*((kept_scores(mine, which, kept, weights), mine[f"{which}_passes"]) for which in ANSWERS), strict=True)
+            ends = [before <= gate, after <= settle]
+            parts.append(mine.assign(score=np.select(ends, scores[:2], scores[2]), passes=np.select(ends, passes[:2], passes[2])))
+    return pd.concat(parts, ignore_index=True)
 
 
 def risk_curves(folder: Path) -> pd.DataFrame:

@@ -15,6 +15,7 @@ from tqdm.auto import tqdm
 
 from entropy_grounding.baselines import layers
 from entropy_grounding.baselines.layers import layers_table
+from entropy_grounding.calibration import cross_validated
 from entropy_grounding.experiments import (
     ExperimentConfig,
     evaluations,
@@ -129,6 +130,7 @@ def cost_with_table(root: Path) -> str:
     text = (root / "docs" / "cost.md").read_text()
     found = read_summary(root / "results" / BENCHMARK_COST)
     text = replace_between(text, "gate", gate_table(root))
+    text = replace_between(text, "calibration", calibration_table(root / "results" / "calibration"))
     text = replace_between(text, "savings", savings_table(root / "results" / "ablation_savings"))
     return replace_between(text, "benchmark", cost_table(found)) if len(found) else text
 
@@ -165,6 +167,18 @@ def gate_table(root: Path) -> str:
     made = [(folder.parts[-3], read_manifest(folder / "manifest.json"), len(rows)) for folder, rows, _ in gated]
     about = [{"vlm": vlm, "weights": source["weights_sha256"][:12], "commit": source["commit"], "n": n} for vlm, source, n in made]
     return "\n\n".join([_gate_summary([(rows, ungated) for _, rows, ungated in gated]), cells, sources(pd.DataFrame(about))])
+
+
+def calibration_table(folder: Path) -> str:
+    """Return the Markdown table of the gate on its validation rows, cross-validated; to be read as `gate_table`."""
+    pairs, about = [], []
+    for path in sorted(folder.glob("*/rows.parquet")):
+        rows, source = load_rows(path.parent)
+        gated = cross_validated(rows, accept=source["accept"]).assign(vlm=source["vlm"], backwards=0)
+        for _, part in gated.groupby("benchmark"):
+            pairs.append((part.assign(forwards=part["passes"]), part.assign(score=part["answer_score"], forwards=part["answer_passes"])))
+        about.append({"vlm": source["vlm"], "weights": source["weights_sha256"][:12], "commit": source["commit"], "n": len(rows)})
+    return f"{_gate_summary(pairs)}\n\n{sources(pd.DataFrame(about))}" if pairs else "Not run."
 
 
 def _with_ungated(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -15,6 +15,7 @@ from entropy_grounding.calibration import (
     calibrated,
     choose_acceptance,
     choose_thresholds,
+    cross_validated,
     fit_weights,
     kept_scores,
     risk_coverage,
@@ -146,6 +147,13 @@ def test_acceptance_is_chosen_where_it_gains():
     assert choose_acceptance(rows([0, 0], [1, 1], [0.2, 0.8], [0.6, 0.1]), "margin", ()) == "off"
 
 
+def test_cross_validation_chooses_without_the_rows_that_it_scores():
+    plain, zoomed, before = [1, 0, 1, 0, 0, 1], [1, 1, 1, 1, 1, 0], [0.1, 0.5, 0.2, 0.6, 0.7, 0.3]
+    found = cross_validated(rows(plain, zoomed, before), folds=6).set_index("example_id")
+    assert found["score"].tolist() == [1, 1, 1, 1, 1, 0]  # the others say to zoom from 0.2 on, so the last is spoiled
+    assert found["passes"].tolist() == [1, 4, 1, 4, 4, 4]
+
+
 def test_weights_recover_a_known_logistic_model():
     rng = np.random.default_rng(0)
     entropy, margin = rng.uniform(0, 2, 20_000), rng.uniform(0, 1, 20_000)
@@ -166,7 +174,7 @@ def stored(tmp_path, monkeypatch):
     monkeypatch.setattr(calibration, "CONF_DIR", tmp_path)
     values = {
         "weights": [1, 2, 3],
-        "thresholds": {"entropy": {"all": 0.5, "a": float("inf")}},
+        "threshold": {"entropy": {"all": 0.5, "a": float("inf")}},
         "settle": {"entropy": {"all": 0.25, "a": 0.75}},
     }
     values["accept"] = {"all": "off", "a": "calibrated"}
@@ -200,8 +208,8 @@ def test_a_missing_calibration_is_an_error_that_says_what_to_do(stored, vlm, ben
 
 def test_every_benchmark_and_all_together_get_their_choices():
     found = calibrate(pd.concat([rows([0, 1], [1, 1], [0.9, 0.1]), rows([1, 1], [1, 1], [0.5, 0.1], benchmark="b")]))
-    assert set(found.thresholds["entropy"]) == set(found.settle["entropy"]) == set(found.accept) == {"all", "a", "b"}
-    assert found.thresholds["entropy"]["b"] == math.inf
+    assert set(found.threshold["entropy"]) == set(found.settle["entropy"]) == set(found.accept) == {"all", "a", "b"}
+    assert found.threshold["entropy"]["b"] == math.inf
 
 
 def test_risk_curves_cover_every_score_of_a_stored_calibration(tmp_path):

@@ -87,7 +87,7 @@ def test_calibrations_are_those_of_the_stored_validation_rows(path):
     rows, source = load_rows(ROOT / "results" / "calibration" / path.stem)
     found = calibrate(rows, source["accept"])
     stored = OmegaConf.to_container(OmegaConf.load(path))
-    assert stored == {"weights": list(found.weights), "thresholds": found.thresholds, "settle": found.settle, "accept": found.accept}
+    assert stored == {"weights": list(found.weights), "threshold": found.threshold, "settle": found.settle, "accept": found.accept}
     assert source["split"] == "validation"
 
 

@@ -20,6 +20,7 @@ from entropy_grounding.league import (
     report,
     score_table,
     sources,
+    wins_table,
 )
 from entropy_grounding.results import write_results
 
@@ -70,10 +71,21 @@ def test_places_and_cost_are_means(root):
 
 
 def test_a_baseline_that_wins_is_listed_and_oracles_do_not_compete(root):
-    table = reference_table(cells(root), better=True)
+    table = wins_table(cells(root))
     assert table.startswith("1 of 2 cells are significantly better")
     assert "search_8" in table
     assert "oracle" not in table
+
+
+def test_a_win_that_many_tests_explain_is_listed_with_both_p_values():
+    lines = [("entropy_gradient", 0.6, None), ("search_8", 0.7, 0.03), ("nested", 0.65, 0.2), ("map_attention", 0.5, 0.001)]
+    found = pd.DataFrame(lines, columns=["method", "score", "p_ours"]).assign(vlm="tiny_llava", benchmark="vstar")
+    table = wins_table(found)
+    assert table.startswith(
+        "0 of 3 cells are significantly better than `entropy_gradient` (adjusted p < 0.05); with an unadjusted p < 0.05: 1 "
+    )
+    assert [part.strip() for part in table.splitlines()[-1].split("|")[1:-1]] == ["tiny_llava", "vstar", "search_8", "10.0", "0.03", "0.06"]
+    assert reference_table(found).splitlines()[0] == "1 of 3 cells are significantly different from `entropy_gradient` (change in points):"
 
 
 def test_a_method_that_scores_as_much_for_less_is_said_to_dominate():

@@ -178,8 +178,23 @@ def place_table(found: pd.DataFrame, vlm: str) -> str:
 
 
 def mean_costs(found: pd.DataFrame, cost: str = "passes") -> pd.DataFrame:
-    """Return the mean ``score`` and the mean of a column of cost of every VLM and method, over benchmarks."""
-    return found[found["n"] > 0].groupby(["vlm", "method"], sort=False)[["score", cost]].mean().reset_index()
+    """Return the mean ``score`` and the mean of a column of cost of every VLM and method with a score on all benchmarks of the VLM."""
+    mean = found[found["n"] > 0].groupby(["vlm", "method"], sort=False)[["score", cost]].agg(["mean", "size"])
+    benchmarks = mean["score", "size"]
+    whole = mean[benchmarks == benchmarks.groupby("vlm").transform("max")]
+    return pd.DataFrame({name: whole[name, "mean"] for name in ("score", cost)}).reset_index()
+
+
+def mean_table(found: pd.DataFrame) -> str:
+    """Return the Markdown table of mean scores in percent, passes in parentheses, a method a line, a VLM a column."""
+    mean = mean_costs(found)
+    shown = {(row.method, row.vlm): f"{100 * row.score:.1f} ({row.passes:.1f})" for row in mean.itertuples()}
+    lines = [
+        {"method": f"`{method}`", **{f"`{vlm}`": shown.get((method, vlm), "") for vlm in mean["vlm"].unique()}}
+        for method in METHODS
+        if method in set(mean["method"])
+    ]
+    return pd.DataFrame(lines).to_markdown(index=False, disable_numparse=True)
 
 
 def dominating(found: pd.DataFrame, reference: str = OURS) -> str:
@@ -312,9 +327,9 @@ def _number(value: float, digits: int) -> str:
 
 
 def report(found: pd.DataFrame, shares: pd.DataFrame) -> str:
-    """Return the whole Markdown section: scores, places and cost of every VLM, what location explains, and where another method wins."""
-    missing = [f"`{method}`" for method in METHODS if method not in set(found["method"])]
-    parts = [f"**Not run yet:** {', '.join(missing)}."] if missing else []
+    """Return the whole Markdown section: scores, places and cost, means, what location explains, and where another method wins."""
+    missing = _missing(found)
+    parts = [f"**Not run:** {', '.join(missing)}."] if missing else []
     for vlm in found["vlm"].drop_duplicates():
         parts += [
             f"### `{vlm}`",
@@ -322,9 +337,23 @@ def report(found: pd.DataFrame, shares: pd.DataFrame) -> str:
             "Where it looked and what it took, means over the five miniatures that hide evidence:",
         ]
         parts.append(place_table(found, vlm))
+    parts += ["### Accuracy against cost", "Mean score over all benchmarks, in parentheses forwards + 2 x backwards a question:"]
+    parts += [mean_table(found), f"What scores at least as much as `{OURS}` for no more passes:"]
+    parts.append("\n".join(f"- {line}" for line in dominating(found).splitlines()))
     parts += ["### What location explains", location_table(shares)]
     parts += ["### Where another method is better than `entropy_gradient`", wins_table(found), sources(found)]
     return "\n\n".join(parts)
+
+
+def _missing(found: pd.DataFrame) -> list[str]:
+    """Return the methods that were not run, with the VLM where only some lack them."""
+    vlms, run = list(found["vlm"].drop_duplicates()), set(zip(found["method"], found["vlm"], strict=True))
+    named = []
+    for method in METHODS:
+        absent = [f"`{vlm}`" for vlm in vlms if (method, vlm) not in run]
+        if absent:
+            named.append(f"`{method}`" if len(absent) == len(vlms) else f"`{method}` ({', '.join(absent)})")
+    return named
 
 
 def sources(found: pd.DataFrame) -> str:

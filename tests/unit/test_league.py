@@ -15,6 +15,7 @@ from entropy_grounding.league import (
     failures,
     location_shares,
     location_table,
+    mean_table,
     place_table,
     reference_table,
     report,
@@ -50,12 +51,12 @@ def root(tmp_path_factory):
     return folder
 
 
-def lines(table):
+def lines_by_method(table):
     return {line.split("|")[1].strip(): line for line in table.splitlines()[2:]}
 
 
 def test_scores_carry_intervals_marks_and_flips(root):
-    found = lines(score_table(cells(root), "tiny_llava"))
+    found = lines_by_method(score_table(cells(root), "tiny_llava"))
     assert list(found)[:2] == ["`plain`", "`entropy_gradient`"]
     assert "25.0 [" in found["`plain`"]
     assert "75.0 [" in found["`entropy_gradient`"]
@@ -66,7 +67,7 @@ def test_scores_carry_intervals_marks_and_flips(root):
 
 
 def test_places_and_cost_are_means(root):
-    found = lines(place_table(cells(root), "tiny_llava"))["`entropy_gradient`"]
+    found = lines_by_method(place_table(cells(root), "tiny_llava"))["`entropy_gradient`"]
     assert [part.strip() for part in found.split("|")[2:-1]] == ["0.250", "100.0 %", "50.0 %", "10.0 %", "8.0", "128", "0.500"]
 
 
@@ -100,6 +101,19 @@ def test_a_method_that_scores_as_much_for_less_is_said_to_dominate():
     said = dominating(found)
     assert said == "tiny_llava: gated (+2.0 points, 5.0 passes); entropy_gradient takes 8.0 passes."
     assert dominating(found[found["method"] != "gated"]).startswith("tiny_llava: none;")
+
+
+def test_means_are_of_methods_with_all_benchmarks():
+    lines = [
+        ("tiny_llava", "vstar", "entropy_gradient", 0.5, 6.0),
+        ("tiny_llava", "gqa", "entropy_gradient", 0.7, 4.0),
+        ("tiny_llava", "vstar", "search_8", 0.9, 9.0),
+        ("tiny_qwen2_5_vl", "vstar", "entropy_gradient", 0.8, 6.0),
+        ("tiny_qwen2_5_vl", "vstar", "search_8", 0.9, 9.0),
+    ]
+    found = pd.DataFrame(lines, columns=["vlm", "benchmark", "method", "score", "passes"]).assign(n=40)
+    table = {method: [part.strip() for part in line.split("|")[2:-1]] for method, line in lines_by_method(mean_table(found)).items()}
+    assert table == {"`entropy_gradient`": ["60.0 (5.0)", "80.0 (6.0)"], "`search_8`": ["", "90.0 (9.0)"]}
 
 
 def test_location_explains_two_thirds_here(root):
@@ -164,5 +178,11 @@ def test_failures_are_told_apart(tmp_path, crops, plain, kind):
 
 def test_the_report_says_what_was_not_run(root):
     text = report(cells(root), location_shares(root))
-    assert "**Not run yet:** `entropy_gradient_released`, `map_attention`" in text
+    assert "**Not run:** `entropy_gradient_released`, `map_attention`" in text
     assert "### `tiny_llava`" in text
+
+
+def test_a_method_that_one_vlm_lacks_is_named_with_it(root):
+    elsewhere = cells(root).query("method == 'entropy_gradient'").assign(vlm="tiny_qwen2_5_vl")
+    text = report(pd.concat([cells(root), elsewhere]), location_shares(root))
+    assert "`search_8` (`tiny_qwen2_5_vl`)" in text

@@ -161,7 +161,7 @@ def place_table(found: pd.DataFrame, vlm: str) -> str:
     mine = found[(found["vlm"] == vlm) & found["benchmark"].isin(HIDDEN) & (found["method"] != "plain") & (found["n"] > 0)]
     lines = []
     for method in mine["method"].drop_duplicates():
-        mean = mine[mine["method"] == method].mean(numeric_only=True)
+        mean = mine[mine["method"] == method].mean(numeric_only=True, skipna=False)
         lines.append(
             {
                 "method": f"`{method}`",
@@ -178,11 +178,14 @@ def place_table(found: pd.DataFrame, vlm: str) -> str:
 
 
 def mean_costs(found: pd.DataFrame, cost: str = "passes") -> pd.DataFrame:
-    """Return the mean ``score`` and the mean of a column of cost of every VLM and method with a score on all benchmarks of the VLM."""
-    mean = found[found["n"] > 0].groupby(["vlm", "method"], sort=False)[["score", cost]].agg(["mean", "size"])
-    benchmarks = mean["score", "size"]
-    whole = mean[benchmarks == benchmarks.groupby("vlm").transform("max")]
-    return pd.DataFrame({name: whole[name, "mean"] for name in ("score", cost)}).reset_index()
+    """Return the mean ``score`` and the mean of a column of cost of every VLM and method with a score on all benchmarks of the VLM.
+
+    The cost is NaN where a benchmark has none: a mean over fewer benchmarks compares with nothing.
+    """
+    grouped = found[found["n"] > 0].groupby(["vlm", "method"], sort=False)
+    benchmarks = grouped.size()
+    whole = benchmarks == benchmarks.groupby("vlm").transform("max")
+    return grouped[["score", cost]].agg(lambda column: column.mean(skipna=False))[whole].reset_index()
 
 
 def mean_table(found: pd.DataFrame) -> str:
@@ -200,13 +203,13 @@ def mean_table(found: pd.DataFrame) -> str:
 def dominating(found: pd.DataFrame, reference: str = OURS) -> str:
     """Say which methods score at least as much as the reference, on the mean, and take no more passes; controls do not compete."""
     mean = mean_costs(found)
+    competing = mean[~mean["method"].str.startswith("control") & (mean["method"] != reference)]
     lines = []
-    for vlm, rows in mean.groupby("vlm", sort=False):
-        ours = rows[rows["method"] == reference].iloc[0]
-        others = rows[~rows["method"].str.startswith("control") & (rows["method"] != reference)]
-        better = others[(others["score"] >= ours["score"]) & (others["passes"] <= ours["passes"])]
+    for ours in mean[mean["method"] == reference].itertuples():
+        others = competing[competing["vlm"] == ours.vlm]
+        better = others[(others["score"] >= ours.score) & (others["passes"] <= ours.passes)]
         named = [f"{row.method} ({100 * (row.score - ours.score):+.1f} points, {row.passes:.1f} passes)" for row in better.itertuples()]
-        lines.append(f"{vlm}: {', '.join(named) or 'none'}; {reference} takes {ours.passes:.1f} passes.")
+        lines.append(f"{ours.vlm}: {', '.join(named) or 'none'}; {reference} takes {ours.passes:.1f} passes.")
     return "\n".join(lines)
 
 

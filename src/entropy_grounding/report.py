@@ -136,16 +136,17 @@ def cost_with_table(root: Path) -> str:
 
 
 def savings_table(folder: Path) -> str:
-    """Return the Markdown table of each approximation's score beside the exact one's with its interval, or a sentence that says so."""
+    """Return the Markdown table of the scores of each approximation, of the plain answer and of the exact method, or "Not run."."""
     stored = pd.DataFrame(json.loads((folder / "results.json").read_text())) if (folder / "results.json").is_file() else pd.DataFrame()
     if stored.empty:
         return "Not run."
-    exact = stored[stored["method"] == OURS].set_index(["vlm", "benchmark"])
+    plain, exact = (stored[stored["method"] == method].set_index(["vlm", "benchmark"]) for method in ("plain", OURS))
     lines = []
     for row in stored[~stored["method"].isin(["plain", OURS])].to_dict("records"):
         other = exact.loc[row["vlm"], row["benchmark"]]
         inside = "yes" if other["low"] <= row["value"] <= other["high"] else "**no**"
         line = {"option": row["method"], "VLM": f"`{row['vlm']}`", "miniature": row["benchmark"], "n": row["n"]}
+        line |= {"plain": f"{100 * plain.loc[row['vlm'], row['benchmark']]['value']:.1f}"}
         line |= {"exact": f"{100 * other['value']:.1f} [{100 * other['low']:.1f}, {100 * other['high']:.1f}]"}
         lines.append({**line, "approximate": f"{100 * row['value']:.1f}", "inside the interval": inside})
     return f"{pd.DataFrame(lines).to_markdown(index=False, disable_numparse=True)}\n\n{sources(stored)}"

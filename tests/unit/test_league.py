@@ -15,6 +15,7 @@ from entropy_grounding.league import (
     failures,
     location_shares,
     location_table,
+    mean_costs,
     mean_table,
     place_table,
     reference_table,
@@ -114,6 +115,14 @@ def test_means_are_of_methods_with_all_benchmarks():
     found = pd.DataFrame(lines, columns=["vlm", "benchmark", "method", "score", "passes"]).assign(n=40)
     table = {method: [part.strip() for part in line.split("|")[2:-1]] for method, line in lines_by_method(mean_table(found)).items()}
     assert table == {"`entropy_gradient`": ["60.0 (5.0)", "80.0 (6.0)"], "`search_8`": ["", "90.0 (9.0)"]}
+
+
+def test_a_mean_over_some_of_the_benchmarks_is_none():
+    lines = [("vstar", "search_8", 100.0), ("gqa", "search_8", np.nan), ("vstar", "nested", 100.0), ("gqa", "nested", 200.0)]
+    found = pd.DataFrame(lines, columns=["benchmark", "method", "visual_tokens"]).assign(vlm="tiny_llava", score=0.5, n=40)
+    tokens = mean_costs(found, "visual_tokens").set_index("method")["visual_tokens"]
+    assert np.isnan(tokens["search_8"])
+    assert tokens["nested"] == 150
 
 
 def test_location_explains_two_thirds_here(root):

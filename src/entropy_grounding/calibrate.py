@@ -16,9 +16,10 @@ from entropy_grounding.errors import InputError
 from entropy_grounding.evaluation import EvaluateConfig, evaluate_together
 from entropy_grounding.gate import OFF
 from entropy_grounding.options import GroundingOptions
-from entropy_grounding.results import commit, weights_fingerprint, write_results
+from entropy_grounding.results import commit, write_results
 from entropy_grounding.tracking import TrackingConfig
 from entropy_grounding.vlm import VLM, VLMConfig, load_vlm
+from entropy_grounding.vlm.identity import short_identity, weights_identities
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def run(config: CalibrateConfig) -> Calibration:
     vlm = load_vlm(config.vlm)
     rows = pd.concat([validation_rows(config, name, vlm) for name in config.benchmarks], ignore_index=True)
     source = {"vlm": config.vlm.name, "split": config.split, "examples": len(rows), "commit": commit()}
-    source |= {"weights_sha256": weights_fingerprint(config.vlm.weights) or config.vlm.weights, "accept": config.accept}
+    source |= {"weights_sha256": weights_identities(config.vlm.weights, config.vlm.revision)["weights"], "accept": config.accept}
     write_results(Path(config.rows_dir) / config.vlm.name, rows, source)
     found = calibrate(rows, config.accept)
     write(config.vlm.name, found, source)
@@ -93,7 +94,7 @@ def write(vlm: str, found: Calibration, source: dict[str, Any]) -> None:
     """Write the calibration of a VLM as configuration."""
     path = calibration_path(vlm)
     path.parent.mkdir(exist_ok=True)
-    about = f"{source['examples']} {source['split']} rows, weights {source['weights_sha256'][:12]}, commit {source['commit']}"
+    about = f"{source['examples']} {source['split']} rows, weights {short_identity(source)}, commit {source['commit']}"
     head = f"# python -m entropy_grounding.calibrate vlm={vlm}   wrote this: {about}.\n"
     values = {**asdict(found), "weights": list(found.weights)}
     path.write_text(head + OmegaConf.to_yaml(OmegaConf.create(values)))

@@ -18,6 +18,7 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from entropy_grounding.benchmarks import Benchmark, BenchmarkConfig, LoadedBenchmark, Unusable, load_benchmark
+from entropy_grounding.benchmarks.identity import data_identities
 from entropy_grounding.calibration import calibrated
 from entropy_grounding.configs import CONF_DIR, build, register
 from entropy_grounding.errors import InputError
@@ -29,12 +30,10 @@ from entropy_grounding.results import (
     WALL_TIMES,
     RowStore,
     config_hash,
-    data_identity,
     manifest,
     merge,
     parse_shard,
     stored_rows,
-    weights_fingerprint,
 )
 from entropy_grounding.structures import Box, Example, Grounding, Row
 from entropy_grounding.tables import score_line
@@ -42,6 +41,7 @@ from entropy_grounding.tiny.build import canvas_for
 from entropy_grounding.tracking import PICTURES, TrackingConfig, log_evaluation, tracked_run
 from entropy_grounding.vlm import VLM, VLMConfig, load_vlm
 from entropy_grounding.vlm.base import pixels_scaled
+from entropy_grounding.vlm.identity import short_identity, weights_identities
 from entropy_grounding.vlm.remembering import RememberingVLM
 from entropy_grounding.zoom import ground
 
@@ -198,7 +198,7 @@ def _remember(pictures: dict[str, Image.Image], example: Example | Unusable) -> 
 
 def _tracked(begun: _Begun) -> AbstractContextManager[Any]:
     config, source = begun.config, begun.source
-    tags = [source["commit"], (source["weights_sha256"] or config.vlm.weights)[:12]]
+    tags = [source["commit"], short_identity(source)]
     folder = begun.store.folder / "tracking"
     return tracked_run(config.tracking, folder, job_type="evaluate", config=source["config"], name=_label(config), tags=tags)
 
@@ -219,16 +219,16 @@ def resolved(config: EvaluateConfig) -> EvaluateConfig:
 
 def run_manifest(config: EvaluateConfig) -> dict[str, Any]:
     """Return what is stored beside the rows: the config hash, configuration, data, weights, commit and versions."""
-    found = {"config_hash": fingerprint(config), "method_name": config.method_name, "data": data_identity(config.benchmark.path)}
+    found = {"config_hash": fingerprint(config), "method_name": config.method_name, **data_identities(config.benchmark)}
     return {**found, **manifest(_sections(config))}
 
 
 def fingerprint(config: EvaluateConfig) -> str:
     """Return the config hash: what may change a row of this evaluation."""
     sections = _sections(config)
-    weights = weights_fingerprint(config.vlm.weights) or config.vlm.weights
     counted = {**sections, "vlm": _that_count(sections)}
-    return config_hash(counted, DEFAULTS, weights=weights, data=data_identity(config.benchmark.path))
+    known = weights_identities(config.vlm.weights, config.vlm.revision) | data_identities(config.benchmark)
+    return config_hash(counted, DEFAULTS, **known)
 
 
 def _sections(config: EvaluateConfig) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from entropy_grounding.results import load_rows
 from entropy_grounding.stats import Interval, compare, holm, interval, share_explained
 from entropy_grounding.structures import Box
 from entropy_grounding.tables import HIDDEN, in_order
+from entropy_grounding.vlm.identity import short_identity
 
 OURS = "entropy_gradient"
 METHODS = (
@@ -110,7 +111,7 @@ def _summarise(rows: pd.DataFrame, source: dict[str, Any], ours: pd.DataFrame, *
     config = source["config"]
     scored = rows[rows["status"] == "ok"]
     line = {"vlm": config["vlm"]["name"], "benchmark": config["benchmark"]["name"].removeprefix("mini_")}
-    line |= {"n": len(scored), "without": len(rows) - len(scored), "weights": source["weights_sha256"][:12], "commit": source["commit"]}
+    line |= {"n": len(scored), "without": len(rows) - len(scored), "weights": short_identity(source), "commit": source["commit"]}
     if scored.empty:
         return line
     score = interval(scored["score"].to_numpy(float))

@@ -30,6 +30,7 @@ from entropy_grounding.results import load_rows, read_manifest, read_summary, wr
 from entropy_grounding.stats import holm
 from entropy_grounding.tables import HIDDEN, check_table, families_table, miniatures_table, protocol_table, score_line
 from entropy_grounding.tiny.build import RECIPES
+from entropy_grounding.vlm.identity import short_identity
 
 BENCHMARK_COST, GATE = "benchmark_cost.json", "gate"
 SUMMARIES = ("cells.json", "location_shares.json")
@@ -166,7 +167,7 @@ def gate_table(root: Path) -> str:
         lines.append(line)
     cells = pd.DataFrame(lines).fillna("").to_markdown(index=False, disable_numparse=True)
     made = [(folder.parts[-3], read_manifest(folder / "manifest.json"), len(rows)) for folder, rows, _ in gated]
-    about = [{"vlm": vlm, "weights": source["weights_sha256"][:12], "commit": source["commit"], "n": n} for vlm, source, n in made]
+    about = [{"vlm": vlm, "weights": short_identity(source), "commit": source["commit"], "n": n} for vlm, source, n in made]
     return "\n\n".join([_gate_summary([(rows, ungated) for _, rows, ungated in gated]), cells, sources(pd.DataFrame(about))])
 
 
@@ -178,7 +179,7 @@ def calibration_table(folder: Path) -> str:
         gated = cross_validated(rows, accept=source["accept"]).assign(vlm=source["vlm"], backwards=0)
         for _, part in gated.groupby("benchmark"):
             pairs.append((part.assign(forwards=part["passes"]), part.assign(score=part["answer_score"], forwards=part["answer_passes"])))
-        about.append({"vlm": source["vlm"], "weights": source["weights_sha256"][:12], "commit": source["commit"], "n": len(rows)})
+        about.append({"vlm": source["vlm"], "weights": short_identity(source), "commit": source["commit"], "n": len(rows)})
     return f"{_gate_summary(pairs)}\n\n{sources(pd.DataFrame(about))}" if pairs else "Not run."
 
 

@@ -6,7 +6,6 @@ A run appends part files, each complete when it has its name; ``python -m entrop
 import hashlib
 import json
 import os
-import platform
 import re
 import subprocess
 import typing
@@ -15,8 +14,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
-from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +22,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
+from entropy_grounding.environment import package_versions, python_version
 from entropy_grounding.errors import InputError
 from entropy_grounding.structures import Row
+from entropy_grounding.vlm.identity import weights_identities
 
-_PACKAGES = ("entropy-grounding", "torch", "transformers", "datasets", "numpy", "scipy", "pillow")
 # Columns of the stored rows, from the fields of `Row`
 _TYPES: dict[Any, pa.DataType] = {
     int: pa.int64(),
@@ -89,27 +87,12 @@ def manifest(config: dict[str, Any]) -> dict[str, Any]:
     """Return configuration, fingerprint of tiny weights, commit, versions and time of a run."""
     return {
         "config": config,
-        "weights_sha256": weights_fingerprint(config["vlm"]["weights"]),
+        "weights_sha256": weights_identities(config["vlm"]["weights"], config["vlm"]["revision"])["weights"],
         "commit": commit(),
-        "versions": {name: version(name) for name in _PACKAGES},
-        "python": platform.python_version(),
+        "versions": package_versions(),
+        "python": python_version(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-
-
-def weights_fingerprint(weights: str) -> str | None:
-    """Return the SHA-256 of a tiny VLM's or local folder's single weight file; None for a hub checkpoint."""
-    from entropy_grounding.vlm.load import weights_folder
-
-    folder = weights_folder(weights)
-    path = folder / "model.safetensors" if folder else None
-    return _sha256(path, path.stat().st_mtime_ns) if path and path.is_file() else None
-
-
-@cache
-def _sha256(path: Path, changed: int) -> str:
-    """Return the SHA-256 of a file, computed once for as long as it was not ``changed`` (nanoseconds)."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def commit() -> str:
@@ -146,19 +129,6 @@ def _relevant(config: Mapping[str, Any]) -> dict[str, Any]:
         section: {name: value for name, value in values.items() if name not in _IRRELEVANT.get(section, ())}
         for section, values in config.items()
     }
-
-
-def data_identity(path: str) -> str:
-    """Return what stands for a data set: a hub id or miniature by its name, local files by their names and contents' SHA-256."""
-    local = Path(path).expanduser()
-    if not local.exists():
-        return path
-    digest = hashlib.sha256()
-    for file in sorted(local.rglob("*.parquet")) if local.is_dir() else [local]:
-        digest.update(file.name.encode())
-        with file.open("rb") as content:
-            digest.update(hashlib.file_digest(content, "sha256").digest())
-    return digest.hexdigest()
 
 
 def parse_shard(text: str) -> tuple[int, int]:

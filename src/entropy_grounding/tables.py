@@ -11,6 +11,7 @@ from entropy_grounding.errors import InputError
 from entropy_grounding.results import load_rows
 from entropy_grounding.stats import Interval, interval
 from entropy_grounding.tiny.build import RECIPES
+from entropy_grounding.vlm.identity import short_identity
 
 
 def check_table(folder: str | Path) -> str:
@@ -65,7 +66,7 @@ def families_table(folders: Sequence[Path]) -> str:
             "peak of the first map on the evidence": f"{first['peak_hit'].astype(bool).mean():.1%}",
             "... by chance": f"{first['peak_chance'].mean():.1%}",
             "held-out scenes": str(rows["seed"].nunique()),
-            "weights (SHA-256)": manifest["weights_sha256"][:12],
+            "weights (SHA-256)": short_identity(manifest),
             "commit": manifest["commit"],
         }
     return pd.DataFrame(columns).to_markdown()
@@ -134,7 +135,7 @@ def miniatures_table(root: str | Path) -> str:
                 "required": f"{required}: {'yes' if met else 'no'}",
             }
         )
-        sources.append((vlm, source["weights_sha256"][:12], source["commit"]))
+        sources.append((vlm, short_identity(source), source["commit"]))
     weights = ", ".join(f"`{vlm}` {sha} (commit {commit})" for vlm, sha, commit in dict.fromkeys(sources))
     return f"{pd.DataFrame(lines).to_markdown(index=False)}\n\nWeights (SHA-256): {weights}."
 
@@ -171,7 +172,7 @@ def protocol_table(root: str | Path) -> str:
                 "switched": _with_interval(_mean(rows["plain_score"])),
                 "change": f"{change:+.1f}",
                 "n": f"{len(reference)}, {len(rows)}" if usual != set(rows["example_id"]) else f"{len(rows)}",
-                "weights (SHA-256)": source["weights_sha256"][:12],
+                "weights (SHA-256)": short_identity(source),
                 "commit": source["commit"],
             }
         )

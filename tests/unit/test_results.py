@@ -10,8 +10,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from entropy_grounding.benchmarks import BenchmarkConfig
+from entropy_grounding.benchmarks.identity import data_identities
 from entropy_grounding.errors import InputError
-from entropy_grounding.results import SCHEMA, RowStore, config_hash, data_identity, load_rows, merge, parse_shard
+from entropy_grounding.results import SCHEMA, RowStore, config_hash, load_rows, merge, parse_shard
 from entropy_grounding.structures import Row
 
 CONFIG = {
@@ -209,9 +211,9 @@ def test_local_data_count_by_their_content_wherever_they_are(tmp_path):
     for folder, content in (("a", b"1"), ("b", b"1"), ("c", b"2")):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "rows.parquet").write_bytes(content)
-    first, moved, other = (data_identity(str(tmp_path / folder)) for folder in "abc")
+    first, moved, other = (data_identities(BenchmarkConfig(path=str(tmp_path / folder))) for folder in "abc")
     assert first == moved != other
-    assert data_identity("lmms-lab/textvqa") == "lmms-lab/textvqa"
+    assert data_identities(BenchmarkConfig(path="lmms-lab/textvqa")) == {"data": "lmms-lab/textvqa"}
 
 
 def test_the_manifest_is_written_once(tmp_path):

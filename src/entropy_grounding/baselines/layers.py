@@ -19,11 +19,12 @@ from entropy_grounding.benchmarks import benchmark_config, load_benchmark
 from entropy_grounding.localization import chance, energy_in_box
 from entropy_grounding.options import GroundingOptions
 from entropy_grounding.relevance import relative_relevance, relevance_maps
-from entropy_grounding.results import commit, weights_fingerprint, write_summary
+from entropy_grounding.results import commit, write_summary
 from entropy_grounding.structures import Example
 from entropy_grounding.tiny.build import RECIPES, canvas_of
 from entropy_grounding.vlm import VLM, load_vlm
 from entropy_grounding.vlm.base import NEUTRAL_QUESTION
+from entropy_grounding.vlm.identity import weights_identities
 
 FILE = "attention_layers.json"
 MEAN = "mean"
@@ -56,7 +57,7 @@ def measure_all() -> pd.DataFrame:
     lines = []
     for family in RECIPES:
         vlm = load_vlm(f"tiny_{family}")
-        about = {"vlm": vlm.name, "weights": (weights_fingerprint(f"tiny:{family}") or "")[:12], "commit": commit()}
+        about = {"vlm": vlm.name, "weights": weights_identities(f"tiny:{family}")["weights"][:12], "commit": commit()}
         for benchmark in tqdm(BENCHMARKS, desc=vlm.name):
             config = benchmark_config(benchmark, split="validation", examples=EXAMPLES, canvas=canvas_of(vlm.model.config.model_type))
             for example in load_benchmark(config):

@@ -36,7 +36,7 @@ from transformers import (
 
 from entropy_grounding.tiny.scenes import CANVAS
 from entropy_grounding.tiny.vocabulary import build_tokenizer
-from entropy_grounding.vlm.load import weights_folder
+from entropy_grounding.vlm.identity import weights_folder
 from entropy_grounding.vlm.processor import without_video
 
 HEADS = 4

@@ -21,6 +21,7 @@ from transformers.utils import logging as transformers_logging
 
 from entropy_grounding.errors import InputError
 from entropy_grounding.vlm.base import NEUTRAL_QUESTION, VLM, Family, map_bytes
+from entropy_grounding.vlm.identity import TINY, weights_folder
 from entropy_grounding.vlm.internvl import InternVLFamily
 from entropy_grounding.vlm.llava import LlavaFamily
 from entropy_grounding.vlm.llava_next import LlavaNextFamily
@@ -28,7 +29,6 @@ from entropy_grounding.vlm.processor import load_processor
 from entropy_grounding.vlm.qwen2_5_vl import QwenFamily
 
 FAMILIES: dict[str, Family] = {family.architecture: family for family in (LlavaFamily(), LlavaNextFamily(), InternVLFamily(), QwenFamily())}
-_TINY = Path(__file__).resolve().parents[1] / "tiny" / "weights"
 _DTYPES = ("auto", "float32", "bfloat16", "float16")
 QUANTIZATIONS = ("none", "8bit", "4bit")
 LARGE = 2.0  # gigabytes of weights from which a CPU is worth a warning
@@ -210,12 +210,6 @@ def padded(processor: ProcessorMixin) -> LlavaImageProcessorPil:
     )
 
 
-def weights_folder(weights: str) -> Path | None:
-    """Return the local folder that ``weights`` names, None for a hub id."""
-    folder = _TINY / weights.removeprefix("tiny:") if weights.startswith("tiny:") else Path(weights).expanduser()
-    return folder if folder.is_dir() else None
-
-
 def _source(weights: str) -> str:
     """Return the hub id, or the checked local folder, that ``weights`` names."""
     folder = weights_folder(weights)
@@ -223,7 +217,7 @@ def _source(weights: str) -> str:
         _check_folder(folder)
         return str(folder)
     if weights.startswith("tiny:"):
-        have = ", ".join(f"tiny:{each.name}" for each in sorted(_TINY.glob("*")) if each.is_dir())
+        have = ", ".join(f"tiny:{each.name}" for each in sorted(TINY.glob("*")) if each.is_dir())
         raise InputError(f"No tiny weights '{weights}': this repository has {have or 'none'}.")
     if weights.startswith((".", "/", "~")):
         raise InputError(f"No weights folder at '{weights}': check the path (vlm.weights=...).")

@@ -203,15 +203,28 @@ def mean_table(found: pd.DataFrame) -> str:
 
 def dominating(found: pd.DataFrame, reference: str = OURS) -> str:
     """Say which methods score at least as much as the reference, on the mean, and take no more passes; controls do not compete."""
+    mean = mean_costs(found).set_index(["vlm", "method"])
+    lines = []
+
+    for vlm, better in dominating_methods(found, reference).items():
+        ours = mean.loc[(vlm, reference)]
+        named = [f"{row.method} ({100 * (row.score - ours['score']):+.1f} points, {row.passes:.1f} passes)" for row in better.itertuples()]
+        lines.append(f"{vlm}: {', '.join(named) or 'none'}; {reference} takes {ours['passes']:.1f} passes.")
+
+    return "\n".join(lines)
+
+
+def dominating_methods(found: pd.DataFrame, reference: str = OURS) -> dict[str, pd.DataFrame]:
+    """Return, by VLM, the `mean_costs` of methods that score at least as much as the reference for no more passes; no controls."""
     mean = mean_costs(found)
     competing = mean[~mean["method"].str.startswith("control") & (mean["method"] != reference)]
-    lines = []
+    better = {}
+
     for ours in mean[mean["method"] == reference].itertuples():
         others = competing[competing["vlm"] == ours.vlm]
-        better = others[(others["score"] >= ours.score) & (others["passes"] <= ours.passes)]
-        named = [f"{row.method} ({100 * (row.score - ours.score):+.1f} points, {row.passes:.1f} passes)" for row in better.itertuples()]
-        lines.append(f"{ours.vlm}: {', '.join(named) or 'none'}; {reference} takes {ours.passes:.1f} passes.")
-    return "\n".join(lines)
+        better[str(ours.vlm)] = others[(others["score"] >= ours.score) & (others["passes"] <= ours.passes)]
+
+    return better
 
 
 def differences(found: pd.DataFrame, reference: str = OURS) -> pd.DataFrame:
@@ -220,6 +233,13 @@ def differences(found: pd.DataFrame, reference: str = OURS) -> pd.DataFrame:
     usual = found[found["method"] == reference].set_index(["vlm", "benchmark"])["score"].to_dict()
     change = [100 * (row.score - usual.get((row.vlm, row.benchmark), np.nan)) for row in others.itertuples()]
     return others.assign(change=change, p=holm(others["p_ours"].tolist()) if len(others) else [])
+
+
+def significant(found: pd.DataFrame, reference: str = OURS) -> pd.DataFrame:
+    """Return the `differences` with ``sure``: whether the adjusted p is below 0.05."""
+    tested = differences(found, reference)
+
+    return tested.assign(sure=tested["p"] < 0.05 if len(tested) else [])
 
 
 def reference_table(found: pd.DataFrame, reference: str = OURS) -> str:

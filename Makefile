@@ -12,7 +12,7 @@ export OMP_NUM_THREADS ?= 1
 export TQDM_MININTERVAL ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check contract notebooks figures clean
+.PHONY: help demo test check contract environments notebooks figures clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -40,6 +40,9 @@ check: $(READY)  ## lint, format, types, stripped notebooks
 
 contract: $(READY)  ## the contract of every VLM adapter as a table, check by family
 	$(BIN)/python -m pytest -q --contract-table tests/tiny_models/test_contract.py
+
+environments: $(READY)  ## the tiny VLMs in other environments (torchvision, lowest, newest, Python 3.12, the wheel): 20 minutes, 30 GB
+	$(BIN)/python tests/environments/build.py $(ONLY)
 
 notebooks: $(READY)  ## execute every notebook into outputs/notebooks, with few examples
 	@mkdir -p $(OUT)/notebooks

@@ -65,7 +65,7 @@ def run(vlm: VLM, task: Task, config: GroundConfig) -> Grounding:
         def show(rounds: int, decision: Decision | None) -> None:
             bar.update(1)
 
-        return ground(vlm, task.image, task.question, options, progress=show)
+        return ground(vlm, task.image, task.question, options, max_new_tokens=config.max_new_tokens, progress=show)
 
 
 def to_record(grounding: Grounding, config: GroundConfig) -> dict[str, Any]:

@@ -38,6 +38,7 @@ class GroundConfig:
         image: a picture file; None takes a scene of the tiny VLM.
         question: the question; None takes the scene's own.
         seed: which scene.
+        max_new_tokens: length limit of the answers.
         run_dir: where figure, JSON, crops and the W&B run go.
     """
 
@@ -47,6 +48,7 @@ class GroundConfig:
     image: str | None = None
     question: str | None = None
     seed: int = 0
+    max_new_tokens: int = 16
     run_dir: str = "outputs/ground"
 
 

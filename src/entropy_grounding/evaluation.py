@@ -390,10 +390,10 @@ def _out_of_memory(error: Exception) -> bool:
 def _answer(vlm: VLM, example: Example, benchmark: Benchmark, config: EvaluateConfig, like: Sequence[Box] | None) -> Grounding:
     """Answer one example by the method; controls know its evidence, and the crops ``like`` which theirs are."""
     protocol = config.benchmark.protocol
-    options = replace(config.method, max_new_tokens=protocol.max_new_tokens or benchmark.max_new_tokens)
+    longest = protocol.max_new_tokens or benchmark.max_new_tokens
     choices = example.options if protocol.answer_mode == "likelihood" else ()
     given = Given(example.boxes, None if like is None else tuple(like), tuple(ord(letter) for letter in example.id))
-    return ground(vlm, example.image, example.prompt, options, choices=choices, given=given)
+    return ground(vlm, example.image, example.prompt, config.method, max_new_tokens=longest, choices=choices, given=given)
 
 
 def _crops_to_copy(config: EvaluateConfig) -> dict[str, tuple[Box, ...]]:

@@ -6,6 +6,7 @@ A run appends part files, each complete when it has its name; ``python -m entrop
 import hashlib
 import json
 import os
+import platform
 import re
 import subprocess
 import typing
@@ -22,7 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
-from entropy_grounding.environment import package_versions, python_version
+from entropy_grounding.environment import package_versions
 from entropy_grounding.errors import InputError
 from entropy_grounding.structures import Row
 from entropy_grounding.vlm.identity import weights_identities
@@ -42,8 +43,8 @@ WALL_TIMES = ("seconds", "vision_seconds", "map_seconds", "answer_seconds")
 TIMES = (*WALL_TIMES, "peak_memory")  # columns in which two runs of the same configuration may differ
 # What does not change a result, by section of the configuration: where it runs, where rows come from, how many there are.
 _IRRELEVANT = {
-    "vlm": ("name", "weights", "device", "device_map", "checkpointing"),
-    "benchmark": ("name", "path", "images", "boxes", "streaming", "examples"),
+    "vlm": ("name", "weights", "revision", "device", "device_map", "checkpointing", "expects"),
+    "benchmark": ("name", "path", "revision", "images", "boxes", "streaming", "examples"),
 }
 
 
@@ -90,7 +91,7 @@ def manifest(config: dict[str, Any]) -> dict[str, Any]:
         "weights_sha256": weights_identities(config["vlm"]["weights"], config["vlm"]["revision"])["weights"],
         "commit": commit(),
         "versions": package_versions(),
-        "python": python_version(),
+        "python": platform.python_version(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 

@@ -3,7 +3,7 @@
 import sys
 
 from entropy_grounding.errors import InputError
-from entropy_grounding.results import merge
+from entropy_grounding.results import merge, missing_text
 
 
 def main() -> None:
@@ -13,7 +13,9 @@ def main() -> None:
     try:
         for folder in sys.argv[1:]:
             path, count = merge(folder)
-            print(f"{path}: {count} rows")
+            print(f"{path}: {count} rows", flush=True)
+            if missing := missing_text(path.parent):
+                print(f"{path}: {missing}", file=sys.stderr)
     except InputError as error:
         sys.exit(f"error: {error}")
 

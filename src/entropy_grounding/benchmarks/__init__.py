@@ -13,6 +13,7 @@ from entropy_grounding.benchmarks.base import (
     LoadedBenchmark,
     Protocol,
     Unusable,
+    check_evidence,
     check_protocol,
 )
 from entropy_grounding.benchmarks.choice import RealWorldQA, VStar
@@ -33,7 +34,17 @@ BENCHMARKS: dict[str, Benchmark] = {
     "realworldqa": RealWorldQA(),
 }
 
-__all__ = ["BENCHMARKS", "Benchmark", "BenchmarkConfig", "LoadedBenchmark", "Protocol", "Unusable", "benchmark_config", "load_benchmark"]
+__all__ = [
+    "BENCHMARKS",
+    "Benchmark",
+    "BenchmarkConfig",
+    "LoadedBenchmark",
+    "Protocol",
+    "Unusable",
+    "benchmark_config",
+    "check_evidence",
+    "load_benchmark",
+]
 
 
 def benchmark_config(name: str, **overrides: Any) -> BenchmarkConfig:
@@ -81,7 +92,8 @@ class _WithImages:
 
     def __init__(self, rows: Dataset | IterableDataset, config: BenchmarkConfig) -> None:
         path, name = (config.images, None) if is_local(str(config.images)) else (config.path, config.images)
-        self.rows, self.stored = rows, open_rows(str(path), config, ("id", "image"), name=name)
+        self.rows, self.features = rows, rows.features
+        self.stored = open_rows(str(path), config, ("id", "image"), name=name)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Yield the rows."""

@@ -135,6 +135,12 @@ class LoadedBenchmark:
         evidence: Callable[[Mapping[str, Any], str], tuple[Box, ...]] | None = None,
     ) -> None:
         self.benchmark, self.rows, self.config, self.evidence = benchmark, rows, config, evidence
+        self.seen = 0  # rows of the data set that were passed so far, those that were not wanted among them
+
+    @property
+    def has_boxes(self) -> bool:
+        """Whether rows can have evidence boxes: of a file of their own, or in a column of the data."""
+        return self.evidence is not None or "evidence" in (getattr(self.rows, "features", None) or {})
 
     def __iter__(self) -> Iterator[Example | Unusable]:
         """Yield the examples."""
@@ -145,6 +151,7 @@ class LoadedBenchmark:
         """Yield (number of the row, example); the image of a row that is not ``wanted`` (by number and id) is not decoded."""
         seen: set[str] = set()
         for number, row in enumerate(self.rows):
+            self.seen = number + 1
             identity = self.benchmark.identify(row, number)
             twice = identity in seen
             seen.add(identity)
@@ -175,6 +182,23 @@ class LoadedBenchmark:
 def _on_image(boxes: Iterable[Box], size: tuple[int, int]) -> tuple[Box, ...]:
     whole = Box(0.0, 0.0, float(size[0]), float(size[1]))
     return tuple(common for box in boxes if (common := box.intersection(whole)) is not None)
+
+
+def check_evidence(loaded: LoadedBenchmark, method: Any) -> None:
+    """Refuse an oracle where no row can have an evidence box.
+
+    Args:
+        loaded: the data.
+        method: the options of the method.
+
+    Raises:
+        InputError: with the option that names a file of boxes.
+    """
+    if method.crops.startswith("oracle") and not loaded.has_boxes:
+        raise InputError(
+            f"method.crops is '{method.crops}' and '{loaded.config.path}' has no evidence boxes: name a file with them "
+            "(benchmark.boxes=...), or use another method."
+        )
 
 
 def check_protocol(benchmark: Benchmark, config: BenchmarkConfig) -> None:

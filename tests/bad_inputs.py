@@ -96,7 +96,7 @@ CASES = {
     "an example without image": (lambda d: opened(parquet(d, {**GOOD, "image": None})), "Example '1' has no readable image"),
     "an example with a broken image": (
         lambda d: opened(parquet(d, {**GOOD, "image": {"bytes": b"\x89PNG", "path": None}})),
-        "Example '1' has a broken image",
+        "The image of example '1' is not a picture that Pillow can read",
     ),
     "an example without question": (lambda d: opened(parquet(d, {**GOOD, "question": " "})), "Example '1' has no question"),
     "an example without answer": (lambda d: opened(parquet(d, {**GOOD, "answers": []})), "Example '1' has no answers"),

@@ -18,7 +18,15 @@ import torch
 from PIL import Image
 from tqdm.auto import tqdm
 
-from entropy_grounding.benchmarks import Benchmark, BenchmarkConfig, LoadedBenchmark, Unusable, check_evidence, load_benchmark
+from entropy_grounding.benchmarks import (
+    Benchmark,
+    BenchmarkConfig,
+    LoadedBenchmark,
+    Unusable,
+    check_evidence,
+    load_benchmark,
+    with_reachable_boxes,
+)
 from entropy_grounding.benchmarks.identity import data_identities
 from entropy_grounding.calibration import calibrated
 from entropy_grounding.configs import CONF_DIR, build, register
@@ -281,8 +289,8 @@ def results_folder(config: EvaluateConfig) -> Path:
 
 
 def resolved(config: EvaluateConfig) -> EvaluateConfig:
-    """Fill in what depends on another section: the size of a miniature's pictures, the gate's threshold."""
-    benchmark = config.benchmark
+    """Fill in what depends on another section: the size of a miniature's pictures, boxes of local data, the gate's threshold."""
+    benchmark = with_reachable_boxes(config.benchmark)
     if benchmark.path.startswith("miniature:") and benchmark.canvas is None:
         benchmark = replace(benchmark, canvas=canvas_for(config.vlm.weights))
     chosen = calibrated(config.method.gate, config.vlm.name, config.benchmark.name)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from entropy_grounding.benchmarks import boxes_note
 from entropy_grounding.configs import CONF_DIR, compose_config, quote_text, register
 from entropy_grounding.errors import InputError
 from entropy_grounding.evaluation import EvaluateConfig, evaluate, evaluate_together, fingerprint, resolved, results_folder
@@ -178,11 +179,13 @@ def as_option(argument: str) -> str:
 
 
 def evaluations(setup: ExperimentConfig) -> Iterator[tuple[Variant, EvaluateConfig]]:
-    """Yield every evaluation of an experiment, by VLM, benchmark and variant."""
+    """Yield every evaluation of an experiment, by VLM, benchmark and variant; no oracle where the data have no boxes."""
     for vlm in setup.vlms():
         for benchmark in setup.benchmarks():
             for variant in setup.variants():
-                yield variant, evaluation(setup, vlm, benchmark, variant)
+                config = evaluation(setup, vlm, benchmark, variant)
+                if not (config.method.crops.startswith("oracle") and boxes_note(config.benchmark)):  # nothing that it could show
+                    yield variant, config
 
 
 def evaluation(setup: ExperimentConfig, vlm: str, benchmark: str, variant: Variant) -> EvaluateConfig:

@@ -425,7 +425,8 @@ def test_local_data_count_by_their_content_wherever_they_are(tmp_path):
         (tmp_path / folder / "rows.parquet").write_bytes(content)
     first, moved, other = (data_identities(BenchmarkConfig(path=str(tmp_path / folder))) for folder in "abc")
     assert first == moved != other
-    assert data_identities(BenchmarkConfig(path="lmms-lab/textvqa")) == {"data": "lmms-lab/textvqa"}
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    assert data_identities(BenchmarkConfig(path="someone/something", revision=commit)) == {"data": commit}
 
 
 def test_the_manifest_is_written_once(tmp_path):

@@ -122,12 +122,22 @@ def hub_commit(name: str, revision: str | None, *, kind: str) -> str:
         cached = _cached_commit(name, revision, kind)
         if cached is not None:
             return cached
-        option = "vlm.revision" if kind == "model" else "benchmark.revision"
         reason = " ".join(str(error).split())[:200]
-        raise UnresolvedError(
-            f"The commit of '{name}' on the hub is not known here ({reason}): name it with {option}=COMMIT, or fetch it ahead with "
-            f"'hf download {'--repo-type dataset ' if kind == 'dataset' else ''}{name} --local-dir FOLDER' and pass that folder."
-        ) from error
+        raise UnresolvedError(f"The commit of '{name}' on the hub is not known here ({reason}): {_advice(name, kind)}") from error
+
+
+def _advice(name: str, kind: str) -> str:
+    """Return how to go on without the hub."""
+    short = name.rpartition("/")[2]
+    if kind == "model":
+        return (
+            f"name it with vlm.revision=COMMIT, or fetch it ahead with 'hf download {name} --local-dir weights/{short}' "
+            f"and pass vlm.weights=weights/{short}."
+        )
+    return (
+        f"name it with benchmark.revision=COMMIT, or fetch it ahead with 'hf download --repo-type dataset {name} --local-dir data/{short}' "
+        f"and pass that folder, for example benchmark.path=data/{short}."
+    )
 
 
 def _cached_commit(name: str, revision: str | None, kind: str) -> str | None:

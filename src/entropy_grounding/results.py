@@ -421,8 +421,9 @@ def read_manifest(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise InputError(f"The manifest '{path}' cannot be read ({error}): restore it, or move its folder away.") from error
 
-    sections = found.get("config", {}) if isinstance(found, dict) else None
-    if not isinstance(sections, dict) or not all(isinstance(each, dict) for each in found.get("config", {}).values()):
+    config = found.get("config", {}) if isinstance(found, dict) else None
+    sections = [config.get(name, {}) for name in ("vlm", "benchmark", "method")] if isinstance(config, dict) else [config]
+    if not all(isinstance(section, dict) for section in sections):
         raise InputError(f"'{path}' is no manifest (its configuration is no mapping of sections): restore it, or move its folder away.")
     return {"config": {}, **found}
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial, wraps
+from importlib.metadata import version
 from typing import Any, ParamSpec, TypeVar
 from weakref import WeakSet
 
@@ -16,6 +17,7 @@ import psutil
 import torch
 import torch.utils.checkpoint
 from jaxtyping import Float, Int
+from packaging.version import Version
 from PIL import Image
 from torch import Tensor
 from transformers import DynamicCache, GenerationConfig, PreTrainedModel, ProcessorMixin
@@ -35,6 +37,8 @@ _RECORDING = "_output_capturing_hooks_installed"  # set by transformers with its
 NEUTRAL_QUESTION = "Write a general description of the image."  # ViCrop's (arXiv 2502.17422)
 CHECKPOINTING = ("auto", "on", "off")
 _HALF_SCALE = 2.0**10  # float16 gradients are scaled by it on their way through the model
+# What generation calls the keys and values that it goes on from.
+_CACHE = "cache" if Version(version("transformers")) >= Version("5.24") else "past_key_values"
 _FROZEN: WeakSet[PreTrainedModel] = WeakSet()  # models inside `frozen`
 
 
@@ -575,7 +579,7 @@ class VLM:
         else:
             self.family.positions(self.model, prompt.inputs)
             after.cache.crop(-1)  # generation begins with the logits of the last position
-            known = {"past_key_values": after.cache}
+            known = {_CACHE: after.cache}
         with frozen(self.model), torch.no_grad(), neutral_generation(self.model):
             ids = self.model.generate(**prompt.inputs, **known, max_new_tokens=max_new_tokens)
         return ids[0, prompt.inputs["input_ids"].shape[1] :]

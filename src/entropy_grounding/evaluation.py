@@ -39,6 +39,7 @@ from entropy_grounding.structures import Box, Example, Grounding, Row
 from entropy_grounding.tables import score_line
 from entropy_grounding.tiny.build import canvas_for
 from entropy_grounding.tracking import PICTURES, TrackingConfig, log_evaluation, tracked_run
+from entropy_grounding.verbatim import Place
 from entropy_grounding.vlm import VLM, VLMConfig, load_vlm
 from entropy_grounding.vlm.base import pixels_scaled
 from entropy_grounding.vlm.identity import short_identity, weights_identities
@@ -68,7 +69,7 @@ class EvaluateConfig:
     method: GroundingOptions = field(default_factory=GroundingOptions)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     method_name: str = "entropy_gradient"
-    results_dir: str = "outputs/evaluate"
+    results_dir: Place = "outputs/evaluate"
     shard: str = "1/1"
     flush_every: int = 16
     retry_failed: bool = False

@@ -1,9 +1,14 @@
 """The command ``python -m entropy_grounding.evaluate vlm=tiny_llava benchmark=mini_textvqa``.
 
-It holds nothing to import: the package's name ``evaluate`` is the function.
+It holds nothing to import: the package's name ``evaluate`` is the function, also after an import of this module.
 """
 
-from entropy_grounding.evaluation import main
+import sys
+
+from entropy_grounding.commands import command, run_hydra
+from entropy_grounding.evaluation import EvaluateConfig, evaluate, main
 
 if __name__ == "__main__":
-    main()
+    command(lambda: run_hydra(main, EvaluateConfig))
+else:
+    sys.modules["entropy_grounding.evaluate"] = evaluate  # type: ignore[assignment]  # an import binds what stands here

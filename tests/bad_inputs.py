@@ -15,7 +15,7 @@ from entropy_grounding.benchmarks import BenchmarkConfig, Protocol, Unusable, lo
 from entropy_grounding.benchmarks.schemas import SCHEMAS
 from entropy_grounding.errors import InputError
 from entropy_grounding.evaluation import EvaluateConfig
-from entropy_grounding.results import RowStore, merge, parse_shard
+from entropy_grounding.results import RowStore, load_rows, merge, parse_shard
 from entropy_grounding.structures import Row
 
 PICTURE = Image.new("RGB", (40, 30), "gray")
@@ -57,14 +57,16 @@ def stored(folder, target="entropy", shard="1/1"):
     config = {"vlm": {"name": "a"}, "benchmark": {"name": "b"}, "method": {"target": target}}
     store = RowStore(folder, {"config_hash": target, "config": config}, shard)
     with store.locked():
+        store.begin({})
         store.add(Row(0, "id", target, "a", "b", "m", "{}"), flush_every=1)
     return store
 
 
-def truncated_part(folder):
-    store = stored(folder)
-    truncated(next(store.parts.glob("shard*.parquet")))
-    store.stored()
+def truncated_rows(folder):
+    stored(folder)
+    merge(folder)
+    truncated(folder / "rows.parquet")
+    load_rows(folder)
 
 
 def full_disk(folder):
@@ -94,7 +96,7 @@ CASES = {
     "an example without image": (lambda d: opened(parquet(d, {**GOOD, "image": None})), "Example '1' has no readable image"),
     "an example with a broken image": (
         lambda d: opened(parquet(d, {**GOOD, "image": {"bytes": b"\x89PNG", "path": None}})),
-        "Example '1' has a broken image",
+        "The image of example '1' is not a picture that Pillow can read",
     ),
     "an example without question": (lambda d: opened(parquet(d, {**GOOD, "question": " "})), "Example '1' has no question"),
     "an example without answer": (lambda d: opened(parquet(d, {**GOOD, "answers": []})), "Example '1' has no answers"),
@@ -106,7 +108,7 @@ CASES = {
     ),
     "no example asked for": (lambda d: opened(parquet(d, GOOD), examples=0), "examples is 0: use at least 1"),
     "results folder of another config hash": (lambda d: (stored(d), stored(d, "margin")), "method.target is 'margin', there 'entropy'"),
-    "truncated rows file": (truncated_part, "is broken .*delete it and run again"),
+    "truncated rows file": (truncated_rows, "is damaged: its SHA-256 .*merge its parts again"),
     "results folder cannot be written": (lambda d: stored(a_file(d) / "x"), "Could not write to the results folder"),
     "disk full": (full_disk, "No space left on device.*complete part files are kept"),
     "shard index out of range": (lambda d: parse_shard("9/8"), "shard is '9/8': use i/n with i from 1 to n"),

@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 from entropy_grounding.calibration import calibrated
 from entropy_grounding.commands import hydra_command
 from entropy_grounding.configs import GroundConfig
-from entropy_grounding.environment import package_versions, python_version
+from entropy_grounding.environment import environment_of
 from entropy_grounding.errors import InputError
 from entropy_grounding.images import cut, load_image
 from entropy_grounding.plots import literal_text, plot_grounding
@@ -77,10 +77,10 @@ def run(vlm: VLM, task: Task, config: GroundConfig) -> Grounding:
         def show(rounds: int, decision: Decision | None) -> None:
             bar.update(1)
 
-        return ground(vlm, task.image, task.question, options, progress=show)
+        return ground(vlm, task.image, task.question, options, max_new_tokens=config.max_new_tokens, progress=show)
 
 
-def to_record(grounding: Grounding, config: GroundConfig, task: Task) -> dict[str, Any]:
+def to_record(grounding: Grounding, config: GroundConfig, task: Task, vlm: VLM) -> dict[str, Any]:
     """Return the whole grounding as JSON-ready values: boxes in pixels of the original image, entropies in nats.
 
     What it came from is in it: picture (path as given and SHA-256, or the number of the scene), weights, options, commit and versions.
@@ -111,7 +111,7 @@ def to_record(grounding: Grounding, config: GroundConfig, task: Task) -> dict[st
         "method": asdict(config.method),
         "weights": weights_identities(config.vlm.weights, config.vlm.revision),
         "commit": commit(),
-        "environment": {**package_versions(), "python": python_version()},
+        "environment": environment_of(vlm),
     }
 
 
@@ -183,7 +183,7 @@ def main(config: GroundConfig) -> None:
     print(f"zoomed answer  {grounding.answer}" + (f"   (truth: {task.truth})" if task.truth else ""))
     print(f"stopped        after {len(grounding.steps)} rounds: {STOP_REASONS[grounding.stop_reason]}", flush=True)
 
-    record = to_record(grounding, config, task)
+    record = to_record(grounding, config, task, vlm)
     written = write_outputs(folder, grounding, task.image, record)
     figure, failed = _figure(folder, grounding, task.image)
     print("written        " + "  ".join(str(path) for path in [*written, *([folder / "grounding.png"] if figure else [])]), flush=True)

@@ -134,7 +134,7 @@ def grounding_ratios(vlm: VLM, repeats: int) -> dict[str, float]:
     image, question = a_picture()
 
     def run(mode: str) -> Callable[[], Grounding]:
-        return lambda: ground(vlm, image, question, GroundingOptions(stopping=ROUNDS, max_new_tokens=4, **MODES[mode]))
+        return lambda: ground(vlm, image, question, GroundingOptions(stopping=ROUNDS, **MODES[mode]), max_new_tokens=4)
 
     found = interleaved({mode: run(mode) for mode in MODES}, repeats, "off")
     return {"grounding, reuse=exact": found["exact"], "grounding, reground=crops": found["crops"]}

@@ -5,14 +5,16 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import hydra
 from hydra._internal import utils as hydra_utils
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf.errors import OmegaConfBaseException
 
 from entropy_grounding.configs import CONF_DIR, build, reasons
@@ -64,7 +66,7 @@ def command(main: Callable[[], object], *, started_by_another: bool = False) -> 
         _end(f"interrupted: {AGAIN}", INTERRUPTED)
     except SystemExit as ended:
         if ended.code == TERMINATED and not started_by_another:
-            _end(f"told to end: {AGAIN}", TERMINATED)
+            _end(f"terminated: {AGAIN}", TERMINATED)
         if isinstance(ended.code, str):
             _end(ended.code, BAD_INPUT)
         raise
@@ -84,9 +86,8 @@ def hydra_command(name: str, options: type[T]) -> Callable[[Callable[[T], object
 
     def decorate(task: Callable[[T], object]) -> Callable[[], None]:
         @hydra.main(config_path=str(CONF_DIR), config_name=name, version_base="1.3")
-        def job(config: Any) -> None:
-            with sentences():
-                task(build(options, config))
+        def job(config: Any) -> str | None:
+            return _ended_in_a_sentence(lambda: task(build(options, config)))
 
         @wraps(task)
         def main() -> None:
@@ -97,21 +98,51 @@ def hydra_command(name: str, options: type[T]) -> Callable[[Callable[[T], object
     return decorate
 
 
-def run_hydra(job: Callable[[], None], options: type) -> None:
+def run_hydra(job: Callable[[], object], options: type) -> None:
     """Run a function of `hydra.main` on the arguments of this process, whose errors come here instead of being printed.
 
     Raises:
-        InputError: for an argument that is neither NAME=VALUE nor one of Hydra's flags.
+        InputError: for an argument that is neither NAME=VALUE nor one of Hydra's flags, and for jobs of a multirun that failed.
     """
     check_arguments(sys.argv[1:])
     sys.argv[1:] = quote_text(sys.argv[1:], verbatim_options(options))
 
     printing = hydra_utils.run_and_report
-    hydra_utils.run_and_report = lambda func: func()
+    hydra_utils.run_and_report = _check_jobs
     try:
         job()
     finally:
         hydra_utils.run_and_report = printing
+
+
+def _check_jobs(func: Callable[[], Any]) -> Any:
+    """Take the place of Hydra's reporting: let errors pass, and say of a multirun how many of its jobs failed."""
+    found = func()
+    jobs = [job for batch in found for job in batch] if isinstance(found, list) else []
+    failed = [job for job in jobs if isinstance(job.return_value, str)]
+    if failed:
+        raise InputError(f"{len(failed)} of {len(jobs)} runs failed, see above; the others are done.")
+
+    return found
+
+
+def _ended_in_a_sentence(task: Callable[[], object]) -> str | None:
+    """Do a job of Hydra, which would print an error in words of its own, unless the process ends.
+
+    In a multirun the sentence of an `InputError` is printed and returned, and the other jobs go on.
+    """
+    try:
+        task()
+    except InputError as error:
+        if wants_traceback():
+            raise
+        if HydraConfig.get().mode != RunMode.MULTIRUN:
+            raise SystemExit(f"error: {error}") from error
+        overrides = " ".join(HydraConfig.get().overrides.task)
+        print(f"error: {overrides}: {error}", file=sys.stderr, flush=True)
+        return str(error)
+
+    return None
 
 
 def check_arguments(arguments: Sequence[str]) -> None:
@@ -122,17 +153,6 @@ def check_arguments(arguments: Sequence[str]) -> None:
         if not is_known and before not in _WITH_VALUE:
             raise InputError(f"'{each}' is no option: use NAME=VALUE as --help shows them.")
         before = each
-
-
-@contextlib.contextmanager
-def sentences() -> Iterator[None]:
-    """End a job of Hydra with the sentence of an `InputError`; Hydra passes the end of a process on without words of its own."""
-    try:
-        yield
-    except InputError as error:
-        if wants_traceback():
-            raise
-        raise SystemExit(f"error: {error}") from error
 
 
 def check_repository(root: Path) -> None:

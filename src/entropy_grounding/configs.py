@@ -41,6 +41,7 @@ class GroundConfig:
         image: a picture file; None takes a scene of the tiny VLM.
         question: the question; None takes the scene's own.
         seed: which scene.
+        max_new_tokens: length limit of the answers.
         run_dir: where figure, JSON, crops and the W&B run go.
     """
 
@@ -50,6 +51,7 @@ class GroundConfig:
     image: Place | None = None
     question: Text | None = None
     seed: int = 0
+    max_new_tokens: int = 16
     run_dir: Place = "outputs/ground"
 
 

@@ -5,10 +5,9 @@ It holds nothing to import: the package's name ``evaluate`` is the function, als
 
 import sys
 
-from entropy_grounding.commands import command, run_hydra
-from entropy_grounding.evaluation import EvaluateConfig, evaluate, main
+from entropy_grounding.evaluation import evaluate, main
 
 if __name__ == "__main__":
-    command(lambda: run_hydra(main, EvaluateConfig))
+    main()
 else:
     sys.modules["entropy_grounding.evaluate"] = evaluate  # type: ignore[assignment]  # an import binds what stands here

@@ -2,25 +2,33 @@
 
 import gc
 import json
-import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import hydra
 import numpy as np
 import pandas as pd
 import torch
 from PIL import Image
 from tqdm.auto import tqdm
 
-from entropy_grounding.benchmarks import Benchmark, BenchmarkConfig, LoadedBenchmark, Unusable, load_benchmark
+from entropy_grounding.benchmarks import (
+    Benchmark,
+    BenchmarkConfig,
+    LoadedBenchmark,
+    Unusable,
+    check_evidence,
+    load_benchmark,
+    with_reachable_boxes,
+)
 from entropy_grounding.benchmarks.identity import data_identities
 from entropy_grounding.calibration import calibrated
-from entropy_grounding.configs import CONF_DIR, build, register
+from entropy_grounding.commands import hydra_command
+from entropy_grounding.configs import register
+from entropy_grounding.environment import environment_of
 from entropy_grounding.errors import InputError
 from entropy_grounding.images import with_boxes
 from entropy_grounding.ledger import peak_memory
@@ -29,9 +37,11 @@ from entropy_grounding.options import OF_THE_VLM, Given, GroundingOptions
 from entropy_grounding.results import (
     WALL_TIMES,
     RowStore,
+    check_name,
     config_hash,
     manifest,
     merge,
+    missing_text,
     parse_shard,
     stored_rows,
 )
@@ -78,12 +88,15 @@ class EvaluateConfig:
     def __post_init__(self) -> None:
         """Refuse impossible options before anything is loaded."""
         parse_shard(self.shard)
+        for option, name in (("vlm.name", self.vlm.name), ("benchmark.name", self.benchmark.name), ("method_name", self.method_name)):
+            check_name(option, name)
         for name in ("flush_every", "threads"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}: use at least 1.")
 
 
 register("evaluate_schema", EvaluateConfig)
+STOP_AFTER = 10  # failures in a row for the same reason
 # Options at these values do not count in the config hash.
 DEFAULTS = {"vlm": asdict(VLMConfig()), "benchmark": asdict(BenchmarkConfig()), "method": asdict(GroundingOptions())}
 
@@ -99,26 +112,30 @@ def evaluate(config: EvaluateConfig, vlm: VLM | None = None) -> pd.DataFrame:
         The rows on disk (columns of `structures.Row`), also those of other shards.
 
     Raises:
-        InputError: for data, weights, results or options that cannot be used; an example that fails is a row instead.
+        InputError: for data, weights, results or options that cannot be used, and where every example fails alike; an example that fails
+            is a row instead.
     """
-    torch.set_num_threads(config.threads)
     config = resolved(config)
     loaded = load_benchmark(config.benchmark)
+    check_evidence(loaded, config.method)
     begun = _Begun.of(config)
-    with begun.store.locked():
+    with _threads(config.threads), begun.store.locked():
+        done = begun.done()
         vlm = vlm or load_vlm(config.vlm)
+        begun.store.begin(environment_of(vlm))
         with _tracked(begun) as run:
-            bar = tqdm(_examples(loaded, config, begun.done), desc=_label(config), total=config.benchmark.examples, initial=len(begun.done))
-            rows: list[Row] = []
+            bar = tqdm(_examples(loaded, config, done), desc=_label(config), total=config.benchmark.examples, initial=len(done))
+            running, alike = _Running(), _Alike()
             pictures: dict[str, Image.Image] = {}
             for number, example in bar:
-                rows.append(begun.answer(vlm, number, example, loaded.benchmark))
-                begun.store.add(rows[-1], flush_every=config.flush_every)
-                report = _running(rows)
+                row = begun.answer(vlm, number, example, loaded.benchmark)
+                begun.store.add(row, flush_every=config.flush_every)
+                report = running.add(row)
                 bar.set_postfix(report)
                 run.log(report)
+                alike.add(row)
                 _remember(pictures, example)
-            begun.finish(run, pictures)
+            begun.finish(run, pictures, loaded)
     return begun.store.stored()
 
 
@@ -138,52 +155,113 @@ def evaluate_together(configs: Sequence[EvaluateConfig], vlm: VLM | None = None)
     first = configs[0]
     if any((config.vlm, config.benchmark, config.shard) != (first.vlm, first.benchmark, first.shard) for config in configs):
         raise InputError("Only methods may differ between configurations that are evaluated together: use one VLM and one benchmark.")
-    torch.set_num_threads(first.threads)
     loaded = load_benchmark(first.benchmark)
+    for config in configs:
+        check_evidence(loaded, config.method)
     begun = [_Begun.of(config) for config in configs]
-    done = set.intersection(*(each.done for each in begun))
     unknown: dict[str, Any] = dict.fromkeys(WALL_TIMES)
     pictures: dict[str, Image.Image] = {}
-    with ExitStack() as stack:
+    with _threads(first.threads), ExitStack() as stack:
         for each in begun:
             stack.enter_context(each.store.locked())
+        done = [each.done() for each in begun]
         model = RememberingVLM(vlm or load_vlm(first.vlm))
+        for each in begun:
+            each.store.begin(environment_of(model))
+        of_all = set.intersection(*done)
+        alike = [_Alike() for _ in begun]
         label = f"{first.vlm.name} {first.benchmark.name} {len(configs)} methods"
-        for number, example in tqdm(_examples(loaded, first, done), desc=label, total=first.benchmark.examples, initial=len(done)):
-            for each in begun:
-                if example.id not in each.done:
+        for number, example in tqdm(_examples(loaded, first, of_all), desc=label, total=first.benchmark.examples, initial=len(of_all)):
+            for each, known, failures in zip(begun, done, alike, strict=True):
+                if example.id not in known:
                     row = each.answer(model, number, example, loaded.benchmark)
                     each.store.add(replace(row, **unknown), flush_every=first.flush_every)
+                    failures.add(row)
             _remember(pictures, example)
             model.forget()
         for each in begun:
             with _tracked(each) as run:
-                each.finish(run, pictures)
+                each.finish(run, pictures, loaded)
     return [each.store.stored() for each in begun]
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Let torch use so many threads of the CPU for a while."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+class _Running:
+    """The mean scores so far, in percent, and how many examples have none."""
+
+    def __init__(self) -> None:
+        self.plain = self.score = 0.0
+        self.scored = self.rows = 0
+
+    def add(self, row: Row) -> dict[str, float]:
+        """Count a row, and return what to show."""
+        self.rows += 1
+        if row.status == "ok":
+            self.scored += 1
+            self.plain += row.plain_score or 0.0
+            self.score += row.score or 0.0
+
+        report = {name: round(100 * total / max(self.scored, 1), 1) for name, total in (("plain", self.plain), ("score", self.score))}
+        return report if self.scored == self.rows else {**report, "failed": self.rows - self.scored}
+
+
+class _Alike:
+    """The failures in a row for the same reason; many of them are no fault of the examples."""
+
+    def __init__(self) -> None:
+        self.reason, self.count = "", 0
+
+    def add(self, row: Row) -> None:
+        """Count a row.
+
+        Raises:
+            InputError: at the tenth failure in a row for the same reason.
+        """
+        failed = row.status == "failed"
+        self.count = (self.count + 1 if row.reason == self.reason else 1) if failed else 0
+        self.reason = row.reason if failed else ""
+        if self.count == STOP_AFTER:
+            raise InputError(
+                f"{STOP_AFTER} examples in a row failed for the same reason ({self.reason}): stopped. Their rows are kept; when the reason "
+                "is mended, run the same command with retry_failed=true."
+            )
 
 
 @dataclass(frozen=True)
 class _Begun:
-    """An evaluation with what is stored of it: the ids that are done, and the crops that controls copy, by id."""
+    """An evaluation with its store, and the crops that controls copy, by id."""
 
     config: EvaluateConfig
     source: dict[str, Any]
     store: RowStore
-    done: set[str]
     copied: dict[str, tuple[Box, ...]]
 
     @classmethod
     def of(cls, config: EvaluateConfig) -> "_Begun":
         source = run_manifest(config)
-        store = RowStore(results_folder(config), source, config.shard)
-        return cls(config, source, store, _done(store.stored(), retry_failed=config.retry_failed), _crops_to_copy(config))
+        return cls(config, source, RowStore(results_folder(config), source, config.shard), _crops_to_copy(config))
+
+    def done(self) -> set[str]:
+        """Return the ids of the examples that need no answer any more."""
+        return self.store.stored_ids(ok_only=self.config.retry_failed)
 
     def answer(self, vlm: VLM, number: int, example: Example | Unusable, benchmark: Benchmark) -> Row:
         return evaluate_example(vlm, number, example, benchmark, self.config, self.source["config_hash"], self.copied.get(example.id))
 
-    def finish(self, run: Any, pictures: dict[str, Image.Image]) -> None:
-        """Join the rows, and log them with some pictures and the crops on them."""
+    def finish(self, run: Any, pictures: dict[str, Image.Image], loaded: LoadedBenchmark) -> None:
+        """Record that the data was read to its end, join the rows, and log them with some pictures and the crops on them."""
         self.store.flush()
+        self.store.finish(examples=self.config.benchmark.examples, rows=loaded.seen)
         if self.config.shard == "1/1":
             merge(self.store.folder)
         rows = self.store.stored()
@@ -210,8 +288,8 @@ def results_folder(config: EvaluateConfig) -> Path:
 
 
 def resolved(config: EvaluateConfig) -> EvaluateConfig:
-    """Fill in what depends on another section: the size of a miniature's pictures, the gate's threshold."""
-    benchmark = config.benchmark
+    """Fill in what depends on another section: the size of a miniature's pictures, boxes of local data, the gate's threshold."""
+    benchmark = with_reachable_boxes(config.benchmark)
     if benchmark.path.startswith("miniature:") and benchmark.canvas is None:
         benchmark = replace(benchmark, canvas=canvas_for(config.vlm.weights))
     chosen = calibrated(config.method.gate, config.vlm.name, config.benchmark.name)
@@ -220,7 +298,8 @@ def resolved(config: EvaluateConfig) -> EvaluateConfig:
 
 def run_manifest(config: EvaluateConfig) -> dict[str, Any]:
     """Return what is stored beside the rows: the config hash, configuration, data, weights, commit and versions."""
-    found = {"config_hash": fingerprint(config), "method_name": config.method_name, **data_identities(config.benchmark)}
+    identities = weights_identities(config.vlm.weights, config.vlm.revision) | data_identities(config.benchmark)
+    found = {"config_hash": fingerprint(config), "method_name": config.method_name, **identities}
     return {**found, **manifest(_sections(config))}
 
 
@@ -243,10 +322,6 @@ def _that_count(sections: dict[str, dict[str, Any]]) -> dict[str, Any]:
     return {name: value for name, value in sections["vlm"].items() if not unused.get(name)}
 
 
-def _done(rows: pd.DataFrame, *, retry_failed: bool) -> set[str]:
-    return set(rows["example_id"][(rows["status"] != "failed") | (not retry_failed)])
-
-
 def _examples(loaded: LoadedBenchmark, config: EvaluateConfig, done: set[str]) -> Iterator[tuple[int, Example | Unusable]]:
     """Yield the examples of this shard that have no row."""
     shard, shards = parse_shard(config.shard)
@@ -263,17 +338,6 @@ def _examples(loaded: LoadedBenchmark, config: EvaluateConfig, done: set[str]) -
 def _label(config: EvaluateConfig) -> str:
     shard = "" if config.shard == "1/1" else f" {config.shard}"
     return f"{config.vlm.name} {config.benchmark.name} {config.method_name}{shard}"
-
-
-def _running(rows: list[Row]) -> dict[str, float]:
-    """Return the mean scores so far, in percent, and how many examples have none."""
-    scored = [row for row in rows if row.status == "ok"]
-    report = {"plain": _percent([row.plain_score for row in scored]), "score": _percent([row.score for row in scored])}
-    return report if len(scored) == len(rows) else {**report, "failed": len(rows) - len(scored)}
-
-
-def _percent(scores: list[float | None]) -> float:
-    return round(100 * float(np.mean([score or 0.0 for score in scores])), 1) if scores else 0.0
 
 
 def evaluate_example(
@@ -308,25 +372,32 @@ def evaluate_example(
         references=example.references,
         evidence=tuple(box.xyxy() for box in example.boxes),
     )
+    if config.method.crops.startswith("oracle") and not example.boxes:
+        return replace(row, status="unusable", reason="no evidence box: an oracle has nothing to show")
+
     start = time.perf_counter()
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     try:
-        grounding, retried = _answer_within_memory(vlm, example, benchmark, config, like)
-    except Exception as error:  # whatever one example breaks, the others go on
+        answered = _answered(vlm, example, benchmark, config, like)
+    except Exception as error:  # whatever one example breaks, the others go on; this is the one place where that is decided
         reason = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
         return replace(row, status="failed", reason=" ".join(reason.split())[:500], seconds=time.perf_counter() - start)
-    seconds = time.perf_counter() - start
-    return replace(
-        row,
+
+    return replace(row, **answered, seconds=time.perf_counter() - start, peak_memory=peak_memory())
+
+
+def _answered(vlm: VLM, example: Example, benchmark: Benchmark, config: EvaluateConfig, like: Sequence[Box] | None) -> dict[str, Any]:
+    """Return the columns of an example's answer: what was found, where, and how it scores."""
+    grounding, retried = _answer_within_memory(vlm, example, benchmark, config, like)
+
+    return {
         **_found(grounding),
         **_localised(grounding, example.boxes),
-        plain_score=benchmark.score(grounding.plain_answer, example),
-        score=benchmark.score(grounding.answer, example),
-        retried=retried,
-        seconds=seconds,
-        peak_memory=peak_memory(),
-    )
+        "plain_score": benchmark.score(grounding.plain_answer, example),
+        "score": benchmark.score(grounding.answer, example),
+        "retried": retried,
+    }
 
 
 def _found(grounding: Grounding) -> dict[str, Any]:
@@ -391,10 +462,10 @@ def _out_of_memory(error: Exception) -> bool:
 def _answer(vlm: VLM, example: Example, benchmark: Benchmark, config: EvaluateConfig, like: Sequence[Box] | None) -> Grounding:
     """Answer one example by the method; controls know its evidence, and the crops ``like`` which theirs are."""
     protocol = config.benchmark.protocol
-    options = replace(config.method, max_new_tokens=protocol.max_new_tokens or benchmark.max_new_tokens)
+    longest = protocol.max_new_tokens or benchmark.max_new_tokens
     choices = example.options if protocol.answer_mode == "likelihood" else ()
     given = Given(example.boxes, None if like is None else tuple(like), tuple(ord(letter) for letter in example.id))
-    return ground(vlm, example.image, example.prompt, options, choices=choices, given=given)
+    return ground(vlm, example.image, example.prompt, config.method, max_new_tokens=longest, choices=choices, given=given)
 
 
 def _crops_to_copy(config: EvaluateConfig) -> dict[str, tuple[Box, ...]]:
@@ -410,15 +481,18 @@ def _crops_to_copy(config: EvaluateConfig) -> dict[str, tuple[Box, ...]]:
     return found
 
 
-@hydra.main(config_path=str(CONF_DIR), config_name="evaluate", version_base="1.3")
-def main(config: Any) -> None:
-    """Evaluate, and print the score with its interval."""
-    try:
-        options = build(EvaluateConfig, config)
-        rows = evaluate(options)
-        print(score_line(rows))
-        print(f"rows: {results_folder(options)}")
-    except InputError as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit("interrupted: every finished example is stored; run the same command again to go on.")
+@hydra_command("evaluate", EvaluateConfig)
+def main(config: EvaluateConfig) -> None:
+    """Evaluate, and print the score with its interval.
+
+    Raises:
+        InputError: for what cannot be evaluated, and where no example has a score; in a multirun the other evaluations go on.
+    """
+    rows = evaluate(config)
+    folder = results_folder(config)
+    print(score_line(rows), flush=True)
+    print(f"rows: {folder}", flush=True)
+    if missing := missing_text(folder):
+        print(missing, flush=True)
+    if len(rows) and not (rows["status"] == "ok").any():
+        raise InputError(f"None of the {len(rows)} examples of {_label(config)} has a score; the first: {rows['reason'].iloc[0]}")

@@ -7,16 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pyarrow.parquet as pq
 
+from entropy_grounding.benchmarks import boxes_note
 from entropy_grounding.configs import CONF_DIR, ROOT, compose_config, override_list, register
 from entropy_grounding.errors import InputError
 from entropy_grounding.evaluation import EvaluateConfig, evaluate, evaluate_together, fingerprint, resolved, results_folder
 from entropy_grounding.league import summarised
-from entropy_grounding.results import read_manifest
+from entropy_grounding.results import is_complete, read_manifest
 from entropy_grounding.tiny.build import BIG_SIBLINGS
 from entropy_grounding.verbatim import Place, quote_text
 from entropy_grounding.vlm import VLM, load_vlm
+from entropy_grounding.vlm.identity import UnresolvedError
 
 SECTIONS = ("vlm.", "benchmark.", "method.")  # of an evaluation's options
 OUTPUTS, STORED = ROOT / "outputs" / "results", ROOT / "results"
@@ -179,11 +180,13 @@ def as_option(argument: str) -> str:
 
 
 def evaluations(setup: ExperimentConfig) -> Iterator[tuple[Variant, EvaluateConfig]]:
-    """Yield every evaluation of an experiment, by VLM, benchmark and variant."""
+    """Yield every evaluation of an experiment, by VLM, benchmark and variant; no oracle where the data have no boxes."""
     for vlm in setup.vlms():
         for benchmark in setup.benchmarks():
             for variant in setup.variants():
-                yield variant, evaluation(setup, vlm, benchmark, variant)
+                config = evaluation(setup, vlm, benchmark, variant)
+                if not (config.method.crops.startswith("oracle") and boxes_note(config.benchmark)):  # nothing that it could show
+                    yield variant, config
 
 
 def evaluation(setup: ExperimentConfig, vlm: str, benchmark: str, variant: Variant) -> EvaluateConfig:
@@ -225,17 +228,24 @@ def stored_index(*roots: str | Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for root in roots:
         for path in sorted(Path(root).glob("*/*/*/*/rows.parquet")):
-            found.setdefault(read_manifest(path.with_name("manifest.json")).get("config_hash", ""), path.parent)
+            if path.with_name("manifest.json").is_file():
+                found.setdefault(read_manifest(path.with_name("manifest.json")).get("config_hash", ""), path.parent)
     return found
 
 
 def stored_folder(config: EvaluateConfig, index: dict[str, Path]) -> Path | None:
     """Return the folder that holds all rows of an evaluation: its own, or one of the same configuration; None where some are missing."""
-    needed, wanted, own = config.benchmark.examples or 1, fingerprint(config), results_folder(config)
-    for folder in (own, index.get(wanted, own)):
-        rows = folder / "rows.parquet"
-        enough = rows.is_file() and pq.read_metadata(rows).num_rows >= needed
-        if enough and read_manifest(folder / "manifest.json")["config_hash"] == wanted:
+    own = results_folder(config)
+    try:
+        wanted = fingerprint(config)
+    except UnresolvedError:  # nobody knows which weights or data that would be, so nothing of them is stored
+        return None
+
+    for folder in dict.fromkeys((own, index.get(wanted, own))):
+        path = folder / "manifest.json"
+        if not (folder / "rows.parquet").is_file() or not path.is_file() or read_manifest(path).get("config_hash") != wanted:
+            continue
+        if is_complete(folder, config.benchmark.examples):
             return folder
     return None
 

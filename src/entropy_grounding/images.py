@@ -1,17 +1,27 @@
-"""Read pictures from files as users have them: rotated by EXIF, with alpha, palette, CMYK or 16-bit."""
+"""Read pictures from files as users have them: rotated by EXIF, with alpha, palette, CMYK or 16-bit.
 
-from collections.abc import Sequence
+A decoder may fail with any exception: each is one sentence about that picture. What is damaged is refused, never filled with grey.
+"""
+
+import io
+import re
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageDraw, ImageFile, ImageOps, UnidentifiedImageError
 
 from entropy_grounding.errors import InputError
 from entropy_grounding.structures import Box
 
 MIN_SIDE = 8  # pixels: below it there is nothing to zoom into
 MAX_ASPECT = 50.0  # beyond it the shorter side vanishes at the model's input
-_SIXTEEN_BIT = ("I;16", "I;16B", "I;16L", "I;16N", "I")
+_WIDE = ("I;16", "I;16B", "I;16L", "I;16N", "I", "F")  # modes with more than 8 bits a pixel
+_RANGES = (1.0, 255.0, 4095.0, 65535.0)  # the largest values of a mask or fraction, 8, 12 and 16 bits
+_STRIP = 512  # rows that are converted at a time, so that large pictures need little more memory than their pixels
+_URL = re.compile(r"(https?|ftp|hf|s3|gs|file):/|data:", re.IGNORECASE)
 
 
 def load_image(path: str | Path) -> Image.Image:
@@ -20,37 +30,125 @@ def load_image(path: str | Path) -> Image.Image:
     Raises:
         InputError: when the file is missing, is no picture, is damaged, or has unusable dimensions.
     """
-    path = Path(path)
+    if is_url(str(path)):
+        raise InputError(f"'{path}' is an address, and nothing is fetched from the network: download the picture and pass its file.")
+    path = Path(path).expanduser()
     if not path.is_file():
         raise InputError(f"No image file at '{path}': check the path (image=...).")
+
     try:
-        with Image.open(path) as opened:
-            opened.load()
-            image = to_rgb(ImageOps.exif_transpose(opened))
-    except UnidentifiedImageError as error:
-        raise InputError(f"'{path}' is not a picture that Pillow can read: convert it to PNG or JPEG.") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError(f"The picture '{path}' is damaged or too large ({error}): save it again as PNG or JPEG.") from error
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"The picture '{path}' cannot be read ({error.strerror or error}): check its permissions.") from error
+    image = decode_image(content, f"The picture '{path}'")
     check_image(image)
     return image
 
 
+def is_url(text: str) -> bool:
+    """Tell whether a text is an address rather than a path."""
+    return _URL.match(text) is not None
+
+
+def decode_image(content: bytes, name: str) -> Image.Image:
+    """Return encoded bytes as upright 8-bit RGB.
+
+    Args:
+        content: a file of any format that Pillow reads.
+        name: what a message calls it, at the beginning of a sentence.
+
+    Raises:
+        InputError: for bytes that are no picture, damaged, or too large, whatever the decoder raises.
+    """
+    try:
+        with _strictly(), Image.open(io.BytesIO(content)) as opened:
+            opened.load()
+            _turn_upright(opened)
+            return to_rgb(opened)
+    except InputError:
+        raise
+    except UnidentifiedImageError as error:
+        raise InputError(f"{name} is not a picture that Pillow can read: convert it to PNG or JPEG.") from error
+    except Exception as error:  # of any decoder: no list of theirs is complete
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise InputError(f"{name} is damaged or too large ({reason}): save it again as PNG or JPEG.") from error
+
+
+@contextmanager
+def _strictly() -> Iterator[None]:
+    """Refuse truncated pictures for a while, whatever the caller allows; what Pillow only warns of stays quiet."""
+    allowed = ImageFile.LOAD_TRUNCATED_IMAGES
+    ImageFile.LOAD_TRUNCATED_IMAGES = False
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="PIL")
+            yield
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = allowed
+
+
+def _turn_upright(image: Image.Image) -> None:
+    """Rotate a picture as its EXIF data say; data that cannot be read say nothing."""
+    try:
+        ImageOps.exif_transpose(image, in_place=True)
+    except Exception:  # the pixels are sound, only what is written beside them is not
+        return
+
+
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Return 8-bit RGB: 16-bit grey scaled by its range, alpha composited on white, palette and CMYK converted."""
-    if image.mode in _SIXTEEN_BIT or image.mode == "F":
-        return _from_wide(np.asarray(image, dtype=np.float64))
+    """Return 8-bit RGB: wide grey values scaled by their range, alpha composited on white, palette and CMYK converted.
+
+    Raises:
+        InputError: for a picture of which no pixel is finite.
+    """
+    if image.mode in _WIDE:
+        return _from_wide(image)
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        rgba = image.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, "white")
-        return Image.alpha_composite(white, rgba).convert("RGB")
-    return image.convert("RGB")
+        return _by_strips(image, _on_white)
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _from_wide(values: np.ndarray) -> Image.Image:
-    """Scale wide grey values to 8 bit: by 65535 where they exceed 8 bit, by 1 where they do not."""
-    top = values.max(initial=0.0)
-    scale = 1.0 if 1.0 < top <= 255.0 else (255.0 if top <= 1.0 else 255.0 / max(top, 65535.0))
-    return Image.fromarray(np.clip(values * scale, 0, 255).astype(np.uint8)).convert("RGB")
+def _on_white(strip: Image.Image) -> Image.Image:
+    rgba = strip.convert("RGBA")
+    white = Image.new("RGBA", rgba.size, "white")
+
+    return Image.alpha_composite(white, rgba).convert("RGB")
+
+
+def _by_strips(image: Image.Image, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
+    """Convert a picture some rows at a time; the result is that of converting it at once."""
+    converted = Image.new("RGB", image.size)
+    for top in range(0, image.height, _STRIP):
+        strip = image.crop((0, top, image.width, min(top + _STRIP, image.height)))
+        strip.info = image.info
+        converted.paste(convert(strip), (0, top))
+
+    return converted
+
+
+def _from_wide(image: Image.Image) -> Image.Image:
+    """Scale wide grey values to 8 bit, by the smallest of the usual ranges that holds the largest finite value.
+
+    So 12-bit values in 16 bits are no black picture. Values that are not finite are drawn black, with a warning.
+
+    Raises:
+        InputError: where no pixel is finite.
+    """
+    values = np.asarray(image)
+    finite = np.isfinite(values)
+    if not finite.any():
+        raise InputError("The picture has no finite pixel (all are NaN or infinite): save it again with finite values.")
+    if not finite.all():
+        warnings.warn(f"{np.count_nonzero(~finite):,} pixels of the picture are not finite and drawn black.", stacklevel=2)
+
+    top = float(values.max(where=finite, initial=0.0))
+    scale = 255.0 / next((limit for limit in _RANGES if top <= limit), top)
+    grey = np.empty(values.shape, np.uint8)
+    for start in range(0, len(values), _STRIP):
+        rows = slice(start, start + _STRIP)
+        strip = np.where(finite[rows], values[rows], 0).astype(np.float64)
+        grey[rows] = np.clip(strip * scale, 0, 255).astype(np.uint8)
+    return Image.fromarray(grey).convert("RGB")
 
 
 def check_image(image: Image.Image) -> None:

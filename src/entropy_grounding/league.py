@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 
 from entropy_grounding.benchmarks import BENCHMARKS
 from entropy_grounding.errors import InputError
@@ -91,20 +90,20 @@ def summarised(folder: Path, reference: Path, method: str, examples: int | None 
         examples: how many of the rows count, from the first on; None for all.
     """
     files = [path / "rows.parquet" for path in (folder, reference)]
-    stored = pq.read_metadata(files[0]).num_rows
     changed = tuple(file.stat().st_mtime_ns for file in files)
-    return {**_summarised(folder, reference, method == "plain", min(examples or stored, stored), changed), "method": method}
+    return {**_summarised(folder, reference, method == "plain", examples, changed), "method": method}
 
 
 @cache
-def _summarised(folder: Path, reference: Path, plain: bool, examples: int, changed: tuple[int, ...]) -> dict[str, Any]:
+def _summarised(folder: Path, reference: Path, plain: bool, examples: int | None, changed: tuple[int, ...]) -> dict[str, Any]:
     (rows, source), (ours, _) = (_first_rows(path, examples) for path in (folder, reference))
     return _summarise(rows.assign(score=rows["plain_score"]) if plain else rows, source, ours, plain=plain)
 
 
-def _first_rows(folder: Path, examples: int) -> tuple[pd.DataFrame, dict[str, Any]]:
+def _first_rows(folder: Path, examples: int | None) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Return the rows of the first examples of the data set, by their numbers: of some shards, others may be missing."""
     rows, source = load_rows(folder)
-    return rows.head(examples), source  # joined rows are in the order of the data set
+    return rows if examples is None else rows[rows["number"] < examples].reset_index(drop=True), source
 
 
 def _summarise(rows: pd.DataFrame, source: dict[str, Any], ours: pd.DataFrame, *, plain: bool) -> dict[str, Any]:

@@ -1,7 +1,9 @@
 """The command ``python -m entropy_grounding.merge FOLDER ...``: join the part files of each results folder into its ``rows.parquet``."""
 
+import sys
+
 from entropy_grounding.commands import Parser, command
-from entropy_grounding.results import merge
+from entropy_grounding.results import merge, missing_text
 from entropy_grounding.verbatim import expanded
 
 
@@ -12,7 +14,9 @@ def main() -> None:
 
     for folder in parser.parse_args().folders:
         path, count = merge(expanded(folder))
-        print(f"{path}: {count} rows")
+        print(f"{path}: {count} rows", flush=True)
+        if missing := missing_text(path.parent):
+            print(f"{path}: {missing}", file=sys.stderr)
 
 
 if __name__ == "__main__":

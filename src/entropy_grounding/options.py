@@ -78,7 +78,6 @@ class GroundingOptions:
         crop_scale: pixels or tiles of a crop, relative to the full image's budget, where the family has one (an approximation).
         gradient_layer: take the gradient at the input of this decoder layer instead, from 0; None for the visual tokens themselves
             (an approximation that skips the backward pass through earlier layers).
-        max_new_tokens: length limit of the answers.
     """
 
     signal: str = "gradient"
@@ -100,7 +99,6 @@ class GroundingOptions:
     reground: str = "all"
     crop_scale: float = 1.0
     gradient_layer: int | None = None
-    max_new_tokens: int = 16
 
     def __post_init__(self) -> None:
         """Refuse unknown names and impossible numbers before any model runs."""
@@ -142,7 +140,6 @@ class GroundingOptions:
         threshold_value(np.array([0.0, 1.0]), self.stopping.entropy_threshold)
         _check_at_least("stopping.rounds", self.stopping.rounds, 1)
         _check_at_least("stopping.max_rounds", self.stopping.max_rounds, 0)
-        _check_at_least("max_new_tokens", self.max_new_tokens, 1)
 
     @property
     def differentiates_prompts(self) -> bool:

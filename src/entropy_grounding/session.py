@@ -20,6 +20,8 @@ from entropy_grounding.structures import Box, Grounding, Uncertainty, ZoomStep
 from entropy_grounding.target import TARGETS
 from entropy_grounding.vlm.base import VLM, Forward, Picture, PixelGradient, Prompt, pixels_scaled
 
+MAX_NEW_TOKENS = 16  # a short answer; benchmarks have limits of their own
+
 
 class Session:
     """One image under one VLM: every picture is encoded once, and what is spent is counted.
@@ -31,6 +33,7 @@ class Session:
         cut_from: what crops are cut from; the image itself by default.
         reuse: keep keys and values of every prompt, so that each runs through the language model once, and the full image in none again.
         crop_scale: budget of a crop, see `GroundingOptions`.
+        max_new_tokens: length limit of the answers.
 
     Raises:
         InputError: for an image that cannot be used.
@@ -45,11 +48,14 @@ class Session:
         cut_from: Image.Image | None = None,
         reuse: bool = True,
         crop_scale: float = 1.0,
+        max_new_tokens: int = MAX_NEW_TOKENS,
     ) -> None:
+        if max_new_tokens < 1:
+            raise InputError(f"max_new_tokens is {max_new_tokens}: use at least 1.")
         check_image(image)
         self.vlm, self.image, self.choices = vlm, to_rgb(image), choices
         self.cut_from = cut_from or self.image
-        self.reuse, self.crop_scale = reuse, crop_scale
+        self.reuse, self.crop_scale, self.max_new_tokens = reuse, crop_scale, max_new_tokens
         self._crops: dict[Box, Picture] = {}
         self._passes: dict[tuple[str, tuple[Box, ...]], Forward] = {}
         self._recorded: set[tuple[str, tuple[Box, ...]]] = set()  # passes that have, or had, a graph
@@ -190,7 +196,7 @@ class Session:
         """Return the question whose map divides, None for no division."""
         return self.vlm.neutral_question if options.neutral_question == OF_THE_VLM else options.neutral_question
 
-    def answer(self, question: str, crops: Sequence[Box], max_new_tokens: int) -> tuple[str, tuple[Box, ...]]:
+    def answer(self, question: str, crops: Sequence[Box]) -> tuple[str, tuple[Box, ...]]:
         """Return the greedy answer from the full image and these crops, and the crops that fitted into the prompt."""
         prompt, kept = self.prompt(question, crops)
         if self.choices:
@@ -201,7 +207,7 @@ class Session:
         else:  # the answer will be written behind the prompt into its cache
             self._passes[self._key(prompt)] = replace(begun, cache=None)
         with self.ledger.timed("answer_seconds"):
-            return self.vlm.generate(prompt, max_new_tokens=max_new_tokens, after=begun), kept
+            return self.vlm.generate(prompt, max_new_tokens=self.max_new_tokens, after=begun), kept
 
     def _choose(self, question: str, prompt: Prompt, crops: Sequence[Box]) -> str:
         """Return the letter of the most likely choice."""
@@ -224,8 +230,8 @@ class Session:
         known = accept or (self.reuse and not self.choices)  # otherwise it would take a forward of its own
         before = self.uncertainty(question, ()) if known else None
         after = self.uncertainty(question, crops) if known and crops else before
-        plain, _ = self.answer(question, (), options.max_new_tokens)
+        plain, _ = self.answer(question, ())
         if accept and crops and before and after and not gate.accepts(before, after, options.gate):
             crops, reason = (), "declined"
-        answer, used = self.answer(question, crops, options.max_new_tokens) if crops else (plain, ())
+        answer, used = self.answer(question, crops) if crops else (plain, ())
         return Grounding(question, self.image.size, tuple(steps), used, reason, plain, answer, self.ledger.cost(), before, after)

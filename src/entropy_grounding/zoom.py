@@ -12,11 +12,11 @@ from entropy_grounding.gate import OFF
 from entropy_grounding.options import Given, GroundingOptions
 from entropy_grounding.regions import propose_regions, threshold_value
 from entropy_grounding.relevance import relative_relevance, relevance_maps
-from entropy_grounding.session import Session
+from entropy_grounding.session import MAX_NEW_TOKENS, Session
 from entropy_grounding.stopping import Decision, decide, map_spatial_entropy
 from entropy_grounding.structures import Box, Grounding, Region, RelevanceMap, View, ZoomStep
 from entropy_grounding.target import TARGETS, log_probabilities, next_token_entropy
-from entropy_grounding.vlm.base import VLM, Picture, frozen
+from entropy_grounding.vlm.base import VLM, Picture, frozen, own_gradients
 
 Progress = Callable[[int, Decision | None], None]
 
@@ -25,12 +25,14 @@ def silent(rounds: int, decision: Decision | None) -> None:
     """Report nothing."""
 
 
+@own_gradients
 def ground(
     vlm: VLM,
     image: Image.Image,
     question: str,
     options: GroundingOptions | None = None,
     *,
+    max_new_tokens: int = MAX_NEW_TOKENS,
     choices: Sequence[tuple[str, str]] = (),
     given: Given | None = None,
     progress: Progress = silent,
@@ -44,6 +46,7 @@ def ground(
         image: the original image, in any Pillow mode.
         question: the question, without any chat template.
         options: every choice of the method; the paper's by default.
+        max_new_tokens: length limit of the answers; an evaluation takes that of its protocol.
         choices: (letter, text) pairs; where given, the answers are letters of the most likely texts.
         given: what only controls may know.
         progress: called after every round with the number of rounds and the decision, None to go on.
@@ -55,7 +58,7 @@ def ground(
         InputError: for an image or question that cannot be used, non-finite logits, or a model without gradients.
     """
     options = options or GroundingOptions()
-    session = Session(vlm, image, choices, reuse=options.reuse == "exact", crop_scale=options.crop_scale)
+    session = Session(vlm, image, choices, reuse=options.reuse == "exact", crop_scale=options.crop_scale, max_new_tokens=max_new_tokens)
     if not question.strip():
         raise InputError("The question is empty: pass a question about the image.")
     if options.crops.startswith("oracle") and given is None:
@@ -147,6 +150,7 @@ def _spatial_entropy_of_best(maps: Sequence[RelevanceMap], regions: Sequence[Reg
     return map_spatial_entropy(best, threshold, options.stopping)
 
 
+@own_gradients
 def relevance_map(vlm: VLM, image: Image.Image, question: str, options: GroundingOptions | None = None) -> RelevanceMap:
     """Return the map of the full image alone, before any zoom (paper, steps 1-4); the first view where a family has several."""
     return ground_once(Session(vlm, image), question, (), options or GroundingOptions()).maps[0]

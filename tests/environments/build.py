@@ -188,7 +188,7 @@ def versions_of(found: dict) -> str:
 def run(command: list, cwd: Path = ROOT) -> int:
     """Run a command with one thread and without the checkout's source on its path; return its status."""
     clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    environment = {**clean, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    environment = {**clean, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1"}
 
     return subprocess.run([str(each) for each in command], cwd=cwd, env=environment).returncode
 

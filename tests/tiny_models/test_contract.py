@@ -231,10 +231,8 @@ def test_kernels_and_precisions_agree(case):
 @ONE_A_FAMILY
 def test_the_loop_runs_and_generation_starts_from_the_same_logits(case):
     vlm, image = case.vlm(), case.image()
-    options = GroundingOptions(
-        regions=RegionOptions(threshold="quantile:0.8"), stopping=StoppingOptions(rule="fixed", rounds=2), max_new_tokens=1
-    )
-    grounding = ground(vlm, image, QUESTION, options)
+    options = GroundingOptions(regions=RegionOptions(threshold="quantile:0.8"), stopping=StoppingOptions(rule="fixed", rounds=2))
+    grounding = ground(vlm, image, QUESTION, options, max_new_tokens=1)
     prompt = vlm.prompt(QUESTION, [vlm.look(image)])
     with torch.no_grad():
         first = int(vlm.logits(prompt).argmax())

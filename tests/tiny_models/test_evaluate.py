@@ -1,18 +1,20 @@
 """The run: one row an example, resumable after any kill, shards that add up, failures as rows."""
 
 import math
+import signal
+import time
 from dataclasses import replace
 
 import pandas as pd
 import pytest
 import torch
-from interruptions import in_shards, killed_at_random
+from interruptions import in_shards, killed_at_random, start
 
 from entropy_grounding import load_vlm
 from entropy_grounding.benchmarks import Protocol, benchmark_config, load_benchmark
 from entropy_grounding.configs import compose_config
 from entropy_grounding.errors import InputError
-from entropy_grounding.evaluation import EvaluateConfig, evaluate, evaluate_example, results_folder
+from entropy_grounding.evaluation import EvaluateConfig, evaluate, evaluate_example, resolved, results_folder
 from entropy_grounding.results import TIMES, load_rows, merge
 from entropy_grounding.tables import score_line
 from entropy_grounding.tracking import TrackingConfig
@@ -262,3 +264,120 @@ def test_an_offline_run_keeps_pictures_and_rows(tmp_path, tiny_vlm):
     folder = results_folder(options) / "tracking"
     kept = [path.read_bytes()[:4] for path in (folder / "wandb_data").rglob("staging/*")]
     assert (kept.count(b"\x89PNG"), kept.count(b"PAR1")) == (2, 1)
+
+
+# --- one example's exception is its row, and nothing else's ---
+
+
+@pytest.mark.parametrize("error", [StopIteration(), RuntimeError("decoder"), MemoryError(), KeyError("x"), RecursionError()])
+def test_whatever_scoring_raises_is_the_row_of_its_example(tmp_path, tiny_vlm, monkeypatch, error):
+    from entropy_grounding.benchmarks.short_answer import DocVQA
+
+    score = DocVQA.score
+
+    def broken(self, answer, example):
+        if example.id.endswith("1"):
+            raise error
+        return score(self, answer, example)
+
+    monkeypatch.setattr(DocVQA, "score", broken)
+    rows = evaluate(config(tmp_path), tiny_vlm)
+    assert len(rows) == N
+    failed = rows[rows["example_id"].str.endswith("1")]
+    assert set(failed["status"]) == {"failed"}
+    assert failed["reason"].str.startswith(type(error).__name__).all()
+    assert set(rows["status"][~rows["example_id"].str.endswith("1")]) == {"ok"}
+
+
+def test_ten_failures_for_one_reason_stop_the_run(tmp_path, tiny_vlm):
+    options = config(tmp_path)
+    options = replace(options, benchmark=replace(options.benchmark, examples=30))
+    with pytest.raises(InputError, match=r"10 examples in a row failed for the same reason \(ZeroDivisionError: no\).*retry_failed=true"):
+        evaluate(options, Breaks(tiny_vlm, ZeroDivisionError("no"), 0))
+    assert merge(results_folder(options))[1] == 10
+
+
+# --- an oracle needs evidence ---
+
+
+def without_evidence(folder, empty):
+    """Rows of a miniature as the published data set has them: no boxes, or with the column and boxes in the first row only."""
+    from datasets import Dataset, Features, Sequence, Value
+
+    from entropy_grounding.benchmarks.schemas import SCHEMAS
+
+    rows = list(load_benchmark(benchmark_config("mini_docvqa", examples=2)).rows)
+    features = {**SCHEMAS["docvqa"]}
+    if empty:
+        features["evidence"] = Sequence(Sequence(Value("float32")))
+        rows[1]["evidence"] = []
+    rows = [{name: row.get(name) for name in features} for row in rows]
+    Dataset.from_list(rows, features=Features(features)).to_parquet(folder / "rows.parquet")
+    return str(folder / "rows.parquet")
+
+
+def test_an_oracle_is_refused_where_no_row_has_a_box(tmp_path, tiny_vlm):
+    options = config(tmp_path / "results", "docvqa", "control_oracle")
+    options = replace(options, benchmark=replace(options.benchmark, path=without_evidence(tmp_path, False)))
+    with pytest.raises(InputError, match=r"method.crops is 'oracle' and .* has no evidence boxes: name a file with them"):
+        evaluate(options, tiny_vlm)
+    assert not (tmp_path / "results").exists()
+
+
+def test_an_oracle_answers_nothing_where_a_row_has_no_box(tmp_path, tiny_vlm):
+    options = config(tmp_path / "results", "docvqa", "control_oracle")
+    options = replace(options, benchmark=replace(options.benchmark, path=without_evidence(tmp_path, True)))
+    rows = evaluate(options, tiny_vlm)
+    assert list(rows["status"]) == ["ok", "unusable"]
+    assert rows["reason"].iloc[1].startswith("no evidence box")
+
+
+# --- what ran ---
+
+
+def test_the_manifest_names_weights_data_and_environment(tmp_path, tiny_vlm):
+    from entropy_grounding.environment import environment_of
+    from entropy_grounding.vlm.identity import weights_identities
+
+    options = config(tmp_path)
+    evaluate(options, tiny_vlm)
+    _, manifest = load_rows(results_folder(options))
+    assert manifest["environment"] == environment_of(tiny_vlm)
+    assert manifest["weights_sha256"] == manifest["weights"] == weights_identities("tiny:llava")["weights"]
+    assert manifest["data"] == "miniature:docvqa"
+    assert manifest["complete"] == {"examples": N, "rows": N}
+
+
+def test_the_threads_of_the_caller_stay_as_they_are(tmp_path, tiny_vlm):
+    before = torch.get_num_threads()
+    options = replace(config(tmp_path), threads=before + 1)
+    evaluate(replace(options, benchmark=replace(options.benchmark, examples=1)), tiny_vlm)
+    assert torch.get_num_threads() == before
+
+
+def test_rows_of_two_shards_are_never_taken_for_all(tmp_path, tiny_vlm):
+    from entropy_grounding.experiments import stored_folder
+
+    options = replace(config(tmp_path), shard="2/2")
+    evaluate(options, tiny_vlm)
+    merge(results_folder(options))
+    fewer = resolved(replace(options, benchmark=replace(options.benchmark, examples=3)))
+    assert stored_folder(fewer, {}) is None
+    evaluate(replace(options, shard="1/2"), tiny_vlm)
+    merge(results_folder(options))
+    assert stored_folder(fewer, {}) == results_folder(options)
+
+
+def test_sigterm_keeps_finished_examples(tmp_path):
+    """The real command; nothing would be flushed before the hundredth row."""
+    process = start(["benchmark=mini_docvqa", "benchmark.examples=300", "flush_every=100", f"results_dir={tmp_path}"])
+    while process.poll() is None and not list(tmp_path.rglob("manifest.json")):
+        time.sleep(0.05)
+    time.sleep(3)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert "every finished example is stored" in said
+    assert "Traceback" not in said
+    assert len(list(tmp_path.rglob("parts/*.parquet"))) == 1
+    assert not list(tmp_path.rglob("*.partial"))

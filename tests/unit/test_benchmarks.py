@@ -233,7 +233,7 @@ def test_a_broken_image_fails_alone(tmp_path):
     rows[0]["image"] = {"bytes": b"\x89PNG and no more", "path": None}
     Dataset.from_list(rows, features=features).to_parquet(tmp_path / "rows.parquet")
     bad, good = load(str(tmp_path / "rows.parquet"), "docvqa")
-    assert bad.reason.startswith("Example '0' has a broken image")
+    assert bad.reason.startswith("The image of example '0' is not a picture")
     assert good.id == "1"
 
 

@@ -93,7 +93,7 @@ def signals():
         (InputError("No ü."), 2, "error: No ü.\n"),
         (SystemExit("error: No."), 2, "error: No.\n"),
         (KeyboardInterrupt(), 130, "interrupted: what was finished is kept; run the same command again to go on.\n"),
-        (SystemExit(143), 143, "told to end: what was finished is kept; run the same command again to go on.\n"),
+        (SystemExit(143), 143, "terminated: what was finished is kept; run the same command again to go on.\n"),
         (SystemExit(3), 3, ""),
     ],
 )

@@ -1,6 +1,8 @@
 """The seven benchmarks of the paper under one protocol."""
 
-from collections.abc import Iterator
+import warnings
+from collections.abc import Collection, Iterator
+from dataclasses import replace
 from typing import Any
 
 from datasets import Dataset, IterableDataset
@@ -13,13 +15,14 @@ from entropy_grounding.benchmarks.base import (
     LoadedBenchmark,
     Protocol,
     Unusable,
+    check_evidence,
     check_protocol,
 )
 from entropy_grounding.benchmarks.choice import RealWorldQA, VStar
 from entropy_grounding.benchmarks.evidence import read_evidence
 from entropy_grounding.benchmarks.presence import POPE
 from entropy_grounding.benchmarks.short_answer import GQA, DocVQA, TextVQA
-from entropy_grounding.benchmarks.sources import is_local, listed_pairs, open_rows, selected
+from entropy_grounding.benchmarks.sources import MINIATURE, Drawn, data_folder, is_local, listed_pairs, open_rows, selected
 from entropy_grounding.configs import CONF_DIR, build, schema_of
 from entropy_grounding.errors import InputError
 
@@ -33,7 +36,19 @@ BENCHMARKS: dict[str, Benchmark] = {
     "realworldqa": RealWorldQA(),
 }
 
-__all__ = ["BENCHMARKS", "Benchmark", "BenchmarkConfig", "LoadedBenchmark", "Protocol", "Unusable", "benchmark_config", "load_benchmark"]
+__all__ = [
+    "BENCHMARKS",
+    "Benchmark",
+    "BenchmarkConfig",
+    "LoadedBenchmark",
+    "Protocol",
+    "Unusable",
+    "benchmark_config",
+    "boxes_note",
+    "check_evidence",
+    "load_benchmark",
+    "with_reachable_boxes",
+]
 
 
 def benchmark_config(name: str, **overrides: Any) -> BenchmarkConfig:
@@ -58,7 +73,7 @@ def load_benchmark(config: BenchmarkConfig | str) -> LoadedBenchmark:
     Raises:
         InputError: for an unknown benchmark or switch, a data set that cannot be reached or read, an empty split, a missing column.
     """
-    config = benchmark_config(config) if isinstance(config, str) else config
+    config = with_reachable_boxes(benchmark_config(config) if isinstance(config, str) else config, warn=True)
     if config.kind not in BENCHMARKS:
         raise InputError(f"Unknown benchmark '{config.kind}': use one of {', '.join(BENCHMARKS)}.")
     benchmark = BENCHMARKS[config.kind]
@@ -67,27 +82,70 @@ def load_benchmark(config: BenchmarkConfig | str) -> LoadedBenchmark:
     opened = open_rows(config.path, config, columns, name=config.config)
     if config.rows_in is not None:
         pairs = listed_pairs(config.rows_in)
-        opened = opened.filter(
-            lambda row: benchmark.listed(row, pairs), **({} if isinstance(opened, IterableDataset) else {"keep_in_memory": True})
-        )
+        opened = _listed(opened, benchmark, pairs)
     found = selected(opened, config)
     rows = _WithImages(found, config) if config.images else found
     evidence = read_evidence(config) if config.boxes else None
-    return LoadedBenchmark(benchmark, rows, config, evidence)
+    return LoadedBenchmark(benchmark, rows, config, evidence, data_folder(config))
+
+
+def with_reachable_boxes(config: BenchmarkConfig, *, warn: bool = False) -> BenchmarkConfig:
+    """Return a configuration without boxes of the hub where the data are a local copy: such data need no network.
+
+    Args:
+        config: of a benchmark.
+        warn: say so, for whoever looks for localisation.
+    """
+    if not config.boxes or is_local(config.boxes) or data_folder(config) is None:
+        return config
+
+    if warn:
+        warnings.warn(
+            f"No boxes: no localisation. '{config.path}' is a local copy, so the boxes of '{config.boxes}' are not fetched; name a local "
+            "copy of them with benchmark.boxes=FOLDER.",
+            stacklevel=3,
+        )
+    return replace(config, boxes=None)
+
+
+def boxes_note(config: BenchmarkConfig) -> str:
+    """Return "no boxes: no localisation" for data that have no evidence boxes, else an empty text."""
+    has = config.path.startswith(MINIATURE) or bool(with_reachable_boxes(config).boxes)
+
+    return "" if has else "no boxes: no localisation"
+
+
+def _listed(rows: Dataset | IterableDataset, benchmark: Benchmark, pairs: Collection[tuple[str, str]]) -> Dataset | IterableDataset:
+    """Keep the rows that are among the pairs; one that cannot be compared stays, and is unusable later."""
+
+    def stays(row: dict[str, Any]) -> bool:
+        try:
+            return benchmark.listed(row, pairs)
+        except Exception:  # a row without the columns that are compared
+            return True
+
+    return rows.filter(stays, **({} if isinstance(rows, IterableDataset) else {"keep_in_memory": True}))
 
 
 class _WithImages:
     """Rows with the image of their ``imageId``; images are read as far as they are needed, and kept encoded."""
 
-    def __init__(self, rows: Dataset | IterableDataset, config: BenchmarkConfig) -> None:
+    def __init__(self, rows: Dataset | IterableDataset | Drawn, config: BenchmarkConfig) -> None:
         path, name = (config.images, None) if is_local(str(config.images)) else (config.path, config.images)
-        self.rows, self.stored = rows, open_rows(str(path), config, ("id", "image"), name=name)
+        self.rows, self.features = rows, rows.features
+        self.stored = open_rows(str(path), config, ("id", "image"), name=name)
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        """Yield the rows."""
-        unread, read = iter(self.stored), {}
-        for row in self.rows:
+    def numbered(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Yield (number of the row, row)."""
+        unread: Iterator[dict[str, Any]] = iter(self.stored)
+        read: dict[str, Any] = {}
+        for number, row in self.rows.numbered() if isinstance(self.rows, Drawn) else enumerate(self.rows):
             wanted = str(row["imageId"])
             while wanted not in read and (found := next(unread, None)) is not None:
                 read[str(found["id"])] = found["image"]
-            yield {**row, "image": read.get(wanted)}
+            yield number, {**row, "image": read.get(wanted)}
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """Yield the rows."""
+        for _, row in self.numbered():
+            yield row

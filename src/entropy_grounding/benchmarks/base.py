@@ -5,14 +5,13 @@ What is particular to a benchmark (columns, prompt, references, evidence) is in 
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from datasets import Image as ImageFeature
-from PIL import Image
 
+from entropy_grounding.benchmarks.columns import boxes_of, picture_of
 from entropy_grounding.errors import InputError
-from entropy_grounding.images import to_rgb
 from entropy_grounding.metrics import SCORERS
 from entropy_grounding.structures import Box, Example
 from entropy_grounding.verbatim import Place
@@ -51,23 +50,24 @@ class BenchmarkConfig:
         name: for labels and results.
         kind: which benchmark, a key of `BENCHMARKS`.
         path: hub id, a parquet file, a folder of parquet files, or ``miniature:KIND``.
-        config: configuration on the hub.
-        split: split on the hub; in a folder the files whose name starts with it, or all where none does.
+        config: configuration on the hub; of a folder, the one that its README.md names, or the subfolder of that name.
+        split: split on the hub; in a folder the files that are named after it, or all where no name says a split.
         revision: commit, tag or branch on the hub.
         images: configuration (or parquet file, folder) with the images, where they are kept apart (GQA).
         boxes: file or folder with evidence boxes, where they are kept apart (see `evidence.read_evidence`).
         rows_in: JSON-lines file with "image" and "text" of the rows to use, for POPE's category "random": its older
             ``coco_pope_random.json`` with 2,910 questions makes the 8,910 of earlier papers.
         streaming: read rows from the hub as they are needed instead of downloading first.
+        allow_urls: fetch pictures that rows name by an http or https address; other places outside the data set are never read.
         examples: number of examples; None for all.
-        sample_seed: draw them at random with this seed; None takes the first ones.
+        sample_seed: draw them at random from all rows of the split with this seed; None takes the first ones.
         canvas: pixels, side of a miniature's pictures; None takes what the VLM under test needs (`tiny.build.canvas_of`).
         protocol: the switches.
     """
 
     name: str = "textvqa"
     kind: str = "textvqa"
-    path: Place = "lmms-lab/textvqa"
+    path: Place = "lmms-lab-encoder/textvqa"
     config: str | None = None
     split: str = "validation"
     revision: str | None = None
@@ -75,6 +75,7 @@ class BenchmarkConfig:
     boxes: Place | None = None
     rows_in: Place | None = None
     streaming: bool = False
+    allow_urls: bool = False
     examples: int | None = None
     sample_seed: int | None = None
     canvas: int | None = None
@@ -134,8 +135,16 @@ class LoadedBenchmark:
         rows: Iterable[Mapping[str, Any]],
         config: BenchmarkConfig,
         evidence: Callable[[Mapping[str, Any], str], tuple[Box, ...]] | None = None,
+        folder: Path | None = None,
     ) -> None:
+        self.folder = folder  # of local data: pictures that rows name by a path are read inside it only
         self.benchmark, self.rows, self.config, self.evidence = benchmark, rows, config, evidence
+        self.seen = 0  # rows of the data set that were passed so far, those that were not wanted among them
+
+    @property
+    def has_boxes(self) -> bool:
+        """Whether rows can have evidence boxes: of a file of their own, or in a column of the data."""
+        return self.evidence is not None or "evidence" in (getattr(self.rows, "features", None) or {})
 
     def __iter__(self) -> Iterator[Example | Unusable]:
         """Yield the examples."""
@@ -143,29 +152,48 @@ class LoadedBenchmark:
             yield example
 
     def numbered(self, wanted: Callable[[int, str], bool] = lambda number, identity: True) -> Iterator[tuple[int, Example | Unusable]]:
-        """Yield (number of the row, example); the image of a row that is not ``wanted`` (by number and id) is not decoded."""
+        """Yield (number of the row, example); the image of a row that is not ``wanted`` (by number and id) is not decoded.
+
+        Numbers are places in the selection of rows, so those of N examples are 0 to N - 1. Whatever one row raises makes it unusable.
+
+        Raises:
+            InputError: when the data cannot be read any further, naming it; the examples before that were yielded.
+        """
         seen: set[str] = set()
-        for number, row in enumerate(self.rows):
-            identity = self.benchmark.identify(row, number)
+        for number, row in _numbered(self.rows, self.config.path):
+            self.seen += 1
+            identity, why = self._identity(row, number)
             twice = identity in seen
             seen.add(identity)
             if not wanted(number, f"{identity}#{number}" if twice else identity):
                 continue
-            if twice:
+            if why:
+                yield number, Unusable(identity, why)
+            elif twice:
                 why = f"The id '{identity}' occurs twice in '{self.config.path}': only the first is used."
                 yield number, Unusable(f"{identity}#{number}", why)
-                continue
-            for example in self._examples(row, identity):
-                yield number, example
+            else:
+                for example in self._examples(row, identity):
+                    yield number, example
+
+    def _identity(self, row: Mapping[str, Any], number: int) -> tuple[str, str]:
+        """Return the id of a row, and why it is unusable where it has none."""
+        try:
+            return self.benchmark.identify(row, number), ""
+        except Exception as error:
+            return f"row {number}", _reason(error)
 
     def _examples(self, row: Mapping[str, Any], identity: str) -> Iterator[Example | Unusable]:
+        """Yield the examples of a row; the one place where an exception becomes the row of its example."""
         try:
-            stored = tuple(box_of(box) for box in row.get("evidence") or ())
-            boxes = self.evidence(row, identity) if self.evidence else stored
-            for example in self.benchmark.examples(row, identity, self.config.protocol):
-                yield replace(example, boxes=_on_image(boxes, example.image.size))
-        except InputError as error:
-            yield Unusable(identity, str(error))
+            boxes = self.evidence(row, identity) if self.evidence else boxes_of(row.get("evidence"))
+            picture = picture_of(row, identity, folder=self.folder, urls=self.config.allow_urls)
+            examples = self.benchmark.examples({**row, "image": picture}, identity, self.config.protocol)
+            found = [replace(example, boxes=_on_image(boxes, example.image.size)) for example in examples]
+        except Exception as error:  # of readers, decoders and parsers: no list of theirs is complete
+            yield Unusable(identity, _reason(error))
+            return
+        yield from found
 
     @property
     def max_new_tokens(self) -> int:
@@ -173,9 +201,57 @@ class LoadedBenchmark:
         return self.config.protocol.max_new_tokens or self.benchmark.max_new_tokens
 
 
+def _numbered(rows: Any, path: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """Yield rows with their numbers: those of a selection, else their places.
+
+    Raises:
+        InputError: naming the data, when a row cannot be read.
+    """
+    pairs = rows.numbered() if hasattr(rows, "numbered") else enumerate(rows)
+    count = 0
+    while True:
+        try:
+            found = next(pairs, None)
+        except InputError:
+            raise
+        except Exception as error:  # of the reader; behind it nothing more can be read
+            raise InputError(
+                f"The data set '{path}' cannot be read behind its row {count} ({_reason(error)}): fetch it again, or ask for fewer "
+                "examples. The rows before it are stored."
+            ) from error
+        if found is None:
+            return
+        count += 1
+        yield found
+
+
+def _reason(error: Exception) -> str:
+    """Return one sentence for whatever a row raised."""
+    if isinstance(error, InputError):
+        return str(error)
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}".rstrip(": ")
+
+
 def _on_image(boxes: Iterable[Box], size: tuple[int, int]) -> tuple[Box, ...]:
     whole = Box(0.0, 0.0, float(size[0]), float(size[1]))
     return tuple(common for box in boxes if (common := box.intersection(whole)) is not None)
+
+
+def check_evidence(loaded: LoadedBenchmark, method: Any) -> None:
+    """Refuse an oracle where no row can have an evidence box.
+
+    Args:
+        loaded: the data.
+        method: the options of the method.
+
+    Raises:
+        InputError: with the option that names a file of boxes.
+    """
+    if method.crops.startswith("oracle") and not loaded.has_boxes:
+        raise InputError(
+            f"method.crops is '{method.crops}' and '{loaded.config.path}' has no evidence boxes: name a file with them "
+            "(benchmark.boxes=...), or use another method."
+        )
 
 
 def check_protocol(benchmark: Benchmark, config: BenchmarkConfig) -> None:
@@ -192,41 +268,6 @@ def check_protocol(benchmark: Benchmark, config: BenchmarkConfig) -> None:
     for switch, default in (("ocr_tokens", False), ("option_order", "as_released"), ("answer_mode", "generate")):
         if getattr(protocol, switch) != default and switch not in benchmark.switches:
             raise InputError(f"protocol.{switch} has no meaning for {type(benchmark).__name__}: leave it as it is.")
-
-
-def picture_of(row: Mapping[str, Any], identity: str, column: str = "image") -> Image.Image:
-    """Return the image of a row in RGB, or say which example has none."""
-    image = row.get(column)
-    try:
-        if isinstance(image, dict):
-            image = ImageFeature().decode_example(image)
-        if isinstance(image, Image.Image):
-            return to_rgb(image)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InputError(f"Example '{identity}' has a broken image ({error}).") from error
-    raise InputError(f"Example '{identity}' has no readable image.")
-
-
-def text_of(row: Mapping[str, Any], identity: str, column: str) -> str:
-    """Return a text of a row, or say which example has none."""
-    text = row.get(column)
-    if not isinstance(text, str) or not text.strip():
-        raise InputError(f"Example '{identity}' has no {column}.")
-    return text.strip()
-
-
-def texts_of(row: Mapping[str, Any], identity: str, column: str) -> tuple[str, ...]:
-    """Return a list of texts of a row, or say which example has none."""
-    texts = row.get(column)
-    if texts is None or not len(texts):
-        raise InputError(f"Example '{identity}' has no {column}.")
-    return tuple(str(text) for text in texts)
-
-
-def box_of(xywh: Iterable[float]) -> Box:
-    """Convert ``x, y, width, height`` in pixels, as the data sets have them; the only place that does."""
-    x, y, width, height = (float(value) for value in xywh)
-    return Box(x, y, x + width, y + height)
 
 
 def orders(count: int, protocol: Protocol, identity: str) -> list[tuple[int, ...]]:

@@ -4,7 +4,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from entropy_grounding.benchmarks.base import LETTER, Benchmark, Protocol, orders, picture_of, text_of
+from entropy_grounding.benchmarks.base import LETTER, Benchmark, Protocol, orders
+from entropy_grounding.benchmarks.columns import answer_of, id_of, picture_of, text_of
 from entropy_grounding.errors import InputError
 from entropy_grounding.metrics import choices_in, parse_choice, realworldqa_match
 from entropy_grounding.structures import Example
@@ -21,7 +22,7 @@ class VStar(Benchmark):
 
     def identify(self, row: Mapping[str, Any], number: int) -> str:
         """Return the question id within its category: the data set numbers both from 0."""
-        return f"{row['category']}/{row['question_id']}"
+        return f"{id_of(row, 'category')}/{id_of(row, 'question_id')}"
 
     def examples(self, row: Mapping[str, Any], identity: str, protocol: Protocol) -> Iterator[Example]:
         """Yield the row's example, or one for each option order; the instruction line of the data is written once."""
@@ -54,7 +55,7 @@ class RealWorldQA(Benchmark):
 
     def examples(self, row: Mapping[str, Any], identity: str, protocol: Protocol) -> Iterator[Example]:
         """Yield the row's example, or one for each option order; a question without options has one."""
-        question, answer = text_of(row, identity, "question"), text_of(row, identity, "answer")
+        question, answer = text_of(row, identity, "question"), answer_of(row, identity, "answer").strip()
         options = choices_in(question)
         if answer.strip(".") not in options:
             yield Example(identity, picture_of(row, identity), question, question, (answer,), group="open")

@@ -6,39 +6,70 @@ from collections.abc import Callable, Mapping
 from pathlib import Path, PurePath
 from typing import Any
 
-from entropy_grounding.benchmarks.base import BenchmarkConfig, box_of
-from entropy_grounding.benchmarks.sources import open_rows
+from huggingface_hub import snapshot_download
+
+from entropy_grounding.benchmarks.base import BenchmarkConfig
+from entropy_grounding.benchmarks.columns import box_of
+from entropy_grounding.benchmarks.sources import of_boxes, open_rows
 from entropy_grounding.errors import InputError
 from entropy_grounding.structures import Box
 
 Evidence = Callable[[Mapping[str, Any], str], tuple[Box, ...]]  # from a row and its id
+VSTAR = "craigwu/vstar_bench"  # on the hub: a folder of JSON files beside its pictures
 _OBJECT = re.compile(r"Is there an? (.+?) in the image", re.IGNORECASE)
 
 
 def read_evidence(config: BenchmarkConfig) -> Evidence:
     """Return a function from a row and its id to its evidence boxes, in pixels of its image; no box where the file has none.
 
-    ``config.boxes`` is a parquet file with ``dataset_id`` and ``bbox`` (any benchmark; the layout of TextVQA-GT-bbox), the folder of
+    ``config.boxes`` is a table with ``dataset_id`` and ``bbox`` (any benchmark; the layout of TextVQA-GT-bbox), the folder of
     craigwu/vstar_bench (V*), ``instances_val2014.json`` of COCO (POPE), or ``val_sceneGraphs.json`` (GQA; its test-dev split has none).
+    Tables and the folder of V* may be hub ids.
 
     Raises:
         InputError: when it cannot be read or has another layout.
     """
-    path = Path(str(config.boxes)).expanduser()
+    path = _vstar_folder() if config.boxes == VSTAR else Path(str(config.boxes)).expanduser()
     readers = {"vstar": _vstar, "pope": _coco, "gqa": _scene_graphs}
     structured = path.suffix == ".json" or (path / "test_questions.jsonl").is_file()
     if not structured or config.kind not in readers:
         return _table(config)
+
     try:
         return readers[config.kind](path)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except Exception as error:  # of the file system, of JSON, of values of other types
         raise InputError(f"benchmark.boxes '{path}' cannot be read as boxes of {config.kind} ({error!r}): check the file.") from error
 
 
+def _vstar_folder() -> Path:
+    """Return the folder of V*'s questions and boxes from the hub, without its pictures.
+
+    Raises:
+        InputError: when the hub cannot be reached and nothing was fetched before.
+    """
+    try:
+        return Path(snapshot_download(VSTAR, repo_type="dataset", allow_patterns=["test_questions.jsonl", "**/*.json"]))
+    except Exception as error:  # offline, moved, gated
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"The evidence boxes '{VSTAR}' cannot be fetched ({reason}): fetch them ahead with 'hf download --repo-type dataset {VSTAR} "
+            "--local-dir data/vstar_bench' and pass benchmark.boxes=data/vstar_bench, or do without localisation: benchmark.boxes=null."
+        ) from error
+
+
 def _table(config: BenchmarkConfig) -> Evidence:
+    """Boxes of a table with the ids of the questions.
+
+    Raises:
+        InputError: when it cannot be opened, or a box is none.
+    """
     found: dict[str, list[Box]] = {}
-    for row in open_rows(str(config.boxes), config, ("dataset_id", "bbox")):
-        found.setdefault(str(row["dataset_id"]), []).append(box_of(row["bbox"]))
+    try:
+        for row in open_rows(str(config.boxes), of_boxes(config), ("dataset_id", "bbox")):
+            found.setdefault(str(row["dataset_id"]), []).append(box_of(row["bbox"]))
+    except InputError as error:
+        raise InputError(f"benchmark.boxes: {error} Or do without localisation: benchmark.boxes=null.") from error
+
     return lambda row, identity: tuple(found.get(identity, ()))
 
 

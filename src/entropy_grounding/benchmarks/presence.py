@@ -4,7 +4,8 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import PurePath
 from typing import Any
 
-from entropy_grounding.benchmarks.base import SHORT, Benchmark, Protocol, picture_of, text_of
+from entropy_grounding.benchmarks.base import SHORT, Benchmark, Protocol
+from entropy_grounding.benchmarks.columns import answer_of, id_of, picture_of, text_of
 from entropy_grounding.errors import InputError
 from entropy_grounding.structures import Example
 
@@ -19,7 +20,7 @@ class POPE(Benchmark):
 
     def identify(self, row: Mapping[str, Any], number: int) -> str:
         """Return the question id within its category: the three are numbered alike."""
-        return f"{row['category']}/{row['question_id']}"
+        return f"{id_of(row, 'category')}/{id_of(row, 'question_id')}"
 
     def listed(self, row: Mapping[str, Any], pairs: Collection[tuple[str, str]]) -> bool:
         """Tell whether a row stays: the older file has fewer random negatives, the other two categories are the same."""
@@ -27,7 +28,7 @@ class POPE(Benchmark):
 
     def examples(self, row: Mapping[str, Any], identity: str, protocol: Protocol) -> Iterator[Example]:
         """Yield the example of a row."""
-        question, answer = text_of(row, identity, "question"), text_of(row, identity, "answer").lower()
+        question, answer = text_of(row, identity, "question"), answer_of(row, identity, "answer").strip().lower()
         if answer not in ("yes", "no"):
             raise InputError(f"Example '{identity}' has the answer '{answer}': POPE has yes and no only.")
         yield Example(identity, picture_of(row, identity), question, f"{question}\n{SHORT}", (answer,), group=str(row["category"]))

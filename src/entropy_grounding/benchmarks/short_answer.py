@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from entropy_grounding.benchmarks.base import SHORT, Benchmark, Protocol, picture_of, text_of, texts_of
+from entropy_grounding.benchmarks.base import SHORT, Benchmark, Protocol
+from entropy_grounding.benchmarks.columns import answer_of, id_of, picture_of, text_of, texts_of
 from entropy_grounding.structures import Example
 
 
@@ -16,7 +17,7 @@ class TextVQA(Benchmark):
 
     def identify(self, row: Mapping[str, Any], number: int) -> str:
         """Return the question id."""
-        return str(row["question_id"])
+        return id_of(row, "question_id")
 
     def examples(self, row: Mapping[str, Any], identity: str, protocol: Protocol) -> Iterator[Example]:
         """Yield the example of a row."""
@@ -35,7 +36,7 @@ class DocVQA(Benchmark):
 
     def identify(self, row: Mapping[str, Any], number: int) -> str:
         """Return the question id."""
-        return str(row["questionId"])
+        return id_of(row, "questionId")
 
     def examples(self, row: Mapping[str, Any], identity: str, protocol: Protocol) -> Iterator[Example]:
         """Yield the example of a row."""
@@ -51,9 +52,9 @@ class GQA(Benchmark):
 
     def identify(self, row: Mapping[str, Any], number: int) -> str:
         """Return the question id."""
-        return str(row["id"])
+        return id_of(row, "id")
 
     def examples(self, row: Mapping[str, Any], identity: str, protocol: Protocol) -> Iterator[Example]:
         """Yield the example of a row."""
         question = text_of(row, identity, "question")
-        yield Example(identity, picture_of(row, identity), question, f"{question}\n{SHORT}", (text_of(row, identity, "answer"),))
+        yield Example(identity, picture_of(row, identity), question, f"{question}\n{SHORT}", (answer_of(row, identity, "answer").strip(),))

@@ -5,11 +5,11 @@ What is particular to a family (chat content, token grids) is in its `Family`; e
 """
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any
+from functools import partial, wraps
+from typing import Any, ParamSpec, TypeVar
 from weakref import WeakSet
 
 import psutil
@@ -18,13 +18,16 @@ import torch.utils.checkpoint
 from jaxtyping import Float, Int
 from PIL import Image
 from torch import Tensor
-from transformers import DynamicCache, PreTrainedModel, ProcessorMixin
+from transformers import DynamicCache, GenerationConfig, PreTrainedModel, ProcessorMixin
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from entropy_grounding.errors import ContextError, InputError
 from entropy_grounding.images import cut
 from entropy_grounding.structures import Box, View
 from entropy_grounding.target import Target
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
 
 _PIXELS = ("pixel_values", "pixel_attention_mask")
 _PER_POSITION = ("input_ids", "attention_mask", "mm_token_type_ids")
@@ -197,6 +200,17 @@ class Family:
         return tokens
 
 
+def own_gradients(method: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """Run a method under its own choice of gradients, whatever mode the caller is in (``no_grad``, ``inference_mode``)."""
+
+    @wraps(method)
+    def run(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        with torch.inference_mode(False), torch.enable_grad():
+            return method(*args, **kwargs)
+
+    return run
+
+
 class VLM:
     """A vision-language model of `transformers` with what the method needs; the model is returned as it was found.
 
@@ -239,6 +253,7 @@ class VLM:
         self.checkpointing = checkpointing
         family.prepare(model.config, processor)
 
+    @own_gradients
     def look(self, image: Image.Image, box: Box | None = None) -> Picture:
         """Encode the image, or the crop ``box`` (pixels of the image, widened to whole ones), without gradient."""
         shown, place = (image, Box(0.0, 0.0, float(image.width), float(image.height))) if box is None else cut(image, box)
@@ -290,6 +305,7 @@ class VLM:
             raise InputError(f"The processor makes no visual token of a picture of {image.width} x {image.height} pixels: enlarge it.")
         return inputs
 
+    @own_gradients
     def prompt(self, question: str, pictures: Sequence[Picture]) -> Prompt:
         """Build the chat prompt: all pictures in order, then the question.
 
@@ -319,6 +335,7 @@ class VLM:
         """Return the next-token logits at the last position; ``visual_tokens`` replaces the embeddings of the prompt's pictures."""
         return self._run([prompt], torch.cat(prompt.features) if visual_tokens is None else visual_tokens).logits[0, -1]
 
+    @own_gradients
     def gradient(self, prompt: Prompt, target: Target) -> TokenGradients:
         """Return the gradient of a target of the next-token logits with respect to every visual token (paper, step 2).
 
@@ -327,10 +344,12 @@ class VLM:
         """
         return self.gradients([prompt], target)[0]
 
+    @own_gradients
     def gradients(self, prompts: Sequence[Prompt], target: Target) -> list[TokenGradients]:
         """Return what `gradient` returns, for several prompts in one padded forward and one backward of the sum of their targets."""
         return self.backward(self.forward(prompts), target)
 
+    @own_gradients
     def forward(
         self,
         prompts: Sequence[Prompt],
@@ -352,6 +371,8 @@ class VLM:
             layer: of one prompt, the decoder layer whose inputs are the leaf; earlier ones record nothing.
             every_position: compute logits of all positions and use the last (as the authors' code; for comparison).
         """
+        if after is not None or layer is not None:
+            self._refuse_batch(prompts, after, layer)
         if after is not None:
             return self._continue(prompts[0], after, graph=graph)
         if layer is not None:
@@ -367,6 +388,14 @@ class VLM:
             out = self._run(prompts, leaf, use_cache=keep, every_position=every_position)
         kept = out.past_key_values if keep and not any(layer.is_sliding for layer in out.past_key_values.layers) else None
         return Forward(out.logits[:, -1], leaf, tuple(prompts), kept)
+
+    @staticmethod
+    def _refuse_batch(prompts: Sequence[Prompt], after: Forward | None, layer: int | None) -> None:
+        """Refuse what a pass behind another one, or from a layer on, cannot do: several prompts, or both at once."""
+        if len(prompts) != 1:
+            raise InputError(f"A pass with after=... or layer=... runs one prompt, not {len(prompts)}: run them one by one.")
+        if after is not None and layer is not None:
+            raise InputError("A pass runs behind another one (after=...) or from a layer on (layer=...), not both.")
 
     def _continue(self, prompt: Prompt, after: Forward, *, graph: bool) -> Forward:
         """Run what follows the first picture of a prompt on the keys and values that another prompt has up to there."""
@@ -419,6 +448,7 @@ class VLM:
         places = (prompt.inputs["input_ids"][0] == self.model.config.image_token_id).nonzero()[:, 0]
         return int(places[len(prompt.features[0]) - 1]) + 1
 
+    @own_gradients
     def backward(self, begun: Forward, target: Target) -> list[TokenGradients]:
         """Return the gradient of a target of the next-token logits at the leaf of a forward pass, for each of its prompts.
 
@@ -440,6 +470,7 @@ class VLM:
         parts = zip(begun.logits.detach(), begun.by_prompt(gradients), begun.by_prompt(leaf.detach()), strict=True)
         return [TokenGradients(*each) for each in parts]
 
+    @own_gradients
     def attention(self, prompt: Prompt, target: Target | None = None) -> TokenAttention:
         """Return how much the last position attends to every visual token, by layer and head.
 
@@ -470,6 +501,7 @@ class VLM:
 
         return TokenAttention(logits.detach(), to_tokens(out.attentions), to_tokens(gradients) / scale if gradients else None)
 
+    @own_gradients
     def pixel_gradient(self, question: str, picture: Picture, target: Target) -> PixelGradient:
         """Return the gradient of a target with respect to the pixels of a picture that is alone in the prompt."""
         inputs = self._alone(picture.image)
@@ -504,10 +536,12 @@ class VLM:
         name = self.name or type(self.model).__name__
         return InputError(f"The model '{name}' passes no gradient to its visual tokens ({why}): load it unquantised, attention=sdpa.")
 
+    @own_gradients
     def generate(self, prompt: Prompt, *, max_new_tokens: int, after: Forward | None = None) -> str:
         """Return the greedy answer; with ``after``, a pass of this prompt, without running the prompt again (its cache is used up)."""
         return self.processor.tokenizer.decode(self._greedy(prompt, max_new_tokens, after), skip_special_tokens=True).strip()
 
+    @own_gradients
     def continued(self, prompt: Prompt, tokens: int) -> Prompt:
         """Return the prompt followed by this many tokens of the model's greedy answer, fewer where the answer ends before."""
         new = self._greedy(prompt, tokens) if tokens else prompt.inputs["input_ids"].new_empty(0)
@@ -542,12 +576,11 @@ class VLM:
             self.family.positions(self.model, prompt.inputs)
             after.cache.crop(-1)  # generation begins with the logits of the last position
             known = {"past_key_values": after.cache}
-        with frozen(self.model), torch.no_grad():
-            ids = self.model.generate(
-                **prompt.inputs, **known, max_new_tokens=max_new_tokens, do_sample=False, temperature=None, top_p=None, top_k=None
-            )
+        with frozen(self.model), torch.no_grad(), neutral_generation(self.model):
+            ids = self.model.generate(**prompt.inputs, **known, max_new_tokens=max_new_tokens)
         return ids[0, prompt.inputs["input_ids"].shape[1] :]
 
+    @own_gradients
     def answer_loss(self, question: str, pictures: Sequence[Picture], answer: str) -> float:
         """Return the mean cross-entropy, in nats a token, of ``answer`` as the assistant's turn (without the token that ends it)."""
         inputs, prompt = self._prepared(question, pictures, answer), self.prompt(question, pictures)
@@ -631,6 +664,23 @@ def _checkpointed(layers: Any) -> Iterator[None]:
         for layer in layers:
             layer.gradient_checkpointing, layer.training = False, False
             del layer._gradient_checkpointing_func
+
+
+@contextmanager
+def neutral_generation(model: Any) -> Iterator[None]:
+    """Let a model generate plainly for a while: the most likely token each time, whatever its checkpoint brought along.
+
+    Penalties, forbidden or forced tokens and least lengths would make the answer follow another distribution than the one whose entropy is
+    measured. Only the tokens that begin, end and pad a text are kept.
+    """
+    before = model.generation_config
+    model.generation_config = GenerationConfig(
+        bos_token_id=before.bos_token_id, eos_token_id=before.eos_token_id, pad_token_id=before.pad_token_id, do_sample=False
+    )
+    try:
+        yield
+    finally:
+        model.generation_config = before
 
 
 @contextmanager

@@ -16,12 +16,13 @@ class LlavaFamily(Family):
     architecture = "LlavaForConditionalGeneration"
 
     def prepare(self, config: Any, processor: Any) -> None:
-        """Refuse a visual token per picture that belongs to no patch."""
+        """Refuse a visual token per picture that belongs to no patch; complete the processor of an older checkpoint."""
         if config.vision_feature_select_strategy != "default":
             raise InputError(
                 f"vision_feature_select_strategy is '{config.vision_feature_select_strategy}': "
                 "LLaVA is supported with 'default' (patch tokens only)."
             )
+        complete_processor(config, processor)
 
     def views(self, config: Any, processor: Any, inputs: dict[str, Tensor], size: tuple[int, int]) -> dict[str, View]:
         """Return the one token grid of a picture; its box is the padded square, or the part that the centre crop keeps."""
@@ -31,6 +32,16 @@ class LlavaFamily(Family):
     def picture(self, config: Any, processor: Any, inputs: dict[str, Tensor], pixels: Tensor, size: tuple[int, int]) -> Tensor:
         """Return the one square."""
         return pixels[0]
+
+
+def complete_processor(config: Any, processor: Any) -> None:
+    """Tell the processor of an older checkpoint what its model says: patch size, tokens that are no patches, and which are taken."""
+    if processor.patch_size is not None:
+        return
+
+    processor.patch_size = config.vision_config.patch_size
+    processor.vision_feature_select_strategy = config.vision_feature_select_strategy
+    processor.num_additional_image_tokens = 1  # the class token of CLIP, which "default" leaves out
 
 
 def _visible(image_processor: object, size: tuple[int, int]) -> Box:

@@ -1,14 +1,19 @@
-"""Processors without torchvision: some refuse to load because their *video* processor needs it; pictures do not."""
+"""The processor of a checkpoint, the same in every environment.
 
-import logging
+Where torchvision is installed, `transformers` prefers its image processors, which make other pixels, and
+asks for video processors. Here pictures are always processed by the Pillow backend, and videos never.
+"""
+
 from typing import Any
 
 import transformers
-from transformers import AutoConfig, AutoProcessor
+from transformers import AutoImageProcessor, PreTrainedConfig
+from transformers.image_processing_backends import PilBackend
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
-from transformers.utils import is_torchvision_available
 
-logger = logging.getLogger(__name__)
+from entropy_grounding.errors import InputError
+
+BACKEND = "pil"
 
 
 def without_video(processor_class: Any) -> Any:
@@ -20,15 +25,36 @@ def without_video(processor_class: Any) -> Any:
     return type(processor_class.__name__, (processor_class,), {"get_attributes": classmethod(get_attributes), "__module__": __name__})
 
 
-def load_processor(source: str, revision: str | None = None) -> Any:
-    """Load the processor of a checkpoint; without torchvision, and where it has a video processor, everything but that.
+def load_processor(source: str, config: PreTrainedConfig, revision: str | None = None) -> Any:
+    """Load the processor of a checkpoint, with an image processor of the Pillow backend.
+
+    Args:
+        source: hub id or local folder.
+        config: the configuration of its model.
+        revision: commit on the hub.
 
     Raises:
-        OSError: when a file is missing or the hub cannot be reached.
+        InputError: where the image processor has no Pillow backend.
     """
-    name = PROCESSOR_MAPPING_NAMES.get(AutoConfig.from_pretrained(source, revision=revision).model_type)
-    processor_class = getattr(transformers, name[-1] if isinstance(name, tuple) else name) if name else AutoProcessor
-    if is_torchvision_available() or "video_processor" not in getattr(processor_class, "get_attributes", list)():
-        return AutoProcessor.from_pretrained(source, revision=revision)
-    logger.info("torchvision is not installed: %s is loaded without its video processor", processor_class.__name__)
-    return without_video(processor_class).from_pretrained(source, revision=revision)
+    hub = {"revision": revision, "trust_remote_code": False}
+    name = PROCESSOR_MAPPING_NAMES[config.model_type]
+    processor_class = getattr(transformers, name[-1] if isinstance(name, tuple) else name)
+
+    processor = without_video(processor_class).from_pretrained(source, **hub)
+    processor.image_processor = AutoImageProcessor.from_pretrained(source, backend=BACKEND, **hub)
+    check_backend(processor)
+
+    return processor
+
+
+def check_backend(processor: Any) -> None:
+    """Refuse an image processor of another backend: its pixels differ, and so do answers.
+
+    Raises:
+        InputError: naming the class.
+    """
+    if not isinstance(processor.image_processor, PilBackend):
+        raise InputError(
+            f"The image processor {type(processor.image_processor).__name__} is not of the Pillow backend: its pixels, and with them "
+            "answers, differ from those of the stored rows. Load it with backend='pil'."
+        )

@@ -1,0 +1,185 @@
+"""Read the columns of a row by their types, not only by their names: what is of another type makes the row unusable."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
+
+import numpy as np
+from PIL import Image
+
+from entropy_grounding.errors import InputError
+from entropy_grounding.images import decode_image, is_url, to_rgb
+from entropy_grounding.structures import Box
+
+_PATIENCE = 30.0  # seconds to wait for a picture that may be fetched
+
+
+def id_of(row: Mapping[str, Any], column: str) -> str:
+    """Return the id in a column, a text or a whole number.
+
+    Raises:
+        InputError: for a row without one.
+    """
+    value = row.get(column)
+    if isinstance(value, str) and value.strip():
+        return value.strip()
+    if isinstance(value, int | np.integer) and not isinstance(value, bool):
+        return str(value)
+    raise InputError(f"It has no id: {column} is {_shown(value)}.")
+
+
+def text_of(row: Mapping[str, Any], identity: str, column: str) -> str:
+    """Return a text of a row, without spaces around it.
+
+    Raises:
+        InputError: for a row without one, or with another type.
+    """
+    value = row.get(column)
+    if isinstance(value, str) and value.strip():
+        return value.strip()
+    raise InputError(_complaint(identity, column, value, "a text"))
+
+
+def answer_of(row: Mapping[str, Any], identity: str, column: str) -> str:
+    """Return the one reference answer of a row; a number counts as its digits.
+
+    Raises:
+        InputError: for a row without one, with another type, or with several.
+    """
+    found = texts_of(row, identity, column)
+    if len(found) != 1:
+        raise InputError(f"Example '{identity}' has {len(found)} references in {column}: this benchmark has one.")
+    return found[0]
+
+
+def texts_of(row: Mapping[str, Any], identity: str, column: str) -> tuple[str, ...]:
+    """Return the texts of a row: of a list, of one text, or of the answers of VQAv2 and SQuAD.
+
+    A text is one reference, never its characters; ``{"answer": text}`` and ``{"text": [text, ...]}`` give their answers.
+
+    Raises:
+        InputError: for a row without one, or with another type.
+    """
+    value = _plain(row.get(column))
+    if isinstance(value, Mapping) and "text" in value:
+        value = _plain(value["text"])
+    many = value if isinstance(value, list) else [value]
+
+    found = [_one_text(each) for each in many]
+    if not found or None in found or not any(each and each.strip() for each in found):
+        raise InputError(_complaint(identity, column, value, "a text or a list of texts"))
+    return tuple(str(each) for each in found)
+
+
+def _one_text(value: Any) -> str | None:
+    """Return one answer as text, None where it is none."""
+    if isinstance(value, Mapping) and "answer" in value:
+        value = value["answer"]
+    if isinstance(value, str):
+        return value
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+
+    return str(value) if number and math.isfinite(value) else None
+
+
+def boxes_of(value: Any) -> tuple[Box, ...]:
+    """Return evidence boxes ``x, y, width, height`` in pixels; none where there is no value.
+
+    Raises:
+        InputError: for anything but lists of four finite numbers.
+    """
+    value = _plain(value)
+    if value is None:
+        return ()
+    if not isinstance(value, list):
+        raise InputError(f"Its evidence is {_shown(value)}: use a list of boxes x, y, width, height.")
+    return tuple(box_of(each) for each in value)
+
+
+def box_of(xywh: Any) -> Box:
+    """Convert ``x, y, width, height`` in pixels, as the data sets have them; the only place that does.
+
+    Raises:
+        InputError: for anything but four finite numbers, or a negative size.
+    """
+    values = _plain(xywh)
+    fine = isinstance(values, list) and len(values) == 4 and all(_is_finite(each) for each in values)
+    if not fine or min(values[2:]) < 0:
+        raise InputError(f"An evidence box is {_shown(values)}: use x, y, width, height in pixels, four finite numbers.")
+
+    x, y, width, height = (float(each) for each in values)
+    return Box(x, y, x + width, y + height)
+
+
+def picture_of(
+    row: Mapping[str, Any], identity: str, column: str = "image", *, folder: Path | None = None, urls: bool = False
+) -> Image.Image:
+    """Return the image of a row in RGB.
+
+    A path is read inside the folder of the data set only, and an address only where that was allowed.
+
+    Args:
+        row: of the data set.
+        identity: its id, for messages.
+        column: which holds the image: encoded bytes, a path, or a picture.
+        folder: of the data set, None where it has none.
+        urls: fetch pictures from http and https addresses.
+
+    Raises:
+        InputError: for a row without a picture, with a broken one, or with one that lies elsewhere.
+    """
+    image = row.get(column)
+    if isinstance(image, Image.Image):
+        return to_rgb(image)
+    if isinstance(image, Mapping):
+        image = image.get("bytes") or image.get("path")
+    if isinstance(image, bytes) and image:
+        return decode_image(image, f"The image of example '{identity}'")
+    if isinstance(image, str) and image.strip():
+        return decode_image(_content(image.strip(), identity, folder, urls), f"The image of example '{identity}'")
+
+    raise InputError(f"Example '{identity}' has no readable image.")
+
+
+def _content(path: str, identity: str, folder: Path | None, urls: bool) -> bytes:
+    """Return the bytes of a picture that a row names by its path or address."""
+    if is_url(path) or "://" in path:
+        if not urls or not path.lower().startswith(("http://", "https://")):
+            raise InputError(
+                f"The image of example '{identity}' is the address '{path[:100]}', which is not fetched: download the pictures into the "
+                "data set's folder, or allow http and https with benchmark.allow_urls=true."
+            )
+        with urlopen(path, timeout=_PATIENCE) as response:
+            return bytes(response.read())
+
+    place = (folder / path).resolve() if folder else None
+    if place is None or folder is None or not place.is_relative_to(folder.resolve()) or not place.is_file():
+        raise InputError(f"The image of example '{identity}' is '{path[:100]}', which is no file inside the data set's folder.")
+    return place.read_bytes()
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _plain(value: Any) -> Any:
+    """Return arrays and other sequences as lists, and numbers as Python's own."""
+    if isinstance(value, np.ndarray | np.generic):
+        return _plain(value.tolist())
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        return [_plain(each) for each in value]
+    return value
+
+
+def _complaint(identity: str, column: str, value: Any, wanted: str) -> str:
+    empty = value is None or (isinstance(value, Iterable) and not any(True for _ in value))
+    if empty or value == [None] or (isinstance(value, str) and not value.strip()):
+        return f"Example '{identity}' has no {column}."
+    return f"Example '{identity}' has {_shown(value)} as {column}: use {wanted}."
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return f"{text[:60]}{'...' if len(text) > 60 else ''} ({type(value).__name__})"

@@ -24,7 +24,7 @@ $(READY): pyproject.toml constraints.txt
 
 demo: $(READY)  ## the main job: run the quickstart notebook, print the answers, write its figures
 	@mkdir -p $(OUT)/demo
-	$(BIN)/papermill notebooks/00_quickstart.ipynb $(OUT)/demo/00_quickstart.ipynb -k python3 --log-level WARNING -p run_dir $(CURDIR)/$(OUT)/demo
+	$(BIN)/python -m entropy_grounding.notebooks 00_quickstart $(OUT)/demo/00_quickstart.ipynb "run_dir=$(CURDIR)/$(OUT)/demo"
 	@cat $(OUT)/demo/answers.txt
 	@ls $(OUT)/demo/*.png $(OUT)/demo/00_quickstart.ipynb
 
@@ -47,7 +47,7 @@ environments: $(READY)  ## the tiny VLMs in other environments (torchvision, low
 notebooks: $(READY)  ## execute every notebook into outputs/notebooks, with few examples
 	@mkdir -p $(OUT)/notebooks
 	@for notebook in notebooks/*.ipynb; do \
-	  ENTROPY_GROUNDING_RUN=smoke $(BIN)/papermill $$notebook $(OUT)/notebooks/$$(basename $$notebook) -k python3 --log-level WARNING || exit 1; done
+	  ENTROPY_GROUNDING_RUN=smoke $(BIN)/python -m entropy_grounding.notebooks $$notebook $(OUT)/notebooks/$$(basename $$notebook) || exit 1; done
 
 figures: $(READY)  ## make the committed figures and executed notebooks anew, from the stored rows
 	$(BIN)/python -m entropy_grounding.executed

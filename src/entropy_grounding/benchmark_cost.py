@@ -5,7 +5,6 @@ where there is a GPU, models of the sizes of the paper's four checkpoints too, i
 an answer is worth, so the answers of both orders of computation are compared on a tiny VLM.
 """
 
-import argparse
 import multiprocessing
 import statistics
 import threading
@@ -24,6 +23,7 @@ from torch.profiler import ProfilerActivity, profile
 from tqdm.auto import tqdm
 
 from entropy_grounding.benchmarks import benchmark_config, load_benchmark
+from entropy_grounding.commands import Parser, command
 from entropy_grounding.ledger import Ledger, peak_memory, synchronize
 from entropy_grounding.options import GroundingOptions
 from entropy_grounding.report import BENCHMARK_COST
@@ -35,6 +35,7 @@ from entropy_grounding.target import next_token_entropy
 from entropy_grounding.tiny.build import canvas_of
 from entropy_grounding.tiny.questions import held_out_example
 from entropy_grounding.tiny.scenes import draw_scene
+from entropy_grounding.verbatim import expanded
 from entropy_grounding.vlm import load_vlm
 from entropy_grounding.vlm.base import VLM, Prompt
 from entropy_grounding.vlm.load import estimate_memory
@@ -286,7 +287,7 @@ def measure(repeats: int, examples: int) -> pd.DataFrame:
 
 def main() -> None:
     """Measure, print and write results/benchmark_cost.json."""
-    parser = argparse.ArgumentParser(prog="python -m entropy_grounding.benchmark_cost", description=(__doc__ or "").splitlines()[0])
+    parser = Parser(prog="python -m entropy_grounding.benchmark_cost", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--repeats", type=int, default=7, help="interleaved repeats (default 7)")
     parser.add_argument("--examples", type=int, default=300, help="questions on which answers are compared (default 300)")
     parser.add_argument("--results-dir", default="results", help="where benchmark_cost.json goes (default results)")
@@ -296,8 +297,8 @@ def main() -> None:
     torch.set_num_threads(1)
     table = measure(chosen.repeats, chosen.examples)
     print(table[["figure", "value", "limit"]].to_string(index=False, float_format=lambda value: f"{value:.4g}"))
-    write_summary(Path(chosen.results_dir) / BENCHMARK_COST, table)
+    write_summary(Path(expanded(chosen.results_dir)) / BENCHMARK_COST, table)
 
 
 if __name__ == "__main__":
-    main()
+    command(main)

@@ -1,23 +1,23 @@
 """The command ``python -m entropy_grounding.calibrate vlm=tiny_llava``: the ungated method on validation rows, then thresholds."""
 
-import sys
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import hydra
 import pandas as pd
 from omegaconf import OmegaConf
 
 from entropy_grounding.benchmarks import benchmark_config
 from entropy_grounding.calibration import ANSWER, COLUMNS, ONE_ROUND, Calibration, calibrate, calibration_path
-from entropy_grounding.configs import CONF_DIR, build, register
+from entropy_grounding.commands import hydra_command
+from entropy_grounding.configs import CONF_DIR, register
 from entropy_grounding.errors import InputError
 from entropy_grounding.evaluation import EvaluateConfig, evaluate_together
 from entropy_grounding.gate import OFF
 from entropy_grounding.options import GroundingOptions
 from entropy_grounding.results import commit, write_results
 from entropy_grounding.tracking import TrackingConfig
+from entropy_grounding.verbatim import Place
 from entropy_grounding.vlm import VLM, VLMConfig, load_vlm
 from entropy_grounding.vlm.identity import short_identity, weights_identities
 
@@ -43,8 +43,8 @@ class CalibrateConfig:
     split: str = "validation"
     examples: int = 300
     accept: str = "margin"
-    results_dir: str = "outputs/calibration"
-    rows_dir: str = "results/calibration"
+    results_dir: Place = "outputs/calibration"
+    rows_dir: Place = "results/calibration"
 
 
 register("calibrate_schema", CalibrateConfig)
@@ -97,19 +97,14 @@ def write(vlm: str, found: Calibration, source: dict[str, Any]) -> None:
     about = f"{source['examples']} {source['split']} rows, weights {short_identity(source)}, commit {source['commit']}"
     head = f"# python -m entropy_grounding.calibrate vlm={vlm}   wrote this: {about}.\n"
     values = {**asdict(found), "weights": list(found.weights)}
-    path.write_text(head + OmegaConf.to_yaml(OmegaConf.create(values)))
+    path.write_text(head + OmegaConf.to_yaml(OmegaConf.create(values)), encoding="utf-8")
     print(f"written: {path.relative_to(CONF_DIR.parent)}")
 
 
-@hydra.main(config_path=str(CONF_DIR), config_name="calibrate", version_base="1.3")
-def main(config: Any) -> None:
+@hydra_command("calibrate", CalibrateConfig)
+def main(config: CalibrateConfig) -> None:
     """Calibrate, and print the thresholds."""
-    try:
-        found = run(build(CalibrateConfig, config))
-    except InputError as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit("interrupted: every finished example is stored; run the same command again to go on.")
+    found = run(config)
     for name, chosen in (("threshold", found.threshold), ("settle", found.settle), ("accept", {"accept": found.accept})):
         print(f"\n{name}\n{pd.DataFrame(chosen).round(3).to_string()}")
 

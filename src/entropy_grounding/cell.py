@@ -14,10 +14,12 @@ from filelock import FileLock, Timeout
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
+from entropy_grounding.commands import command, run_hydra
 from entropy_grounding.configs import CONF_DIR, build, register
 from entropy_grounding.errors import InputError
 from entropy_grounding.notebooks import execute
-from entropy_grounding.processes import environment
+from entropy_grounding.processes import TERMINATED, end_together, end_with_parent, environment, is_ending
+from entropy_grounding.verbatim import Place
 
 NOTEBOOK = "50_cell"
 
@@ -44,8 +46,8 @@ class CellConfig:
     cell: str = "tiny_llava/mini_textvqa"
     only_method: str = ""
     overrides: tuple[str, ...] = ()
-    results_dir: str = "outputs/results"
-    output_dir: str = "outputs/rerun"
+    results_dir: Place = "outputs/results"
+    output_dir: Place = "outputs/rerun"
     tracking_mode: str = "offline"
     gpus: int = 0
     cells: int = 1
@@ -115,15 +117,16 @@ def _free_gpu(gpus: int, folder: Path) -> Iterator[None]:
     yield
 
 
-def _end(*_: Any) -> None:
-    """End without a result: a cluster that takes its node back tells every process, also that of the notebook, and runs the job again."""
-    sys.exit(143)
-
-
 @hydra.main(config_path=str(CONF_DIR), config_name="cell", version_base="1.3")
 def main(config: Any) -> None:
-    """Run one cell; a failure is told and leaves the other cells alone."""
-    signal.signal(signal.SIGTERM, _end)
+    """Run one cell; a failure is told and leaves the other cells alone.
+
+    A cluster that takes its node back tells every process to end, also that of the notebook, and runs the job again.
+    """
+    _end_when_told()
+    if is_ending():
+        sys.exit(TERMINATED)
+
     options = build(CellConfig, config)
     options.error().unlink(missing_ok=True)
     job = HydraConfig.get().job
@@ -134,11 +137,19 @@ def main(config: Any) -> None:
     except InputError as error:
         print(f"{options.cell}: error: {error}", file=sys.stderr, flush=True)
         options.error().parent.mkdir(parents=True, exist_ok=True)
-        options.error().write_text(f"{error}\n")
+        options.error().write_text(f"{error}\n", encoding="utf-8")
+
+
+def _end_when_told() -> None:
+    """End with the process that started this one, and on SIGTERM after the notebooks below have stored their rows."""
+    signal.signal(signal.SIGTERM, end_together)
+    end_with_parent()
+
+
+def _launch() -> None:
+    _end_when_told()
+    run_hydra(main, CellConfig)
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt:
-        sys.exit(130)
+    command(_launch, started_by_another=True)

@@ -2,9 +2,8 @@
 
 import dataclasses
 import re
-import sys
 import typing
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -19,12 +18,16 @@ from omegaconf import DictConfig, OmegaConf
 from entropy_grounding.errors import InputError
 from entropy_grounding.options import GroundingOptions
 from entropy_grounding.tracking import TrackingConfig
+from entropy_grounding.verbatim import Place, Text, expanded, is_place, quote_text, verbatim_options
 from entropy_grounding.vlm import VLMConfig
 
 _PACKAGE = Path(__file__).resolve().parent
 CONF_DIR = next(folder for folder in (_PACKAGE / "conf", _PACKAGE.parents[1] / "conf") if folder.is_dir())
+# The checkout, or the working folder where the package is installed without one.
+ROOT = Path.cwd() if CONF_DIR.parent == _PACKAGE else CONF_DIR.parent
 
 T = TypeVar("T")
+_REGISTERED: list[type] = []  # the options of every command line
 
 
 @dataclass(frozen=True)
@@ -45,11 +48,11 @@ class GroundConfig:
     vlm: VLMConfig = field(default_factory=VLMConfig)
     method: GroundingOptions = field(default_factory=GroundingOptions)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
-    image: str | None = None
-    question: str | None = None
+    image: Place | None = None
+    question: Text | None = None
     seed: int = 0
     max_new_tokens: int = 16
-    run_dir: str = "outputs/ground"
+    run_dir: Place = "outputs/ground"
 
 
 @cache
@@ -75,15 +78,17 @@ def schema_of(options: type) -> type:
 
 
 def build(options: type[T], values: Any) -> T:
-    """Build a (nested) dataclass from a configuration node or mapping."""
+    """Build a (nested) dataclass from a configuration node or mapping; places are expanded."""
     values = OmegaConf.to_container(values, resolve=True, throw_on_missing=True) if isinstance(values, DictConfig) else values
-    hints = typing.get_type_hints(options)
+    hints = typing.get_type_hints(options, include_extras=True)
     return options(**{name: _convert(hints[name], value) for name, value in values.items()})
 
 
 def _convert(hint: Any, value: Any) -> Any:
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         return build(hint, value)
+    if is_place(hint):
+        value = expanded(value)
     if typing.get_origin(hint) is tuple and value is not None:
         inner = typing.get_args(hint)[0]
         return tuple(_convert(inner, each) for each in value)
@@ -93,6 +98,7 @@ def _convert(hint: Any, value: Any) -> Any:
 def register(name: str, options: type) -> None:
     """Make a dataclass available to Hydra as the schema ``name``."""
     ConfigStore.instance().store(name=name, node=schema_of(options))
+    _REGISTERED.append(options)
 
 
 def compose_config(overrides: Sequence[str] = (), name: str = "ground", options: type[T] = GroundConfig) -> T:  # type: ignore[assignment]
@@ -108,28 +114,60 @@ def compose_config(overrides: Sequence[str] = (), name: str = "ground", options:
     except (HydraException, ValueError) as error:
         if isinstance(error, InputError):
             raise
-        reasons = " ".join(f"{error} {error.__cause__ or ''}".partition("Config search path")[0].split())
-        raise InputError(f"Configuration {list(overrides)}: {reasons}") from error
+        raise InputError(f"Configuration {list(overrides)}: {reasons(error)}") from error
 
 
-def quote_text(arguments: Sequence[str], keys: Sequence[str]) -> list[str]:
-    """Quote the values of free-text options, so that users may type commas, apostrophes and brackets in a question.
+def reasons(error: BaseException) -> str:
+    """Return what Hydra or OmegaConf say about a configuration in one line, without their advice for programmers."""
+    said = f"{error} {error.__cause__ or ''}".partition("Config search path")[0]
+    said = re.sub(r"To append to your config use \S+|full_key:.*|object_type=.*|See https\S+ for details|Set the env.*", "", said)
 
-    Hydra's rule: inside quotes a backslash escapes only a quote, so backslashes are doubled where a quote follows.
+    return " ".join(said.split())
+
+
+def override_list(given: str | Iterable[str] | None) -> list[str]:
+    """Return overrides of a notebook's parameter as a list: a text is one override, or several by comma.
+
+    Commas inside brackets, quotes and values stay: a new override begins with ``NAME=``.
+    A place or free text needs no quotes of its own; one in quotes is taken as Hydra reads it.
     """
-    quoted = []
-    for argument in arguments:
-        key, separator, value = argument.partition("=")
-        if separator and key in keys and value and value != "null":
-            value = re.sub(r"(\\*)'", r"\1\1\'", value).replace("${", r"\${")
-            value = "'" + re.sub(r"(\\+)$", r"\1\1", value) + "'"
-        quoted.append(key + separator + value)
-    return quoted
+    if not isinstance(given, str):
+        return [_with_quotes(each) for each in given or ()]
+
+    found: list[str] = []
+    for piece in re.split(r",(?=\s*[+~]*[A-Za-z_][\w./@]*=)", given):
+        if found and _is_open(found[-1]):
+            found[-1] += f",{piece}"
+        else:
+            found.append(piece.strip())
+
+    return [_with_quotes(each) for each in found if each]
 
 
-def quote_command_line(*keys: str) -> None:
-    """Apply `quote_text` to the arguments of this process."""
-    sys.argv[1:] = quote_text(sys.argv[1:], keys)
+def _with_quotes(override: str) -> str:
+    value = override.partition("=")[2]
+    is_quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
+
+    return override if is_quoted else quote_text([override], _verbatim_names())[0]
+
+
+def _is_open(text: str) -> bool:
+    """Tell whether a text ends inside brackets or quotes."""
+    bare = re.sub(r"\\.", "", text)
+    unquoted = re.sub(r"(?<!\w)'[^']*'|(?<!\w)\"[^\"]*\"", "", bare)
+    depth = sum(unquoted.count(each) for each in "([{") - sum(unquoted.count(each) for each in ")]}")
+
+    return depth > 0 or re.search(r"(?<!\w)['\"]", unquoted) is not None
+
+
+def quoted_arguments(arguments: Sequence[str]) -> list[str]:
+    """Return arguments of a command line with its places and texts quoted for Hydra, those of evaluations among them."""
+    return quote_text(arguments, _verbatim_names())
+
+
+def _verbatim_names() -> tuple[str, ...]:
+    """Return the places and texts of every command line."""
+    return tuple(dict.fromkeys(name for options in _REGISTERED for name in verbatim_options(options)))
 
 
 register("ground_schema", GroundConfig)

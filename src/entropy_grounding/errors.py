@@ -2,7 +2,7 @@
 
 
 class InputError(ValueError):
-    """Bad input, configuration or model; command lines print its one sentence and exit with status 2."""
+    """Bad input, configuration or model; command lines (`commands.command`) print its one sentence and exit with status 2."""
 
 
 class ContextError(InputError):

@@ -2,8 +2,6 @@
 
 import gc
 import json
-import signal
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -11,7 +9,6 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import hydra
 import numpy as np
 import pandas as pd
 import torch
@@ -29,7 +26,8 @@ from entropy_grounding.benchmarks import (
 )
 from entropy_grounding.benchmarks.identity import data_identities
 from entropy_grounding.calibration import calibrated
-from entropy_grounding.configs import CONF_DIR, build, register
+from entropy_grounding.commands import hydra_command
+from entropy_grounding.configs import register
 from entropy_grounding.environment import environment_of
 from entropy_grounding.errors import InputError
 from entropy_grounding.images import with_boxes
@@ -51,6 +49,7 @@ from entropy_grounding.structures import Box, Example, Grounding, Row
 from entropy_grounding.tables import score_line
 from entropy_grounding.tiny.build import canvas_for
 from entropy_grounding.tracking import PICTURES, TrackingConfig, log_evaluation, tracked_run
+from entropy_grounding.verbatim import Place
 from entropy_grounding.vlm import VLM, VLMConfig, load_vlm
 from entropy_grounding.vlm.base import pixels_scaled
 from entropy_grounding.vlm.identity import short_identity, weights_identities
@@ -80,7 +79,7 @@ class EvaluateConfig:
     method: GroundingOptions = field(default_factory=GroundingOptions)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     method_name: str = "entropy_gradient"
-    results_dir: str = "outputs/evaluate"
+    results_dir: Place = "outputs/evaluate"
     shard: str = "1/1"
     flush_every: int = 16
     retry_failed: bool = False
@@ -482,26 +481,18 @@ def _crops_to_copy(config: EvaluateConfig) -> dict[str, tuple[Box, ...]]:
     return found
 
 
-@hydra.main(config_path=str(CONF_DIR), config_name="evaluate", version_base="1.3")
-def main(config: Any) -> None:
+@hydra_command("evaluate", EvaluateConfig)
+def main(config: EvaluateConfig) -> None:
     """Evaluate, and print the score with its interval.
 
     Raises:
         InputError: for what cannot be evaluated, and where no example has a score; in a multirun the other evaluations go on.
     """
-    signal.signal(signal.SIGTERM, _end)
-    options = build(EvaluateConfig, config)
-    rows = evaluate(options)
-    folder = results_folder(options)
+    rows = evaluate(config)
+    folder = results_folder(config)
     print(score_line(rows), flush=True)
     print(f"rows: {folder}", flush=True)
     if missing := missing_text(folder):
         print(missing, flush=True)
     if len(rows) and not (rows["status"] == "ok").any():
-        raise InputError(f"None of the {len(rows)} examples of {_label(options)} has a score; the first: {rows['reason'].iloc[0]}")
-
-
-def _end(*_: Any) -> None:
-    """End where the machine wants the process to end; what is finished is stored on the way out."""
-    print("terminated: every finished example is stored; run the same command again to go on.", file=sys.stderr, flush=True)
-    sys.exit(143)
+        raise InputError(f"None of the {len(rows)} examples of {_label(config)} has a score; the first: {rows['reason'].iloc[0]}")

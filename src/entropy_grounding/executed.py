@@ -6,7 +6,6 @@ Without names: all notebooks whose rows are complete.
 
 import base64
 import io
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import nbformat
 from PIL import Image
 from tqdm.auto import tqdm
 
+from entropy_grounding.commands import Parser, check_repository, command
 from entropy_grounding.errors import InputError
 from entropy_grounding.experiments import evaluations, experiments, load_experiment, stored_folder, stored_index
 from entropy_grounding.notebooks import execute
@@ -106,8 +106,14 @@ def encode(picture: Image.Image, scale: float, quality: int) -> tuple[str, bytes
     return min(found, key=lambda each: len(each[1]))
 
 
+def main() -> None:
+    """Parse the command line: names of notebooks, by default of all whose rows are complete."""
+    parser = Parser(prog="python -m entropy_grounding.executed", description="Execute notebooks from the stored rows, for visitors.")
+    parser.add_argument("names", metavar="NAME", nargs="*", help="notebooks, without .ipynb (default: all whose rows are complete)")
+    names = parser.parse_args().names
+    check_repository(Path())
+    run(names or complete_notebooks(Path("results")))
+
+
 if __name__ == "__main__":
-    try:
-        run(sys.argv[1:] or complete_notebooks(Path("results")))
-    except InputError as error:
-        sys.exit(f"error: {error}")
+    command(main)

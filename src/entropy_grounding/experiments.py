@@ -9,17 +9,18 @@ from typing import Any
 import pandas as pd
 
 from entropy_grounding.benchmarks import boxes_note
-from entropy_grounding.configs import CONF_DIR, compose_config, quote_text, register
+from entropy_grounding.configs import CONF_DIR, ROOT, compose_config, override_list, register
 from entropy_grounding.errors import InputError
 from entropy_grounding.evaluation import EvaluateConfig, evaluate, evaluate_together, fingerprint, resolved, results_folder
 from entropy_grounding.league import summarised
 from entropy_grounding.results import is_complete, read_manifest
 from entropy_grounding.tiny.build import BIG_SIBLINGS
+from entropy_grounding.verbatim import Place, quote_text
 from entropy_grounding.vlm import VLM, load_vlm
 from entropy_grounding.vlm.identity import UnresolvedError
 
 SECTIONS = ("vlm.", "benchmark.", "method.")  # of an evaluation's options
-OUTPUTS, STORED = CONF_DIR.parent / "outputs" / "results", CONF_DIR.parent / "results"
+OUTPUTS, STORED = ROOT / "outputs" / "results", ROOT / "results"
 
 
 @dataclass(frozen=True)
@@ -99,8 +100,8 @@ class ExperimentConfig:
     only_benchmark: tuple[str, ...] = ()
     only_method: tuple[str, ...] = ()
     overrides: tuple[str, ...] = ()
-    results_dir: str = str(OUTPUTS)
-    output_dir: str = "outputs/rerun"
+    results_dir: Place = str(OUTPUTS)
+    output_dir: Place = "outputs/rerun"
     tracking_mode: str = "offline"
     gpus: int = 0
 
@@ -152,7 +153,7 @@ def load_experiment(name: str, run: str = "mini", overrides: Sequence[str] = (),
         InputError: for unknown names, and for variants that do not compose.
     """
     given = [f"{key}={value}" for key, value in chosen.items() if value]
-    return composed([f"experiment={name}", f"run={run}", *quote_text(given, ["results_dir"]), *overrides])
+    return composed([f"experiment={name}", f"run={run}", *quote_text(given, ["results_dir"]), *override_list(overrides)])
 
 
 def composed(arguments: Sequence[str]) -> ExperimentConfig:

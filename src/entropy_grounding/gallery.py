@@ -13,7 +13,7 @@ from PIL import Image
 from entropy_grounding.benchmarks import BenchmarkConfig, load_benchmark
 from entropy_grounding.configs import build
 from entropy_grounding.options import GroundingOptions
-from entropy_grounding.plots import plot_boxes
+from entropy_grounding.plots import literal_text, plot_boxes
 from entropy_grounding.structures import Box, Example, Grounding
 from entropy_grounding.vlm import VLM
 from entropy_grounding.zoom import ground
@@ -39,6 +39,7 @@ def rescued(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[(rows["status"] == "ok") & (rows["plain_score"] < 0.5) & (rows["score"] == 1)]
 
 
+@literal_text()
 def plot_answers(rows: pd.DataFrame, examples: dict[str, Example], *, title: str = "") -> Figure:
     """Draw examples side by side: crops (numbered), evidence (dashed), question, first reference, plain and final answer with scores."""
     figure, grid = plt.subplots(1, max(len(rows), 1), figsize=(_PANEL * max(len(rows), 1), _PANEL + 1), squeeze=False)

@@ -1,8 +1,13 @@
-"""What every notebook needs: its configuration, where it writes, figures that are saved; and how notebooks are executed."""
+"""What every notebook needs: its configuration, where it writes, figures that are saved; and how notebooks are executed.
 
+``python -m entropy_grounding.notebooks 00_quickstart out.ipynb image=photo.jpg`` executes one from the command line.
+"""
+
+import ast
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,31 +16,41 @@ from matplotlib.figure import Figure
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
-from entropy_grounding.configs import CONF_DIR, GroundConfig, compose_config, quote_text
+from entropy_grounding.commands import Parser, command
+from entropy_grounding.configs import ROOT, GroundConfig, compose_config, override_list
 from entropy_grounding.errors import InputError
-from entropy_grounding.processes import environment
+from entropy_grounding.processes import environment, kernels, stop_kernels
+from entropy_grounding.verbatim import expanded, quote_text
 
-NOTEBOOKS = CONF_DIR.parent / "notebooks"
+NOTEBOOKS = ROOT / "notebooks"
 QUIET = "--IPKernelApp.log_level=CRITICAL"  # else the terminal shows that messages are not encrypted, and that a kernel was told to end
 
 
-def notebook_config(name: str, overrides: Sequence[str] = (), **values: Any) -> GroundConfig:
-    """Compose ``conf/NAME.yaml``; ``values`` are notebook parameters, of which empty strings leave the default."""
+def notebook_config(name: str, overrides: str | Iterable[str] = (), **values: Any) -> GroundConfig:
+    """Compose ``conf/NAME.yaml``; ``values`` are notebook parameters, of which empty strings leave the default.
+
+    ``overrides`` may be one text, as papermill's -p gives it (`configs.override_list`).
+    """
     given = [f"{key}={value}" for key, value in values.items() if value != ""]
     texts = [key for key, value in values.items() if isinstance(value, str)]
-    return compose_config([*quote_text(given, texts), *overrides], name)
+    return compose_config([*quote_text(given, texts), *override_list(overrides)], name)
+
+
+def name_list(given: str | Iterable[str]) -> list[str]:
+    """Return names of a notebook's parameter as a list: a text holds one, or several by comma."""
+    return [each.strip() for each in given.split(",") if each.strip()] if isinstance(given, str) else list(given)
 
 
 def output_folder(given: str, name: str, default: Path | None = None) -> Path:
     """Return (and make) the folder ``given``, else ``default``, else ``outputs/NAME`` of the repository."""
-    folder = Path(given) if given else default or repository_folder("outputs") / name
+    folder = Path(expanded(given)) if given else default or repository_folder("outputs") / name
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
 def repository_folder(name: str) -> Path:
     """Return a folder of the repository, such as ``results``."""
-    return CONF_DIR.parent / name
+    return ROOT / name
 
 
 def save_figure(figure: Figure, path: Path) -> None:
@@ -61,7 +76,7 @@ def execute(notebook: str | Path, target: Path, parameters: Mapping[str, Any]) -
             when a cell of it fails, with the error; the notebook up to there is kept beside, as ``*.failed.ipynb``.
     """
     source = notebook if isinstance(notebook, Path) else NOTEBOOKS / f"{notebook}.ipynb"
-    known = papermill.inspect_notebook(source)
+    known = _known_parameters(source)
     unknown = [each for each in parameters if each not in known]
     if unknown:
         raise InputError(f"The notebook {source.name} has no parameter {', '.join(unknown)}: use {', '.join(known)}.")
@@ -70,7 +85,7 @@ def execute(notebook: str | Path, target: Path, parameters: Mapping[str, Any]) -
     options = {"kernel_name": "python3", "progress_bar": False, "log_output": False, "extra_arguments": [QUIET]}
     try:
         with environment({"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}):
-            papermill.execute_notebook(source, failed, dict(parameters), **options)
+            _run(source, failed, dict(parameters), **options)
     except PapermillExecutionError as error:
         reason = " ".join(f"{error.ename}: {error.evalue}".split())
         raise InputError(f"Cell {error.exec_count} of {source.name} failed ({reason}); see {failed}.") from error
@@ -80,7 +95,71 @@ def execute(notebook: str | Path, target: Path, parameters: Mapping[str, Any]) -
     return target
 
 
+def _run(*arguments: Any, **options: Any) -> None:
+    """Run papermill in a thread: its own handling of signals kills a kernel before that has stored what it has finished."""
+    spared = kernels(below=False)
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(papermill.execute_notebook, *arguments, **options)
+        try:
+            running.result()
+        except (KeyboardInterrupt, SystemExit):
+            stop_kernels(running.done, spared)
+            raise
+
+
 def executed_with(target: Path) -> dict[str, Any]:
     """Return the parameters that an executed notebook was made with; none where there is no notebook."""
     metadata = json.loads(target.read_text())["metadata"] if target.is_file() else {}
     return metadata.get("papermill", {}).get("parameters", {})
+
+
+def main() -> None:
+    """Parse the command line: a notebook, where the executed one goes, and values of its parameters."""
+    parser = Parser(prog="python -m entropy_grounding.notebooks", description="Execute a notebook with values of its parameters.")
+    parser.add_argument("notebook", help="a file, or the name of one of the repository's notebooks, such as 00_quickstart")
+    parser.add_argument("target", help="the executed notebook; it is there only when all of it went well")
+    parser.add_argument("parameters", metavar="NAME=VALUE", nargs="*", help="of the cell tagged 'parameters'")
+    chosen = parser.parse_args()
+
+    notebook = Path(expanded(chosen.notebook))
+    source = notebook if notebook.suffix == ".ipynb" else NOTEBOOKS / f"{notebook}.ipynb"
+    target = execute(source, Path(expanded(chosen.target)), parameters_of(source, chosen.parameters))
+    print(f"executed: {target}")
+
+
+def parameters_of(notebook: Path, given: Iterable[str]) -> dict[str, Any]:
+    """Return the parameters NAME=VALUE as values of the kind that the notebook has there: a number, True or False, else text.
+
+    Raises:
+        InputError: for an argument without a value, and for a value of another kind.
+    """
+    known = _known_parameters(notebook)
+    found: dict[str, Any] = {}
+    for argument in given:
+        name, separator, value = argument.partition("=")
+        if not separator:
+            raise InputError(f"'{argument}' is no parameter: use NAME=VALUE.")
+        found[name] = _as_default(name, value, known.get(name, {}).get("default", ""))
+
+    return found
+
+
+def _known_parameters(notebook: Path) -> dict[str, Any]:
+    if not notebook.is_file():
+        raise InputError(f"No notebook at '{notebook}': notebooks come with the repository, run this in a clone of it.")
+    return papermill.inspect_notebook(notebook)
+
+
+def _as_default(name: str, value: str, default: str) -> Any:
+    kind = type(ast.literal_eval(default)) if default else str
+    if kind not in (bool, int, float):
+        return value
+
+    try:
+        return kind(ast.literal_eval(value))
+    except (ValueError, SyntaxError, TypeError) as error:
+        raise InputError(f"The parameter {name} is '{value}': use a value such as {default}.") from error
+
+
+if __name__ == "__main__":
+    command(main)

@@ -13,6 +13,7 @@ from entropy_grounding.signals import SIGNALS
 from entropy_grounding.stopping import RULES, StoppingOptions
 from entropy_grounding.structures import Box
 from entropy_grounding.target import TARGETS
+from entropy_grounding.verbatim import Text
 
 # Where crops come from; "found" is the paper's loop, the others are in `baselines` (`baselines.METHODS` has one function each).
 CROPS = (
@@ -85,7 +86,7 @@ class GroundingOptions:
     answer_token: int = 1
     decoder_layers: int | None = None
     relevance: str = "gradient_norm"
-    neutral_question: str | None = None
+    neutral_question: Text | None = None
     neutral_floor: float = 0.01
     crops: str = "found"
     candidates: int = 16

@@ -2,8 +2,11 @@
 
 import math
 import textwrap
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
+import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -23,8 +26,18 @@ from entropy_grounding.tiny.build import BIG_SIBLINGS
 REGION_COLORS = sns.color_palette("colorblind")
 MAP_COLORS = "magma"
 _PANEL = 2.9  # inches
+_LONGEST = 400  # characters of a question or answer in a title
 
 
+@contextmanager
+def literal_text() -> Iterator[None]:
+    """Draw texts as they are, also as a decorator: no formulas, and what no font has is a box without a warning."""
+    with warnings.catch_warnings(), matplotlib.rc_context({"text.parse_math": False, "text.usetex": False}):
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        yield
+
+
+@literal_text()
 def plot_map(axes: Axes, image: Image.Image, relevance_map: RelevanceMap, *, top: float | None = None) -> None:
     """Draw the part of the image that a map covers, with the smoothed map over it: the more relevant a cell, the more opaque.
 
@@ -39,6 +52,7 @@ def plot_map(axes: Axes, image: Image.Image, relevance_map: RelevanceMap, *, top
     _frame(axes, box)
 
 
+@literal_text()
 def plot_token_grid(axes: Axes, image: Image.Image, view: View) -> None:
     """Draw the cells of a view over the image, each visual token one cell; cells that show only padding are hatched."""
     axes.imshow(image, extent=(0, image.width, image.height, 0))
@@ -53,6 +67,7 @@ def plot_token_grid(axes: Axes, image: Image.Image, view: View) -> None:
     _frame(axes, Box(min(x0, 0), min(y0, 0), max(x1, image.width), max(y1, image.height)))
 
 
+@literal_text()
 def plot_boxes(axes: Axes, boxes: Sequence[Box], labels: Sequence[str] = (), ranks: Sequence[int] | None = None) -> None:
     """Outline boxes (pixels of the original image), one color for each rank; best first unless ``ranks`` are given."""
     for index, box in enumerate(boxes):
@@ -62,6 +77,7 @@ def plot_boxes(axes: Axes, boxes: Sequence[Box], labels: Sequence[str] = (), ran
             axes.text(box.x0, box.y0, labels[index], color="white", fontsize=8, va="bottom", backgroundcolor=color, clip_on=True)
 
 
+@literal_text()
 def plot_grounding(grounding: Grounding, image: Image.Image, *, max_rounds: int = 6) -> Figure:
     """Draw every zoom step as a row (full image, then its crops, each with its map and the regions found in it), then the answers.
 
@@ -81,10 +97,15 @@ def plot_grounding(grounding: Grounding, image: Image.Image, *, max_rounds: int 
     _plot_answer(grid[-1], image, grounding)
     more = len(grounding.steps) - len(steps)
     reason = STOP_REASONS[grounding.stop_reason] + (f"; {more} more rounds not shown" if more else "")
-    title = f"{grounding.question}\nplain: {grounding.plain_answer}   →   zoomed: {grounding.answer}\n({reason})"
+    question, plain, zoomed = (_shortened(each) for each in (grounding.question, grounding.plain_answer, grounding.answer))
+    title = f"{question}\nplain: {plain}   →   zoomed: {zoomed}\n({reason})"
     figure.suptitle("\n".join(textwrap.fill(line, 36 * columns) for line in title.splitlines()), fontsize=11)
     figure.tight_layout()
     return figure
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
 
 
 def _plot_step(row: np.ndarray, image: Image.Image, number: int, step: ZoomStep) -> None:
@@ -128,6 +149,7 @@ def _frame(axes: Axes, box: Box) -> None:
     axes.set(xlim=(box.x0, box.x1), ylim=(box.y1, box.y0), xticks=[], yticks=[])
 
 
+@literal_text()
 def plot_values(axes: Axes, values: np.ndarray, *, title: str = "") -> None:
     """Draw an array ``(rows, cols)`` as cells with a color bar."""
     drawn = axes.imshow(values, cmap=MAP_COLORS)
@@ -135,6 +157,7 @@ def plot_values(axes: Axes, values: np.ndarray, *, title: str = "") -> None:
     axes.figure.colorbar(drawn, ax=axes, fraction=0.046)
 
 
+@literal_text()
 def plot_elbow(axes: Axes, values: np.ndarray, threshold: float) -> None:
     """Draw the sorted values, the chord between their ends, and the elbow."""
     ordered = np.sort(values.ravel())
@@ -147,6 +170,7 @@ def plot_elbow(axes: Axes, values: np.ndarray, threshold: float) -> None:
     sns.despine(ax=axes)
 
 
+@literal_text()
 def plot_scores(scores: pd.DataFrame) -> Figure:
     """Draw mean scores with 95 % bootstrap intervals, a panel for each VLM, a group for each benchmark, a color for each method.
 
@@ -173,6 +197,7 @@ def plot_scores(scores: pd.DataFrame) -> Figure:
     return grid.figure
 
 
+@literal_text()
 def plot_league(cells: pd.DataFrame, vlm: str) -> Figure:
     """Draw the scores of one VLM, a panel for each benchmark, a method a line, with 95 % intervals and the plain score as a dashed line.
 
@@ -202,6 +227,7 @@ def _color(method: str) -> tuple[float, float, float]:
     return REGION_COLORS[next((number for kind, number in kinds.items() if method.startswith(kind)), 0)]
 
 
+@literal_text()
 def plot_shares(shares: pd.DataFrame) -> Figure:
     """Draw what location explains of the gain, (entropy gradient - random) / (oracle - random), with 95 % intervals.
 
@@ -233,6 +259,7 @@ def vlm_color(vlm: str) -> tuple[float, float, float]:
     return VLM_COLORS.get(vlm, REGION_COLORS[7])
 
 
+@literal_text()
 def plot_variants(cells: pd.DataFrame, *, column: str = "score", label: str = "score, percent") -> Figure:
     """Draw a column of every variant, a panel for each benchmark, a color for each VLM; the dashed line is the plain score.
 
@@ -273,6 +300,7 @@ def _plot_one(axes: Axes, mine: pd.DataFrame, methods: Sequence[str], column: st
         axes.axvline(100 * mine["score"]["plain"], color=vlm_color(vlm), linestyle="--", linewidth=0.8)
 
 
+@literal_text()
 def plot_cost(cells: pd.DataFrame, *, cost: str = "passes", label: str = "forwards + 2 x backwards") -> Figure:
     """Draw mean scores against mean cost, a panel for each VLM, a number for each method; the line joins what no other method dominates.
 
@@ -309,6 +337,7 @@ def plot_cost(cells: pd.DataFrame, *, cost: str = "passes", label: str = "forwar
     return figure
 
 
+@literal_text()
 def plot_risk_coverage(curves: pd.DataFrame) -> Figure:
     """Draw how often the surest plain answers are wrong, a panel for each VLM, a line for each score of uncertainty.
 

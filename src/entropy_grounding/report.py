@@ -5,7 +5,6 @@ the tables of the README and the docs, between their markers.
 """
 
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from tqdm.auto import tqdm
 from entropy_grounding.baselines import layers
 from entropy_grounding.baselines.layers import layers_table
 from entropy_grounding.calibration import cross_validated
+from entropy_grounding.commands import Parser, check_repository, command
 from entropy_grounding.experiments import (
     ExperimentConfig,
     evaluations,
@@ -30,6 +30,7 @@ from entropy_grounding.results import load_rows, read_manifest, read_summary, wr
 from entropy_grounding.stats import holm
 from entropy_grounding.tables import HIDDEN, check_table, families_table, miniatures_table, protocol_table, score_line
 from entropy_grounding.tiny.build import RECIPES
+from entropy_grounding.verbatim import expanded
 from entropy_grounding.vlm.identity import short_identity
 
 BENCHMARK_COST, GATE = "benchmark_cost.json", "gate"
@@ -48,7 +49,7 @@ def replace_between(text: str, name: str, content: str) -> str:
 
 def readme_with_tables(root: Path) -> str:
     """Return the README of the repository at ``root`` with its tables made anew from the stored rows and summaries."""
-    text = (root / "README.md").read_text()
+    text = (root / "README.md").read_text(encoding="utf-8")
     table1 = root / "results" / "table1"
     cells = read_summary(root / "results" / "league" / SUMMARIES[0])
     text = replace_between(text, "headline", f"{headline_table(cells)}\n\n{sources(cells[cells['method'].isin(['plain', OURS])])}")
@@ -60,7 +61,7 @@ def readme_with_tables(root: Path) -> str:
 
 def tiny_vlms_with_tables(root: Path) -> str:
     """Return docs/tiny_vlms.md of the repository at ``root`` with the tables of `tiny.check` made anew from the stored rows."""
-    text = (root / "docs" / "tiny_vlms.md").read_text()
+    text = (root / "docs" / "tiny_vlms.md").read_text(encoding="utf-8")
     stored = (root / "results" / "tiny_check" / f"tiny_{family}" for family in RECIPES)
     folders = [folder for folder in stored if folder.is_dir()]
     for folder in folders:
@@ -115,20 +116,20 @@ def _stored_text(setup: ExperimentConfig, index: dict[str, Path]) -> str:
 
 def protocol_with_table(root: Path) -> str:
     """Return docs/protocol.md of the repository at ``root`` with its table made anew from the stored rows."""
-    text = (root / "docs" / "protocol.md").read_text()
+    text = (root / "docs" / "protocol.md").read_text(encoding="utf-8")
     return replace_between(text, "protocol", protocol_table(root / "results" / "protocol"))
 
 
 def baselines_with_tables(root: Path) -> str:
     """Return docs/baselines.md of the repository at ``root`` with its tables made anew from the summaries of the stored rows."""
-    text = (root / "docs" / "baselines.md").read_text()
+    text = (root / "docs" / "baselines.md").read_text(encoding="utf-8")
     text = replace_between(text, "layers", layers_table(read_summary(root / "results" / layers.FILE)))
     return replace_between(text, "league", report(*(read_summary(root / "results" / "league" / name) for name in SUMMARIES)))
 
 
 def cost_with_table(root: Path) -> str:
     """Return docs/cost.md of the repository at ``root`` with its tables made anew from stored figures and rows."""
-    text = (root / "docs" / "cost.md").read_text()
+    text = (root / "docs" / "cost.md").read_text(encoding="utf-8")
     found = read_summary(root / "results" / BENCHMARK_COST)
     text = replace_between(text, "gate", gate_table(root))
     text = replace_between(text, "calibration", calibration_table(root / "results" / "calibration"))
@@ -138,7 +139,8 @@ def cost_with_table(root: Path) -> str:
 
 def savings_table(folder: Path) -> str:
     """Return the Markdown table of the scores of each approximation, of the plain answer and of the exact method, or "Not run."."""
-    stored = pd.DataFrame(json.loads((folder / "results.json").read_text())) if (folder / "results.json").is_file() else pd.DataFrame()
+    path = folder / "results.json"
+    stored = pd.DataFrame(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else pd.DataFrame()
     if stored.empty:
         return "Not run."
     plain, exact = (stored[stored["method"] == method].set_index(["vlm", "benchmark"]) for method in ("plain", OURS))
@@ -259,8 +261,8 @@ def write_tables(cells: pd.DataFrame, folder: Path) -> list[Path]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     parts = [f"**`{vlm}`**\n\n{score_table(cells, vlm)}" for vlm in cells["vlm"].drop_duplicates()]
-    (folder / "table.md").write_text("\n\n".join([*parts, sources(cells)]) + "\n")
-    (folder / "table.tex").write_text(latex_table(cells))
+    (folder / "table.md").write_text("\n\n".join([*parts, sources(cells)]) + "\n", encoding="utf-8")
+    (folder / "table.tex").write_text(latex_table(cells), encoding="utf-8")
     return [folder / "table.md", folder / "table.tex"]
 
 
@@ -301,23 +303,39 @@ def report_experiment(name: str, results: Path) -> pd.DataFrame:
     cells = summary(setup, folders)
     if len(cells):
         write_tables(cells, results / name)
-        (results / name / "results.json").write_text(json.dumps(results_json(setup, cells), indent=1) + "\n")
+        (results / name / "results.json").write_text(json.dumps(results_json(setup, cells), indent=1) + "\n", encoding="utf-8")
     return cells
 
 
-def main(root: Path) -> None:
-    """Make everything anew, with a line for each experiment."""
+def run(root: Path) -> None:
+    """Make everything anew, with a line for each experiment.
+
+    Raises:
+        InputError: where there is no repository.
+    """
+    check_repository(root)
     results = root / "results"
     for name, table in zip(SUMMARIES, (cells(results / "table1"), location_shares(results / "table1")), strict=True):
         write_summary(results / "league" / name, table)
     for name in tqdm(experiments(), desc="experiments"):
         report_experiment(name, results)
-    (root / "docs" / "baselines.md").write_text(baselines_with_tables(root))
-    (root / "README.md").write_text(readme_with_tables(root))
-    (root / "docs" / "protocol.md").write_text(protocol_with_table(root))
-    (root / "docs" / "cost.md").write_text(cost_with_table(root))
-    (root / "docs" / "tiny_vlms.md").write_text(tiny_vlms_with_tables(root))
+    documents = {
+        "baselines": baselines_with_tables,
+        "protocol": protocol_with_table,
+        "cost": cost_with_table,
+        "tiny_vlms": tiny_vlms_with_tables,
+    }
+    for name, made in documents.items():
+        (root / "docs" / f"{name}.md").write_text(made(root), encoding="utf-8")
+    (root / "README.md").write_text(readme_with_tables(root), encoding="utf-8")
+
+
+def main() -> None:
+    """Parse the command line: the folder of the repository, by default this one."""
+    parser = Parser(prog="python -m entropy_grounding.report", description="Make every summary, table and document from the stored rows.")
+    parser.add_argument("repository", nargs="?", default=".", help="folder of the repository (default: this one)")
+    run(Path(expanded(parser.parse_args().repository)))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1] if len(sys.argv) > 1 else "."))
+    command(main)

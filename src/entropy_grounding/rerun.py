@@ -22,17 +22,21 @@ Where cells run is Hydra's launcher, one job a VLM and benchmark:
 Run the same command again to go on where it stopped; with --dry-run, in another terminal, it tells how far it is.
 """
 
+import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import pandas as pd
 
 from entropy_grounding.cell import CellConfig, gpu_names
-from entropy_grounding.configs import compose_config, quote_text
+from entropy_grounding.commands import command
+from entropy_grounding.configs import compose_config, quoted_arguments
 from entropy_grounding.errors import InputError
 from entropy_grounding.evaluation import results_folder
 from entropy_grounding.experiments import (
@@ -45,10 +49,11 @@ from entropy_grounding.experiments import (
     stored_index,
 )
 from entropy_grounding.notebooks import execute, executed_with
+from entropy_grounding.processes import PATIENCE, POLL, announce_parent
 from entropy_grounding.results import load_rows, stored_rows
+from entropy_grounding.verbatim import quote_text, quoted, verbatim_options
 
 START = 12.0  # seconds that a cell takes before its first example
-POLL = 0.5  # seconds between two looks at what is done
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -65,7 +70,7 @@ def main(arguments: Sequence[str]) -> None:
             raise InputError(
                 f"'{each}' reaches no cell: copy the file in conf/{each.partition('.')[0]} under a new name and change it there."
             )
-    setup = composed(options)
+    setup = composed(quoted_arguments(options))
     launcher = launcher_options(setup.gpus, given)
     plan = planned(setup)
     print(plan_text(plan), flush=True)
@@ -187,18 +192,32 @@ def _launch(cells: Sequence[CellConfig], launcher: Sequence[str]) -> int:
     for cell in cells:
         cell.executed().unlink(missing_ok=True)
         cell.error().unlink(missing_ok=True)
-    process = subprocess.Popen([sys.executable, "-m", "entropy_grounding.cell", "-m", *command_line(cells), *launcher])
+    process = subprocess.Popen(
+        [sys.executable, "-m", "entropy_grounding.cell", "-m", *command_line(cells), *launcher],
+        env=os.environ | announce_parent(),
+        start_new_session=True,  # signals of a terminal come here alone; the cells are told below
+    )
     try:
         _follow(process, cells)
-    except KeyboardInterrupt:
-        try:
-            process.wait(timeout=30)  # it is interrupted, too, and stores what is finished
-        except subprocess.TimeoutExpired:
-            pass
-        finally:
-            process.kill()
+    except (KeyboardInterrupt, SystemExit):
+        if "hydra/launcher=slurm" in launcher:
+            print("Jobs of a cluster are not stopped by this.", file=sys.stderr)
+        _end(process)
         raise
     return process.returncode
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Tell the launcher and its cells to end, which store what is finished; after that none of them is left."""
+    process.terminate()
+    try:
+        process.wait(timeout=2 * PATIENCE)
+    except subprocess.TimeoutExpired:
+        pass
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def command_line(cells: Sequence[CellConfig]) -> list[str]:
@@ -206,9 +225,10 @@ def command_line(cells: Sequence[CellConfig]) -> list[str]:
     values = asdict(replace(cells[0], cells=len(cells)))
     del values["overrides"]
     values["cell"] = ",".join(cell.cell for cell in cells)
-    texts = [name for name, value in values.items() if isinstance(value, str) and name != "cell"]
-    overrides = [each.partition("=")[2] for each in quote_text([f"override={each}" for each in cells[0].overrides], ["override"])]
-    return [*quote_text([f"{name}={value}" for name, value in values.items()], texts), f"overrides=[{','.join(overrides)}]"]
+    as_typed = (*verbatim_options(CellConfig), "cell")
+    names = [name for name, value in values.items() if isinstance(value, str) and name not in as_typed]
+    overrides = ",".join(quoted(each) for each in cells[0].overrides)
+    return [*quote_text([f"{name}={value}" for name, value in values.items()], names), f"overrides=[{overrides}]"]
 
 
 def _follow(process: subprocess.Popen[bytes], cells: Sequence[CellConfig]) -> None:
@@ -240,7 +260,7 @@ def check_all_done(cells: Sequence[CellConfig], code: int) -> None:
     present = _present(cells)
     failed = [cell for cell in cells if cell.executed() not in present]
     silent = [cell.cell for cell in failed if cell.error() not in present]
-    reasons = [f"{cell.cell}: {cell.error().read_text().strip()}" for cell in failed if cell.error() in present]
+    reasons = [f"{cell.cell}: {cell.error().read_text(encoding='utf-8').strip()}" for cell in failed if cell.error() in present]
     if silent:
         reasons.append(
             f"{', '.join(silent)}: no message; the launcher ended with code {code}, see above and the logs in {cells[0].output_dir}."
@@ -251,11 +271,4 @@ def check_all_done(cells: Sequence[CellConfig], code: int) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except InputError as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit(
-            "interrupted: finished examples are stored; run the same command again to go on. Jobs of a cluster are not stopped by this."
-        )
+    command(lambda: main(sys.argv[1:]))

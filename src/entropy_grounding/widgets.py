@@ -18,7 +18,7 @@ from entropy_grounding.ask import warn_unknown_words
 from entropy_grounding.errors import InputError
 from entropy_grounding.images import load_image, to_rgb
 from entropy_grounding.options import GroundingOptions
-from entropy_grounding.plots import plot_grounding
+from entropy_grounding.plots import literal_text, plot_grounding
 from entropy_grounding.stopping import RULES, STOP_REASONS, Decision
 from entropy_grounding.structures import Grounding
 from entropy_grounding.target import TARGETS
@@ -123,7 +123,8 @@ class _Panel:
         figure = plot_grounding(grounding, self.image, max_rounds=max(len(grounding.steps), 1))
         self.figure.layout.width = f"{100 * figure.get_figwidth():.0f}px"
         file = io.BytesIO()
-        figure.savefig(file, format="png", dpi=_DOTS_PER_INCH)
+        with literal_text():
+            figure.savefig(file, format="png", dpi=_DOTS_PER_INCH)
         plt.close(figure)
         self.figure.value, self.figure.layout.display = file.getvalue(), "block"
         cost = f"Forward passes: {grounding.cost.forwards}, backward: {grounding.cost.backwards}; {seconds:.1f} s."

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from entropy_grounding.ask import run_command
+from entropy_grounding.ask import main
 
 NAMES = {"grounding.json", "grounding.png"}
 
@@ -78,7 +78,7 @@ def test_bad_input_ends_in_one_message_and_no_output(tmp_path, monkeypatch, caps
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.argv", ["ground", "run_dir=run", *arguments])
     with pytest.raises(SystemExit) as ended:
-        run_command()
+        main()
     message = f"{ended.value.code if isinstance(ended.value.code, str) else ''}{capsys.readouterr().err}"
     assert ended.value.code not in (0, None)
     assert complaint in message

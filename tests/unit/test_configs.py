@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from entropy_grounding.configs import CONF_DIR, compose_config, quote_text
+from entropy_grounding.configs import CONF_DIR, compose_config
 from entropy_grounding.errors import InputError
 from entropy_grounding.options import GroundingOptions
 
@@ -53,13 +53,6 @@ def test_the_released_preset_differs_where_the_released_code_does():
 def test_bad_options_are_named(override, complaint):
     with pytest.raises(InputError, match=complaint):
         compose_config([override])
-
-
-@pytest.mark.parametrize(
-    "text", ["What's this, exactly?", "a=b (c) [d] {e}", "back\\slash 'quoted'", "$5 or ~5 %", "what is ${this}?", "ends in \\"]
-)
-def test_questions_may_hold_any_character(text):
-    assert compose_config(quote_text([f"question={text}"], ["question"])).question == text
 
 
 def test_help_names_the_options():

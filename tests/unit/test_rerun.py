@@ -8,10 +8,9 @@ import pytest
 
 from entropy_grounding import cell as cells
 from entropy_grounding.cell import CellConfig, gpu_names, run_cell
-from entropy_grounding.configs import compose_config
 from entropy_grounding.errors import InputError
 from entropy_grounding.experiments import load_experiment
-from entropy_grounding.rerun import check_all_done, command_line, is_done, launcher_options, main, plan_text, planned
+from entropy_grounding.rerun import check_all_done, is_done, launcher_options, main, plan_text, planned
 
 SMOKE = ("run=smoke", "benchmark=mini_gqa", "tracking=disabled")
 
@@ -75,13 +74,6 @@ def test_a_plan_has_a_line_for_each_cell(plan):
 def test_a_plan_has_no_total_where_a_part_is_unknown(plan):
     assert plan_text(plan).endswith("one process: unknown")
     assert plan_text(plan[plan["vlm"] == "a"]).endswith("one process: 2.0 min")
-
-
-@pytest.mark.parametrize("folder", ["plain", "with spaces, and 'quotes'", "a=b (c) [d] {e}", "${f}"])
-def test_a_job_gets_every_option_as_it_was_given(folder, tmp_path):
-    overrides = ("vlm.dtype=float16", "vlm.weights='/a, b'", "method.regions.threshold=mean")
-    given = CellConfig("table2", "full", "a/b", "c+d", overrides, str(tmp_path / folder), str(tmp_path / folder), "disabled", 3)
-    assert compose_config(command_line([given]), "cell", CellConfig) == given
 
 
 def test_a_gpu_of_ones_own_is_a_process_of_ones_own(monkeypatch):

@@ -4,7 +4,6 @@ For every tiny VLM, on validation rows of three miniatures: the share of the fir
 of a constant map. Writes results/attention_layers.json, from which docs/baselines.md and ``vlm.attention_layer`` come (a test compares).
 """
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,12 +15,14 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from entropy_grounding.benchmarks import benchmark_config, load_benchmark
+from entropy_grounding.commands import Parser, check_repository, command
 from entropy_grounding.localization import chance, energy_in_box
 from entropy_grounding.options import GroundingOptions
 from entropy_grounding.relevance import relative_relevance, relevance_maps
 from entropy_grounding.results import commit, write_summary
 from entropy_grounding.structures import Example
 from entropy_grounding.tiny.build import RECIPES, canvas_of
+from entropy_grounding.verbatim import expanded
 from entropy_grounding.vlm import VLM, load_vlm
 from entropy_grounding.vlm.base import NEUTRAL_QUESTION
 from entropy_grounding.vlm.identity import weights_identities
@@ -83,6 +84,16 @@ def layers_table(found: pd.DataFrame) -> str:
     return f"{wide.rename(columns={'vlm': 'VLM'}).to_markdown(index=False)}\n\nWeights (SHA-256): {weights}."
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Parse the command line: the folder whose ``results`` gets the table, by default this one."""
+    parser = Parser(prog="python -m entropy_grounding.baselines.layers", description="Measure where attention of each layer lies.")
+    parser.add_argument("repository", nargs="?", default=".", help="folder of the repository (default: this one)")
+    repository = Path(expanded(parser.parse_args().repository))
+    check_repository(repository)
+
     torch.set_num_threads(1)
-    write_summary(Path(sys.argv[1] if len(sys.argv) > 1 else ".") / "results" / FILE, measure_all())
+    write_summary(repository / "results" / FILE, measure_all())
+
+
+if __name__ == "__main__":
+    command(main)

@@ -14,6 +14,7 @@ from entropy_grounding.benchmarks.columns import boxes_of, picture_of
 from entropy_grounding.errors import InputError
 from entropy_grounding.metrics import SCORERS
 from entropy_grounding.structures import Box, Example
+from entropy_grounding.verbatim import Place
 
 SHORT = "Answer the question using a single word or phrase."
 LETTER = "Answer with the option's letter from the given choices directly."
@@ -66,13 +67,13 @@ class BenchmarkConfig:
 
     name: str = "textvqa"
     kind: str = "textvqa"
-    path: str = "lmms-lab-encoder/textvqa"
+    path: Place = "lmms-lab-encoder/textvqa"
     config: str | None = None
     split: str = "validation"
     revision: str | None = None
-    images: str | None = None
-    boxes: str | None = None
-    rows_in: str | None = None
+    images: Place | None = None
+    boxes: Place | None = None
+    rows_in: Place | None = None
     streaming: bool = False
     allow_urls: bool = False
     examples: int | None = None

@@ -1,7 +1,6 @@
 """Does a tiny VLM show the paper's phenomenon? ``python -m entropy_grounding.tiny.check`` answers on held-out scenes."""
 
 import multiprocessing
-import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
@@ -9,22 +8,24 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import hydra
 import numpy as np
 import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
 from entropy_grounding.baselines.controls import answer_from_crops, oracle_box, random_box
-from entropy_grounding.configs import CONF_DIR, build, compose_config, register
+from entropy_grounding.commands import hydra_command
+from entropy_grounding.configs import compose_config, register
 from entropy_grounding.errors import InputError
 from entropy_grounding.options import GroundingOptions
+from entropy_grounding.processes import end_with_parent
 from entropy_grounding.results import manifest, write_results
 from entropy_grounding.structures import Box, Grounding, RelevanceMap
 from entropy_grounding.tables import check_table
 from entropy_grounding.tiny.build import canvas_of
 from entropy_grounding.tiny.questions import held_out_example
 from entropy_grounding.tiny.scenes import draw_scene
+from entropy_grounding.verbatim import Place
 from entropy_grounding.vlm import VLM, VLMConfig, load_vlm
 from entropy_grounding.zoom import ground
 
@@ -38,7 +39,7 @@ class CheckConfig:
     first_seed: int = 0
     threads: int = 1
     workers: int = 1
-    results_dir: str = "results/tiny_check"
+    results_dir: Place = "results/tiny_check"
     methods: dict[str, list[str]] = field(default_factory=dict)
 
 
@@ -91,7 +92,7 @@ def check(config: CheckConfig) -> pd.DataFrame:
     seeds = range(config.first_seed, config.first_seed + config.examples)
     size = max(1, min(10, len(seeds) // config.workers))
     parts = [seeds[start : start + size] for start in range(0, len(seeds), size)]
-    with ProcessPoolExecutor(config.workers, multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(config.workers, multiprocessing.get_context("spawn"), end_with_parent) as pool:
         found = pool.map(partial(check_part, config), parts)
         bar = tqdm(found, desc=f"checking {config.vlm.name}, {size} scenes a step", total=len(parts))
         return pd.DataFrame([row for part in bar for row in part])
@@ -105,16 +106,11 @@ def check_part(config: CheckConfig, seeds: Sequence[int]) -> list[dict[str, Any]
     return [row for seed in seeds for row in check_example(vlm, seed, methods)]
 
 
-@hydra.main(config_path=str(CONF_DIR), config_name="check", version_base="1.3")
-def main(config: Any) -> None:
+@hydra_command("check", CheckConfig)
+def main(config: CheckConfig) -> None:
     """Print the table of required figures and store the rows behind it."""
-    try:
-        options = build(CheckConfig, config)
-        source = manifest(asdict(options))
-        folder = write_results(Path(options.results_dir) / options.vlm.name, check(options), source)
-    except InputError as error:
-        sys.exit(f"error: {error}")
-    print(check_table(folder))
+    source = manifest(asdict(config))
+    print(check_table(write_results(Path(config.results_dir) / config.vlm.name, check(config), source)))
 
 
 if __name__ == "__main__":

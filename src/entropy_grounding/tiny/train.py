@@ -1,13 +1,11 @@
 """Train a tiny VLM from scratch, in stages that checkpoint and resume: ``python -m entropy_grounding.tiny.train``."""
 
 import shutil
-import sys
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import hydra
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -15,11 +13,13 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, ProcessorMixin
 
-from entropy_grounding.configs import CONF_DIR, build, register
+from entropy_grounding.commands import hydra_command
+from entropy_grounding.configs import register
 from entropy_grounding.errors import InputError
 from entropy_grounding.tiny.build import RECIPES, inherit, shared_words
 from entropy_grounding.tiny.data import IGNORE, LABELS, Stage, StageBatches
 from entropy_grounding.tracking import TrackingConfig, tracked_run
+from entropy_grounding.verbatim import Place
 from entropy_grounding.vlm import FAMILIES, VLMConfig, load_vlm
 
 POSITIONS, POSITION_WEIGHT = ("columns", "rows"), 0.3  # labels that say where in the picture; every token has them
@@ -45,15 +45,15 @@ class TrainConfig:
     """
 
     family: str = "llava"
-    start_from: list[str] = field(default_factory=list)
-    language_from: str | None = None
+    start_from: list[Place] = field(default_factory=list)
+    language_from: Place | None = None
     first_stage: int = 0
     seed: int = 0
     device: str = "cpu"
     threads: int = 1
     checkpoint_every: int = 200
-    run_dir: str = "outputs/train/llava"
-    output: str | None = None
+    run_dir: Place = "outputs/train/llava"
+    output: Place | None = None
     stages: tuple[Stage, ...] = ()
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
 
@@ -239,13 +239,10 @@ def _one_thread(_: int) -> None:
     torch.set_num_threads(1)
 
 
-@hydra.main(config_path=str(CONF_DIR), config_name="train", version_base="1.3")
-def main(config: Any) -> None:
+@hydra_command("train", TrainConfig)
+def main(config: TrainConfig) -> None:
     """Train the tiny VLM that the configuration describes."""
-    try:
-        print(Trainer(build(TrainConfig, config)).fit())
-    except InputError as error:
-        sys.exit(f"error: {error}")
+    print(Trainer(config).fit())
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from transformers.utils import is_bitsandbytes_available
 from transformers.utils import logging as transformers_logging
 
 from entropy_grounding.errors import InputError
+from entropy_grounding.verbatim import Place, Text
 from entropy_grounding.vlm.base import NEUTRAL_QUESTION, VLM, Family, map_bytes
 from entropy_grounding.vlm.identity import TINY, file_digest, hub_commit, weight_files, weights_folder, weights_identities
 from entropy_grounding.vlm.internvl import InternVLFamily
@@ -83,7 +84,7 @@ class VLMConfig:
     """
 
     name: str = "tiny_llava"
-    weights: str = "tiny:llava"
+    weights: Place = "tiny:llava"
     revision: str | None = None
     dtype: str = "auto"
     attention: str = "sdpa"
@@ -95,7 +96,7 @@ class VLMConfig:
     max_tiles: int | None = None
     image_fit: str = "as_released"
     attention_layer: int | None = None
-    neutral_question: str = NEUTRAL_QUESTION
+    neutral_question: Text = NEUTRAL_QUESTION
     checkpointing: str = "auto"
     expects: Expected = field(default_factory=Expected)
 

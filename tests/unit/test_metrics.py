@@ -1,5 +1,7 @@
 """Answer metrics against values derived by hand from the published rules (VQA/m4c, RRC, GQA, POPE)."""
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -98,6 +100,43 @@ def test_levenshtein_is_a_metric(a, b, c):
     assert (levenshtein(a, b) == 0) == (a == b)
     assert levenshtein(a, b) == levenshtein(b, a) >= abs(len(a) - len(b))
     assert levenshtein(a, c) <= levenshtein(a, b) + levenshtein(b, c)
+
+
+def table_of_distances(first, second):
+    """The textbook's algorithm, a cell at a time."""
+    row = list(range(len(second) + 1))
+    for i, a in enumerate(first, start=1):
+        before, row[0] = row[0], i
+        for j, b in enumerate(second, start=1):
+            before, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, before + (a != b))
+    return row[-1]
+
+
+# Casing changes the length of some letters: "ß" in capitals is two, "İ" in small ones too.
+LETTERS = st.one_of(st.text("ab", max_size=70), st.text("aßİıſﬁ Жж中\n\u0301", max_size=40), st.text())
+
+
+@given(LETTERS, LETTERS)
+def test_levenshtein_equals_the_table_of_distances(a, b):
+    assert levenshtein(a, b) == table_of_distances(a, b)
+
+
+@given(LETTERS, st.lists(LETTERS, min_size=1, max_size=3), st.sampled_from([0.0, 0.3, 0.5, 0.8, 1.0]))
+def test_anls_equals_its_definition(prediction, references, threshold):
+    def similarity(reference):
+        longest = max(len(prediction.upper()), len(reference.upper()))
+        texts = (" ".join(text.lower().split()) for text in (prediction, reference))
+        return 1 - table_of_distances(*texts) / longest if longest else 1.0
+
+    best = max(similarity(each) for each in references)
+    assert anls(prediction, references, threshold) == (best if best >= threshold else 0.0)
+
+
+@pytest.mark.parametrize(("length", "other"), [(5_000, 5_000), (1_000_000, 20)])
+def test_long_texts_are_compared_within_a_second(length, other):
+    started = time.process_time()
+    assert 0.0 <= anls("ab c" * (length // 4), ["c ba" * (other // 4)]) < 1.0
+    assert time.process_time() - started < 1.0
 
 
 def test_levenshtein_of_a_textbook_pair():

@@ -5,9 +5,10 @@ Every function takes strings as they were stored, so one stored answer can be sc
 
 import re
 import string
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
+from entropy_grounding.choices import parse_choice
 from entropy_grounding.errors import InputError
 
 # --- TextVQA: VQA accuracy (EvalAI processor of the m4c code) ---
@@ -200,54 +201,13 @@ def _share(part: float, whole: float) -> float:
 # --- V*, RealWorldQA: lettered choices ---
 
 
-def parse_choice(text: str, options: dict[str, str]) -> str | None:
-    """Return the letter that an answer chooses, or None when it chooses none or several.
+def realworldqa_match(prediction: str, reference: str, options: Mapping[str, str]) -> float:
+    """Return 1 for the right letter where there are options, else for equal texts (strip, lower case, trailing period off).
 
-    A letter counts where it stands alone, as an upper-case word ("A" that begins a sentence is an article) or as the whole answer in either
-    case; it is never read out of a word. In order: the first word, a letter in brackets, one behind "answer" or "option", the only one in
-    the text. Failing these, the option whose text is in the answer; of several, one that holds the others ("light blue" over "blue").
-
-    Args:
-        text: the answer.
-        options: option text by letter.
+    Number words count as numbers.
     """
-    text = text.strip()
-    letter = rf"(?<![\w'’])([{''.join(re.escape(each) for each in options)}])(?![\w'’])"
-    if (whole := text.strip(string.punctuation + " ").upper()) in options:
-        return whole
-    for pattern in (rf"^\W*{letter}[.):,\n]", rf"\({letter}\)", rf"(?i:answer|option|choice)(?i:\s+is)?\s*:?\s*\W?{letter}"):
-        if len(found := set(re.findall(pattern, text))) == 1:
-            return found.pop()
-    alone = {match[1] for match in re.finditer(letter, text) if not _is_article(text, match)}
-    return alone.pop() if len(alone) == 1 else None if alone else _choice_by_text(text, options)
-
-
-def _is_article(text: str, match: re.Match[str]) -> bool:
-    begins = re.search(r"(?:^|[.!?]\s+)$", text[: match.start()])
-    return match[1] == "A" and begins is not None and re.match(r"\s+(?!(?:and|or|is)\b)[a-z]", text[match.end() :]) is not None
-
-
-def _choice_by_text(text: str, options: dict[str, str]) -> str | None:
-    said = _bare(text)
-    found = [letter for letter, option in options.items() if _bare(option) and re.search(rf"(?<!\w){re.escape(_bare(option))}(?!\w)", said)]
-    whole = [letter for letter in found if all(_bare(options[other]) in _bare(options[letter]) for other in found)]
-    return whole[0] if len(whole) == 1 else None
-
-
-def choices_in(question: str) -> dict[str, str]:
-    """Return the lettered options of a question that lists them, one a line (``A. left`` or ``(A) left``); empty without."""
-    return {letter: text.strip() for letter, text in re.findall(r"^\s*\(?([A-Z])[.)]\s*(.+)$", question, re.MULTILINE)}
-
-
-def realworldqa_match(prediction: str, reference: str, question: str) -> float:
-    """Return 1 for the right choice where the reference is a letter, else for equal texts (strip, lower case, trailing period off).
-
-    Number words count as numbers; options are read from the question.
-    """
-    options = choices_in(question)
-    letter = reference.strip().rstrip(".")
-    if letter in options:
-        return float(parse_choice(prediction, options) == letter)
+    if options:
+        return float(parse_choice(prediction, options) == reference)
     said, true = (_NUMBERS.get(_bare(text), _bare(text)) for text in (prediction, reference))
     return float(said == true)
 

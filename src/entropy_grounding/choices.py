@@ -96,7 +96,6 @@ def parse_choice(text: str, options: Mapping[str, str]) -> str | None:
         return whole
 
     answer = _without_echo(unicodedata.normalize("NFKC", text), options)
-    answer = _without_own_texts(answer, options)
     said = list(_said(answer, options, common=False))
     if not any(each.by_letter for each in said):
         said = list(_said(answer, options, common=True))
@@ -146,15 +145,6 @@ def _words(text: str) -> list[str]:
 def _only(found: Iterable[frozenset[str]], options: Mapping[str, str]) -> str | None:
     letters = frozenset().union(*found)
     return next(iter(letters)) if len(letters) == 1 and letters <= options.keys() else None
-
-
-def _without_own_texts(text: str, options: Mapping[str, str]) -> str:
-    """Return the answer without option texts right behind their letter: the "No" of "A: No" denies nothing."""
-    for letter, option in options.items():
-        if option.strip():
-            own = rf"(?<!\w)({re.escape(letter)})[\W_]{{1,4}}{re.escape(option.strip())}(?!\w)"
-            text = re.sub(own, r"\1", text)
-    return text
 
 
 def _without_echo(text: str, options: Mapping[str, str]) -> str:

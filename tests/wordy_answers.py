@@ -17,13 +17,35 @@ OPTIONS = (
     ("2", "3", "12", "2.5"),
     ("Yes", "No"),
     ("at the corner", "behind the Bus A sign", "in Building C", "on Route D"),
-    ("The material of the glove is rubber.", "The material of the glove is cotton.", "The glove is kevlar."),
+    (
+        "The material of the glove is rubber.",
+        "The material of the glove is cotton.",
+        "The glove is kevlar.",
+    ),
     ("红色", "蓝色", "绿色"),
     ("€5", "5 km", "5%", "$5"),
 )
 PLAIN = ("{}",)
-STYLES = ("{}", "({})", "**{}**", "`{}`", "[{}]", '"{}"', "_{}_", "'{}'", "*{}*", "**({})**", "“{}”")
-STARTS = ("", "Looking at the picture closely. ", "Let me think step by step.\n\n", "Sure! ", "I see a U.S.A. flag. ")
+STYLES = (
+    "{}",
+    "({})",
+    "**{}**",
+    "`{}`",
+    "[{}]",
+    '"{}"',
+    "_{}_",
+    "'{}'",
+    "*{}*",
+    "**({})**",
+    "“{}”",
+)
+STARTS = (
+    "",
+    "Looking at the picture closely. ",
+    "Let me think step by step.\n\n",
+    "Sure! ",
+    "I see a U.S.A. flag. ",
+)
 ENDS = ("", ".", "\n", " ", "!", ".\n\n")
 
 # --- One letter is chosen ---

@@ -1,7 +1,7 @@
 """Words and marks that say something about an option, each with its kind, in nine languages.
 
-`TOKEN` finds them in an answer, under the names of `KINDS`; a lone Latin letter has the name "letter",
-any other word "word".
+`TOKEN` finds them in an answer, under the names of `KINDS`; a lone Latin letter has the name
+"letter", any other word "word".
 """
 
 import re
@@ -42,7 +42,11 @@ _WORDS = {
         r"|nicht|keine?|pas|ni|не|non|não|no es",
         r"除了|并非|並非|[不非]",
     ),
-    "cannot": ("N", r"cannot|(?:can|could|may|might|would|should|must|will|do|does|did) not|[a-z]+n['’]t", ""),
+    "cannot": (
+        "N",
+        r"cannot|(?:can|could|may|might|would|should|must|will|do|does|did) not|[a-z]+n['’]t",
+        "",
+    ),
     "denied": ("P", "", r"ではな|じゃな|아니|아닙"),
     "ruled_out": (
         "d",
@@ -85,7 +89,11 @@ _WORDS = {
         r"and/or|and|or|as well as|vs|und|oder|ou|et|и|или",
         r"[&/+、]|或者?|以及|[和与與及かと와과]|または|또는",
     ),
-    "so": ("t", r"so|therefore|thus|hence|actually|wait|correction|rather|donc|значит", r"所以|因此|따라서"),
+    "so": (
+        "t",
+        r"so|therefore|thus|hence|actually|wait|correction|rather|donc|значит",
+        r"所以|因此|따라서",
+    ),
     "no": ("z", r"no|nope", ""),
     "yes": ("y", r"yes", ""),
     "if": ("q", r"if|whether|suppose|assuming", r"如果"),

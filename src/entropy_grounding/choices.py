@@ -17,20 +17,30 @@ from entropy_grounding.option_lines import option_lines
 
 # --- What stands before and behind a list of letters and option texts ---
 
+# The kinds are those of `answer_words`: "c" is "answer", "i" is "is", "n" is "not", and so on.
+
 _LIST = re.compile(r"[XT](?:,[fk]*[XT])*(?:,?l[fk]*[XT])*")
 _NEAR = 16  # kinds before and behind a list that can bear on it
+# "not B", "no B", "the wrong answer is B", a cross that begins the line
 _DENIED_BEFORE = re.compile(r"(?:[nNd][fcvirk]*|z[fk]*|(?<![iXT])w[fkc]*i[fk]*|\nw)$")
-_DENIED_BEHIND = re.compile(r"(?:,f+)?k?(?:[fi]*w|[fi]*i[fi]*d|d(?![fcv]*[XT])|(?:f*i[fi]*n|[fi]*N)(?!f*[wXT])|f*P|iz|[?]z)")
+# "B is wrong", "B is ruled out", "B excluded", "B is not", "B isn't", "B: no", "B? No"
+_DENIED_BEHIND = re.compile(
+    r"(?:,f+)?k?(?:[fi]*w|[fi]*i[fi]*d|d(?![fcv]*[XT])|(?:f*i[fi]*n|[fi]*N)(?!f*[wXT])"
+    r"|f*P|iz|[?]z)"
+)
+# "the answer is B", "answer B", "choose B", "correct: B", "the correct option B", a tick
 _EXPLICIT_BEFORE = re.compile(r"(?:[ck]f*i\n*|c\n*|v|r[fkc]*i\n*|r[fkc]+|R)[fk]*$")
+# "B is the correct one", "B is the answer", "B: yes"
 _EXPLICIT_BEHIND = re.compile(r"k?(?:[fi]*i[fi]*[rc]|i?f*R|iy)")
+# "so it is B", "no, B", before the end of a clause
 _CONCLUDED_BEFORE = re.compile(r"[tz],?[ftk]*i?[fk]*$")
-_DOUBTED_BEFORE = re.compile(r"qf*$")
+_DOUBTED_BEFORE = re.compile(r"qf*$")  # "if B is correct"
 _NAMED_BEFORE = re.compile(r"[kc]f*$")
 _ENDS = re.compile(r"[.,\n]|$")
 
 # --- Around a letter in the text ---
 
-_MARKS = re.compile(r"[\W_]*")
+_MARKS = re.compile(r"(?:[^\w?]|_)*")  # in "B? No" the word is an answer
 _CLOSED = re.compile(r"[*_`\"'\])]*(?:[.):,\n]|$)")
 _LAST_WORD = re.compile(r"[)\]}*_`\"'\s]*(?:[.,;:!。\n<]|$)")
 _NEXT_WORD = re.compile(r"[ \t]+([^\W\d_]+)")
@@ -43,11 +53,12 @@ _NO_NOUN = re.compile(
 )
 _SMALL = {"a": "f", "o": "l", "y": "l", "e": "l"}  # an article; "or" and "and" in other languages
 _CORE = re.compile(r"[^\W_](?:\S*[^\W_])?")  # a word without the marks at its ends
+_OptionTexts = tuple[re.Pattern[str], list[frozenset[str]]]
 
 
 @dataclass(frozen=True, slots=True)
 class _Token:
-    """A word or mark of an answer; ``letters`` are those that an option's letter or text stands for."""
+    """A word or mark of an answer; ``letters`` are those that a letter or option text means."""
 
     kind: str
     start: int
@@ -105,7 +116,8 @@ def parse_choice(text: str, options: Mapping[str, str]) -> str | None:
 
     letters = [each for each in said if each.by_letter and each.affirmed]
     for rank in (3, 2, 1):
-        single = [each.affirmed for each in letters if each.rank == rank and len(each.affirmed) == 1]
+        ranked = [each.affirmed for each in letters if each.rank == rank]
+        single = [affirmed for affirmed in ranked if len(affirmed) == 1]
         if (chosen := _only(single, options)) is not None:
             return chosen
     if letters:
@@ -123,7 +135,8 @@ def letter_of(answer: str, options: Mapping[str, str]) -> str | None:
         return letter
 
     for form in (_bare, _words):
-        same = [key for key, option in options.items() if form(answer) and form(option) == form(answer)]
+        said = form(answer)
+        same = [key for key, option in options.items() if said and form(option) == said]
         if len(same) == 1:
             return same[0]
     both = letter in options and _words(" ".join(rest)) == _words(options[letter])
@@ -135,9 +148,9 @@ def _bare(text: str) -> str:
 
 
 def _words(text: str) -> list[str]:
-    """Return the words of a text in lower case, without the marks at their ends and without articles."""
+    """Return the words of a text in lower case, without articles and the marks at their ends."""
     words = _CORE.findall(unicodedata.normalize("NFKC", text))
-    articles = {"a", "an", "the", "An", "The", "AN", "THE"} | ({"A"} if words[:1] == ["A"] else set())
+    articles = {"a", "an", "the", "An", "The", "AN", "THE"} | ({"A"} & set(words[:1]))
     kept = [word for word in words if word not in articles] or words
     return [word.lower() for word in kept] or text.lower().split()
 
@@ -170,11 +183,17 @@ def _said(text: str, options: Mapping[str, str], *, common: bool) -> Iterator[_S
     for found in _LIST.finditer(kinds):
         start, stop = found.span()
         before, behind = kinds[max(0, start - _NEAR) : start], kinds[stop : stop + _NEAR]
-        yield _judged([token for token in tokens[start:stop] if token.letters], before, behind, "l" in found[0], text)
+        yield _judged(
+            [token for token in tokens[start:stop] if token.letters],
+            before,
+            behind,
+            "l" in found[0],
+            text,
+        )
 
 
 def _judged(listed: Sequence[_Token], before: str, behind: str, linked: bool, text: str) -> _Said:
-    """Return what a list says; what is denied of options ``linked`` by "and" or "or" is so of all."""
+    """Return what a list says; what is denied of options ``linked`` by "or" is denied of all."""
     explicit = _EXPLICIT_BEFORE.search(before) is not None
     denied: set[_Token] = set()
     if _DENIED_BEFORE.search(before):
@@ -187,12 +206,12 @@ def _judged(listed: Sequence[_Token], before: str, behind: str, linked: bool, te
     if explicit and not linked and not _ENDS.match(behind):
         affirmed = affirmed[:1]  # "the answer is A, B shows the sky"
     concluded = bool(_CONCLUDED_BEFORE.search(before) and _ENDS.match(behind))
-    concluded = concluded or bool(_EXPLICIT_BEHIND.match(behind) and not _DOUBTED_BEFORE.search(before))
+    proven = bool(_EXPLICIT_BEHIND.match(behind) and not _DOUBTED_BEFORE.search(before))
     return _Said(
         frozenset().union(*(token.letters for token in affirmed)),
         frozenset().union(*(token.letters for token in denied)),
         any(token.kind == "X" for token in listed),
-        explicit or concluded,
+        explicit or concluded or proven,
         _rank(listed[0], before, text),
     )
 
@@ -200,7 +219,9 @@ def _judged(listed: Sequence[_Token], before: str, behind: str, linked: bool, te
 def _rank(token: _Token, before: str, text: str) -> int:
     if before.endswith("\n") and _CLOSED.match(text, token.stop):
         return 3
-    return 2 if _bracketed(text, token.start, token.stop) else 1 if _NAMED_BEFORE.search(before) else 0
+    if _bracketed(text, token.start, token.stop):
+        return 2
+    return 1 if _NAMED_BEFORE.search(before) else 0
 
 
 def _bracketed(text: str, start: int, stop: int) -> bool:
@@ -211,9 +232,10 @@ def _bracketed(text: str, start: int, stop: int) -> bool:
 
 
 def _tokens(text: str, options: Mapping[str, str], common: bool) -> list[_Token]:
-    """Return letters, option texts, words and marks of an answer in order, behind the start of a line."""
+    """Return the letters, option texts, words and marks of an answer in order."""
     texts = list(_texts(text, options, common))
-    reading = _Reading(text, options, {token.start: token.letters for token in texts}, text.isupper())
+    named = {token.start: token.letters for token in _texts(text, options, common=True)}
+    reading = _Reading(text, options, named, text.isupper())
     waiting = iter(texts)
     ahead, covered = next(waiting, None), 0
     for match in TOKEN.finditer(text):
@@ -236,8 +258,8 @@ def _texts(text: str, options: Mapping[str, str], common: bool) -> Iterator[_Tok
 
 
 @lru_cache(maxsize=256)
-def _option_texts(options: tuple[tuple[str, str], ...], common: bool) -> tuple[re.Pattern[str], list[frozenset[str]]]:
-    """Return a pattern of the options' texts, the longest first, and the letters of each of its groups."""
+def _option_texts(options: tuple[tuple[str, str], ...], common: bool) -> _OptionTexts:
+    """Return a pattern of the options' texts, the longest first, and the letters of each group."""
     letters: dict[str, frozenset[str]] = {}
     plain = Counter(tuple(_words(option)) for _, option in options)
     for letter, option in options:
@@ -286,31 +308,33 @@ class _Reading:
 
     def add(self, token: _Token) -> None:
         """Add a token; a letter and its option's text side by side ("B. blue") are one letter."""
-        if (beside := self._beside(token)) is not None:
+        beside = self._beside(token.letters, token.start)
+        if beside is not None and token.kind != self.tokens[beside].kind:
             token = token if token.kind == "X" else self.tokens[beside]
             del self.tokens[beside:]
         if token.kind:
             self.tokens.append(token)
 
-    def _beside(self, token: _Token) -> int | None:
-        """Return where the text of this letter, or the letter of this text, stands just before it."""
-        last = next((i for i in range(1, 5) if len(self.tokens) > i and self.tokens[-i].letters), None)
-        if not token.letters or last is None:
+    def _beside(self, letters: frozenset[str], start: int) -> int | None:
+        """Return which token means one of these letters too, with only marks up to ``start``."""
+        near = range(len(self.tokens) - 1, max(0, len(self.tokens) - 5), -1)
+        last = next((i for i in near if self.tokens[i].letters), None)
+        if last is None or not letters & self.tokens[last].letters:
             return None
-        other = self.tokens[-last]
-        same = other.kind != token.kind and other.letters & token.letters
-        return len(self.tokens) - last if same and _MARKS.fullmatch(self.text, other.stop, token.start) else None
+        return last if _MARKS.fullmatch(self.text, self.tokens[last].stop, start) else None
 
     def token(self, match: re.Match[str]) -> _Token:
-        """Return the token of a word or mark."""
+        """Return the token of a word or mark; "no" in "B: no" is none where that is option B."""
+        start, stop = match.span()
         if match.lastgroup != "letter":
-            return _Token(KINDS[str(match.lastgroup)], *match.span())
+            own = self._beside(self.named.get(start, frozenset()), start) is not None
+            return _Token("" if own else KINDS[str(match.lastgroup)], start, stop)
         if self._chooses(match):
-            return _Token("X", *match.span(), frozenset(match[0].upper()))
-        return _Token("f" if match[0] == "A" else _SMALL.get(match[0], "o"), *match.span())
+            return _Token("X", start, stop, frozenset(match[0].upper()))
+        return _Token("f" if match[0] == "A" else _SMALL.get(match[0], "o"), start, stop)
 
     def _chooses(self, match: re.Match[str]) -> bool:
-        """Tell whether a lone letter stands for an option, or for none of them where an answer is due."""
+        """Tell whether a lone letter means an option, or where an answer is due none of them."""
         start, stop = match.span()
         before = "".join(token.kind for token in self.tokens[-_NEAR:])
         if _EXPLICIT_BEFORE.search(before) and _LAST_WORD.match(self.text, stop):
@@ -318,7 +342,8 @@ class _Reading:
         if match[0].upper() not in self.options:
             return False
         if match[0].islower():
-            return _bracketed(self.text, start, stop) and not self.text[max(0, start - 2) : start - 1].isalnum()
+            in_word = self.text[max(0, start - 2) : start - 1].isalnum()  # "dog(s)"
+            return _bracketed(self.text, start, stop) and not in_word
         return not self._is_word(match)
 
     def _is_word(self, match: re.Match[str]) -> bool:

@@ -1,4 +1,4 @@
-"""Lettered options, one a line: ``A. left``, ``A) left``, ``(A) left``, ``A: left`` or ``A left``."""
+"""Lettered options, one a line: ``A. left``, ``A) left``, ``(A) left``, ``A: left``, ``A left``."""
 
 import re
 import unicodedata
@@ -36,10 +36,10 @@ class OptionLine:
 
 
 def option_lines(text: str) -> tuple[OptionLine, ...]:
-    """Return the option lines of a text; their letters go on in order from A, other lines may lie between.
+    """Return the option lines of a text, whose letters go on in order from A.
 
-    An "A" alone is no option ("A man stands"). Of several such lists the longest counts, then the
-    one with more marks, then the last.
+    Other lines may lie between them. An "A" alone is no option ("A man stands"). Of several such
+    lists the longest counts, then the one with more marks, then the last.
     """
     best: list[OptionLine] = []
     run: list[OptionLine] = []
@@ -61,7 +61,7 @@ def _read(found: re.Match[str]) -> OptionLine:
 
 
 def with_texts(question: str, lines: Sequence[OptionLine], texts: Mapping[str, str]) -> str:
-    """Return the question with other texts behind the letters of its option lines, whose style stays."""
+    """Return the question with other texts behind the letters of its option lines."""
     parts, done = [], 0
     for line in lines:
         parts += [question[done : line.start], texts[line.letter]]

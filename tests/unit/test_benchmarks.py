@@ -131,6 +131,42 @@ def test_reordered_realworldqa_keeps_its_instruction(tmp_path):
     assert [example.references for example in found] == [("A",), ("B",)]
 
 
+MIXED = "Which way?\n\nA. left\nB right\n(C) up\nD: down\nPlease answer directly with only the letter."
+
+
+@pytest.mark.parametrize("answer", ["B", "b.", "(B)", "right", "Right.", "B right"])
+def test_option_lines_of_any_style_and_the_answer_as_text(tmp_path, answer):
+    row = {"question": MIXED, "answer": answer}
+    (plain,) = load(parquet(tmp_path, "realworldqa", row), "realworldqa")
+    assert (plain.prompt, plain.references, plain.group) == (MIXED, ("B",), "choice")
+    assert plain.options == (("A", "left"), ("B", "right"), ("C", "up"), ("D", "down"))
+
+    rotated = list(load(parquet(tmp_path, "realworldqa", row), "realworldqa", protocol=Protocol(option_order="rotations")))
+    assert rotated[1].prompt == MIXED.replace("left\nB right\n(C) up\nD: down", "right\nB up\n(C) down\nD: left")
+    assert [example.references for example in rotated] == [("B",), ("A",), ("D",), ("C",)]
+    for example in rotated:
+        assert [BENCHMARKS["realworldqa"].score(text, example) for _, text in example.options].count(1.0) == 1
+        assert BENCHMARKS["realworldqa"].score("It is right.", example) == 1.0
+
+    (likely,) = load(parquet(tmp_path, "realworldqa", row), "realworldqa", protocol=Protocol(answer_mode="likelihood"))
+    assert likely.prompt == "Which way?"
+
+
+@pytest.mark.parametrize("style", ["{}. {}", "{}) {}", "({}) {}", "({}). {}", "{}: {}", "{} {}"])
+def test_option_lines_of_vstar_of_any_style_give_one_prompt(tmp_path, style):
+    listed = "\n".join(style.format(letter, text) for letter, text in zip("AB", ("red", "blue"), strict=True))
+    (example,) = load(parquet(tmp_path, "vstar", {"text": f"What color?\n{listed}\nAnswer.", "label": "blue"}), "vstar")
+    assert example.prompt == f"What color?\nA. red\nB. blue\n{LETTER}"
+    assert example.references == ("B",)
+
+
+def test_a_line_that_begins_with_an_article_makes_no_options(tmp_path):
+    row = {"question": "A man stands here.\nHow many legs has he?", "answer": "two"}
+    (example,) = load(parquet(tmp_path, "realworldqa", row), "realworldqa", protocol=Protocol(option_order="shuffled"))
+    assert (example.group, example.options) == ("open", ())
+    assert BENCHMARKS["realworldqa"].score("2", example) == 1.0
+
+
 def test_evidence_boxes_are_joined_converted_and_clipped(tmp_path):
     Dataset.from_dict({"dataset_id": ["7", "7"], "bbox": [[5.0, 6.0, 10.0, 4.0], [30.0, 20.0, 50.0, 5.0]]}).to_parquet(
         tmp_path / "b.parquet"
@@ -205,6 +241,8 @@ def test_a_folder_is_read_by_split(tmp_path):
         ("pope", {"answer": "maybe"}, "'maybe': POPE has yes and no only"),
         ("vstar", {"label": "Z"}, "the answer 'Z', which is none of its options A, B, C"),
         ("vstar", {"text": "What?"}, "lists no lettered options"),
+        ("vstar", {"text": "A dog.\nWhat is it?"}, "lists no lettered options"),
+        ("vstar", {"text": "What?\nA. red\nB. red", "label": "red"}, "the answer 'red', which is none of its options A, B"),
     ],
 )
 def test_a_row_that_is_no_example_says_why_and_the_rest_go_on(tmp_path, kind, change, reason):

@@ -1,16 +1,23 @@
 """The option that an answer chooses: by hand, and on a corpus of wordy answers with known letters."""
 
 import string
+from pathlib import Path
 
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from wordy_answers import wordy_answers
 
 from entropy_grounding.choices import letter_of, parse_choice
+from entropy_grounding.metrics import realworldqa_match
+from entropy_grounding.option_lines import option_lines
 
 COLORS = {"A": "red", "B": "blue", "C": "light blue", "D": "a dog"}
-RIVER = {"A": "The dog is on the left side of the river.", "B": "The dog is on the right side of the river."}
+RIVER = {
+    "A": "The dog is on the left side of the river.",
+    "B": "The dog is on the right side of the river.",
+}
 
 
 @pytest.mark.parametrize(
@@ -18,13 +25,49 @@ RIVER = {"A": "The dog is on the left side of the river.", "B": "The dog is on t
     [
         *[
             (text, "B")
-            for text in ("B", "b", "B.", "(B)", "B) blue", "Answer: B", "The answer is B", "option B", "It is B", "**B**", "B: blue\n")
+            for text in (
+                "B",
+                "b",
+                "B.",
+                "(B)",
+                "B) blue",
+                "Answer: B",
+                "The answer is B",
+                "option B",
+                "It is B",
+                "**B**",
+                "B: blue\n",
+            )
         ],
-        *[(text, "A") for text in ("A", "a", "A.", "The answer is A because it is", "(A) red", "red", "It is red.")],
+        *[
+            (text, "A")
+            for text in (
+                "A",
+                "a",
+                "A.",
+                "The answer is A because it is",
+                "(A) red",
+                "red",
+                "It is red.",
+            )
+        ],
         *[(text, "D") for text in ("A dog", "a dog.", "Based on the picture, D")],
         *[(text, "B") for text in ("blue", "Blue.", "The car is blue")],
         *[(text, "C") for text in ("light blue", "It is light blue")],
-        *[(text, None) for text in ("", "cotton", "leather", "B or C", "A and B", "none", "red or blue", "Bold", "A's")],
+        *[
+            (text, None)
+            for text in (
+                "",
+                "cotton",
+                "leather",
+                "B or C",
+                "A and B",
+                "none",
+                "red or blue",
+                "Bold",
+                "A's",
+            )
+        ],
     ],
 )
 def test_a_choice_is_never_read_out_of_a_word(text, letter):
@@ -36,7 +79,10 @@ def test_a_choice_is_never_read_out_of_a_word(text, letter):
     [
         ("I considered (A) at first. Final answer: D.", "D"),
         ("The answer is **B** because option C is wrong", "B"),
-        ("Let's see:\nA. red: there is none.\nB. blue: the car is.\nC. light blue: no.\n\nTherefore, the answer is B.", "B"),
+        (
+            "Let's see:\nA. red: there is none.\nB. blue: the car is.\nC. light blue: no.\n\nTherefore, the answer is B.",
+            "B",
+        ),
         ("A) red ❌\nB) blue ✅\nC) light blue ❌", "B"),
         ("I'm torn between A and B but will answer B.", "B"),
         ("Final Answer: The final answer is $\\boxed{B}$. I hope it is correct.", "B"),
@@ -60,7 +106,12 @@ def test_the_last_explicit_answer_decides(text, letter):
 
 
 @pytest.mark.parametrize(
-    "text", ["The dog is on the right side of the river", "the dog is on the right side of a river!", "Dog is on the RIGHT side of river"]
+    "text",
+    [
+        "The dog is on the right side of the river",
+        "the dog is on the right side of a river!",
+        "Dog is on the RIGHT side of river",
+    ],
 )
 def test_case_articles_and_marks_do_not_decide(text):
     assert parse_choice(text, RIVER) == "B"
@@ -95,11 +146,24 @@ def test_wordy_answers_are_read_as_they_were_meant(seed):
     """Every template with its letters, option texts, styles and decoys; see tests/wordy_answers.py."""
     corpus = list(wordy_answers(seed))
     assert len(corpus) > 7_000
-    wrong = [each for each in corpus if parse_choice(each.answer, each.options) != each.letter]
-    assert len(wrong) <= 2, wrong  # "option A: No." where "No" is the option's own text reads as a denial
+    assert [each for each in corpus if parse_choice(each.answer, each.options) != each.letter] == []
 
 
-PIECES = [*"ABC().:,*_\n ", "not ", "is ", "answer: ", "答案", "不", "\\boxed{", "<answer>", "Ａ", "\ud800", "\u0301", "a ", "no"]
+PIECES = [
+    *"ABC().:,*_\n ",
+    "not ",
+    "is ",
+    "answer: ",
+    "答案",
+    "不",
+    "\\boxed{",
+    "<answer>",
+    "Ａ",
+    "\ud800",
+    "\u0301",
+    "a ",
+    "no",
+]
 WILD = st.one_of(st.text(), st.lists(st.sampled_from(PIECES), max_size=12).map("".join))
 
 
@@ -109,3 +173,22 @@ def test_any_text_gives_an_option_or_none(text, texts):
     options = dict(zip(string.ascii_uppercase, texts, strict=False))
     assert parse_choice(text, options) in (None, *options)
     assert letter_of(text, options) in (None, *options)
+
+
+@pytest.mark.parametrize("benchmark", ["mini_vstar", "mini_realworldqa"])
+def test_stored_answers_keep_their_scores(benchmark):
+    """Every row of the main table, whose prompt lists the options that it was scored against."""
+    columns = ["prompt", "references", "plain_answer", "answer", "plain_score", "score", "status"]
+    results = Path(__file__).parents[2] / "results" / "table1"
+    rows = pd.concat(pd.read_parquet(path, columns=columns) for path in results.glob(f"*/{benchmark}/*/rows.parquet"))
+    rows = rows[rows["status"] == "ok"]
+    assert len(rows) > 10_000
+
+    pairs = (("plain_answer", "plain_score"), ("answer", "score"))
+    said = pd.concat(
+        rows[["prompt", answer, score]].set_axis(["prompt", "answer", "score"], axis=1).assign(right=rows["references"].str[0])
+        for answer, score in pairs
+    ).drop_duplicates()
+    for each in said.itertuples():
+        options = {line.letter: line.text for line in option_lines(each.prompt)}
+        assert realworldqa_match(each.answer, each.right, options) == each.score, each

@@ -259,7 +259,7 @@ class StageBatches(Dataset):
 def _turn(kind: str, drawn: Drawn) -> tuple[str, str]:
     """Return the prompt that the benchmark makes of this question, and the answer that the tiny VLM learns to give.
 
-    Where a letter is asked for, that is the text of the option, which `metrics.parse_choice` reads as well: 4 layers of width 128 did not
+    Where a letter is asked for, that is the text of the option, which `choices.parse_choice` reads as well: 4 layers of width 128 did not
     learn to look the letter up (docs/tiny_vlms.md).
     """
     question: Question = drawn.question

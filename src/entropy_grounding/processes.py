@@ -13,7 +13,7 @@ import psutil
 
 TERMINATED = 143  # exit status of a process that was told to end, as shells give it
 POLL = 0.5  # seconds between two looks at another process
-PATIENCE = 20.0  # seconds that a process has to store what it has finished
+PATIENCE = 10.0  # seconds that a process has to store what it has finished
 AGAIN = 5.0  # seconds until a kernel that goes on is interrupted once more; sooner could disturb its last writing
 _PARENT = "ENTROPY_GROUNDING_PARENT"  # environment variable: with which process those that it starts end
 _ending = threading.Event()

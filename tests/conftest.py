@@ -4,6 +4,7 @@ from pathlib import Path
 import matplotlib
 import pytest
 import torch
+from hypothesis import settings
 from jaxtyping import install_import_hook
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -11,6 +12,8 @@ from contract_table import contract_table
 
 install_import_hook("entropy_grounding", "typecheck.tower")
 matplotlib.use("Agg")
+settings.register_profile("same examples every time", derandomize=True, deadline=None)
+settings.load_profile("same examples every time")
 torch.set_num_threads(1)
 
 

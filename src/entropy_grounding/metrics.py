@@ -5,9 +5,10 @@ Every function takes strings as they were stored, so one stored answer can be sc
 
 import re
 import string
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
+from entropy_grounding.choices import parse_choice
 from entropy_grounding.errors import InputError
 
 # --- TextVQA: VQA accuracy (EvalAI processor of the m4c code) ---
@@ -98,24 +99,45 @@ def anls(prediction: str, references: list[str], threshold: float = 0.5) -> floa
     Raises:
         InputError: without references.
     """
-    best = max(_similarity(prediction, each) for each in _some(references))
+    best = max(_similarity(prediction, each, threshold) for each in _some(references))
     return best if best >= threshold else 0.0
 
 
-def _similarity(prediction: str, reference: str) -> float:
+def _similarity(prediction: str, reference: str, least: float) -> float:
+    """Return the similarity; texts whose lengths alone put it below ``least`` are not compared."""
     longest = max(len(prediction.upper()), len(reference.upper()))
-    distance = levenshtein(" ".join(prediction.lower().split()), " ".join(reference.lower().split()))
-    return 1.0 - distance / longest if longest else 1.0
+    said, true = (" ".join(text.lower().split()) for text in (prediction, reference))
+    if not longest:
+        return 1.0
+
+    at_most = 1.0 - abs(len(said) - len(true)) / longest
+    return at_most if at_most < least else 1.0 - levenshtein(said, true) / longest
 
 
 def levenshtein(first: str, second: str) -> int:
-    """Return the number of insertions, deletions and substitutions that turn one string into the other."""
-    row = list(range(len(second) + 1))
-    for i, a in enumerate(first, start=1):
-        previous, row[0] = row[0], i
-        for j, b in enumerate(second, start=1):
-            previous, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, previous + (a != b))
-    return row[-1]
+    """Return the number of insertions, deletions and substitutions that turn one string into the other.
+
+    A row of the table of distances is two integers, one bit a cell: where it rises and where it
+    falls (Myers 1999, in the form of Hyyrö 2003).
+    """
+    shorter, longer = sorted((first, second), key=len)
+    if not shorter:
+        return len(longer)
+
+    where: dict[str, int] = {}
+    for i, letter in enumerate(shorter):
+        where[letter] = where.get(letter, 0) | 1 << i
+
+    whole = (1 << len(shorter)) - 1
+    rises, falls, distance = whole, 0, len(shorter)
+    for letter in longer:
+        same = where.get(letter, 0)
+        diagonal = (((same & rises) + rises) ^ rises) | same
+        up, down = falls | ~(diagonal | rises), rises & diagonal
+        distance += (up >> len(shorter) - 1 & 1) - (down >> len(shorter) - 1 & 1)
+        up, down = up << 1 | 1, down << 1
+        rises, falls = (down | ~(same | falls | up)) & whole, up & (same | falls) & whole
+    return distance
 
 
 def contained_either_way(prediction: str, references: list[str]) -> float:
@@ -179,54 +201,13 @@ def _share(part: float, whole: float) -> float:
 # --- V*, RealWorldQA: lettered choices ---
 
 
-def parse_choice(text: str, options: dict[str, str]) -> str | None:
-    """Return the letter that an answer chooses, or None when it chooses none or several.
+def realworldqa_match(prediction: str, reference: str, options: Mapping[str, str]) -> float:
+    """Return 1 for the right letter where there are options, else for equal texts (strip, lower case, trailing period off).
 
-    A letter counts where it stands alone, as an upper-case word ("A" that begins a sentence is an article) or as the whole answer in either
-    case; it is never read out of a word. In order: the first word, a letter in brackets, one behind "answer" or "option", the only one in
-    the text. Failing these, the option whose text is in the answer; of several, one that holds the others ("light blue" over "blue").
-
-    Args:
-        text: the answer.
-        options: option text by letter.
+    Number words count as numbers.
     """
-    text = text.strip()
-    letter = rf"(?<![\w'’])([{''.join(re.escape(each) for each in options)}])(?![\w'’])"
-    if (whole := text.strip(string.punctuation + " ").upper()) in options:
-        return whole
-    for pattern in (rf"^\W*{letter}[.):,\n]", rf"\({letter}\)", rf"(?i:answer|option|choice)(?i:\s+is)?\s*:?\s*\W?{letter}"):
-        if len(found := set(re.findall(pattern, text))) == 1:
-            return found.pop()
-    alone = {match[1] for match in re.finditer(letter, text) if not _is_article(text, match)}
-    return alone.pop() if len(alone) == 1 else None if alone else _choice_by_text(text, options)
-
-
-def _is_article(text: str, match: re.Match[str]) -> bool:
-    begins = re.search(r"(?:^|[.!?]\s+)$", text[: match.start()])
-    return match[1] == "A" and begins is not None and re.match(r"\s+(?!(?:and|or|is)\b)[a-z]", text[match.end() :]) is not None
-
-
-def _choice_by_text(text: str, options: dict[str, str]) -> str | None:
-    said = _bare(text)
-    found = [letter for letter, option in options.items() if _bare(option) and re.search(rf"(?<!\w){re.escape(_bare(option))}(?!\w)", said)]
-    whole = [letter for letter in found if all(_bare(options[other]) in _bare(options[letter]) for other in found)]
-    return whole[0] if len(whole) == 1 else None
-
-
-def choices_in(question: str) -> dict[str, str]:
-    """Return the lettered options of a question that lists them, one a line (``A. left`` or ``(A) left``); empty without."""
-    return {letter: text.strip() for letter, text in re.findall(r"^\s*\(?([A-Z])[.)]\s*(.+)$", question, re.MULTILINE)}
-
-
-def realworldqa_match(prediction: str, reference: str, question: str) -> float:
-    """Return 1 for the right choice where the reference is a letter, else for equal texts (strip, lower case, trailing period off).
-
-    Number words count as numbers; options are read from the question.
-    """
-    options = choices_in(question)
-    letter = reference.strip().rstrip(".")
-    if letter in options:
-        return float(parse_choice(prediction, options) == letter)
+    if options:
+        return float(parse_choice(prediction, options) == reference)
     said, true = (_NUMBERS.get(_bare(text), _bare(text)) for text in (prediction, reference))
     return float(said == true)
 

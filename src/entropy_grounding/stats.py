@@ -10,6 +10,7 @@ from scipy import stats
 from entropy_grounding.errors import InputError
 
 RESAMPLES = 9_999
+_AT_ONCE = 2_000_000  # scores resampled at a time: below 160 MB, and as fast as all at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,13 @@ def interval(scores: Sequence[float] | np.ndarray, *, confidence: float = 0.95, 
         exact = stats.binomtest(round(mean * len(values)), len(values)).proportion_ci(confidence)
         return Interval(mean, float(exact.low), float(exact.high))
     found = stats.bootstrap(
-        (values,), np.mean, n_resamples=RESAMPLES, confidence_level=confidence, method="BCa", rng=np.random.default_rng(seed)
+        (values,),
+        np.mean,
+        n_resamples=RESAMPLES,
+        batch=_batch(len(values)),
+        confidence_level=confidence,
+        method="BCa",
+        rng=np.random.default_rng(seed),
     ).confidence_interval
     return Interval(mean, float(found.low), float(found.high))
 
@@ -84,9 +91,15 @@ def permutation(change: np.ndarray, *, seed: int = 0) -> float:
     """Return the two-sided p-value of a mean difference of 0 when signs of paired differences are flipped at random."""
     if not change.any():
         return 1.0
-    rng = np.random.default_rng(seed)
     found = stats.permutation_test(
-        (change,), np.mean, permutation_type="samples", n_resamples=RESAMPLES, alternative="two-sided", rng=rng, vectorized=True
+        (change,),
+        np.mean,
+        permutation_type="samples",
+        n_resamples=RESAMPLES,
+        batch=_batch(len(change)),
+        alternative="two-sided",
+        rng=np.random.default_rng(seed),
+        vectorized=True,
     )
     return float(found.pvalue)
 
@@ -122,11 +135,22 @@ def share_explained(
 
     with np.errstate(divide="ignore", invalid="ignore"):
         found = stats.bootstrap(
-            scores, share, paired=True, n_resamples=RESAMPLES, method="percentile", rng=np.random.default_rng(seed)
+            scores,
+            share,
+            paired=True,
+            n_resamples=RESAMPLES,
+            batch=_batch(len(scores[0])),
+            method="percentile",
+            rng=np.random.default_rng(seed),
         ).confidence_interval
     if not np.isfinite([found.low, found.high]).all():  # the gain vanishes in some of the resamples
         return Interval(float("nan"), float("nan"), float("nan"))
     return Interval(float(share(scores[0], scores[1], scores[2])), float(found.low), float(found.high))
+
+
+def _batch(examples: int) -> int:
+    """Return how many resamples of so many examples are held at a time; the draws are the same for any number."""
+    return max(1, min(RESAMPLES, _AT_ONCE // examples))
 
 
 def _finite(scores: Sequence[float] | np.ndarray) -> np.ndarray:

@@ -77,6 +77,13 @@ def test_unknown_words_are_named_once_in_order():
     assert unknown_words(build_tokenizer(WORDS), "What zebra is on the unicorn zebra?") == ["zebra", "unicorn"]
 
 
+@pytest.mark.parametrize("marks", ['""', "“”", "«»", "!", "#*+=<>[]{}", "€", "…", "—", "→", "☃", "。", "\u200b"])
+def test_marks_are_no_unknown_words(marks):
+    begin, end = marks[0], marks[1:]
+    assert unknown_words(build_tokenizer(WORDS), f"What does the {begin}red{end} sign {marks} say?") == []
+    assert unknown_words(build_tokenizer(WORDS), f"What is the {begin} zebra {end}?") == ["zebra"]
+
+
 def grid(crop):
     return View(0, np.arange(64).reshape(8, 8), crop)
 

@@ -1,12 +1,15 @@
 """Intervals and paired tests against closed forms."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from entropy_grounding.errors import InputError
-from entropy_grounding.stats import compare, holm, interval, mcnemar, share_explained
+from entropy_grounding.stats import RESAMPLES, compare, holm, interval, mcnemar, permutation, share_explained
 
 
 def test_the_interval_holds_the_mean_and_is_about_two_standard_errors():
@@ -101,3 +104,38 @@ def test_there_is_no_share_of_no_gain():
 def test_a_share_needs_the_same_examples():
     with pytest.raises(InputError, match="3, 2, 3 scores"):
         share_explained([1, 0, 1], [1, 0], [1, 1, 1])
+
+
+def graded(n, seed=0):
+    return np.random.default_rng(seed).choice([0.0, 0.3, 0.6, 0.9, 1.0], n)
+
+
+@pytest.mark.parametrize("n", [10, 100, 300])
+@pytest.mark.parametrize("at_once", [300, 4_000])
+def test_numbers_are_those_of_all_resamples_at_once(monkeypatch, n, at_once):
+    """The draws go on where the batch before stopped, so stored p-values and intervals stay."""
+    monkeypatch.setattr("entropy_grounding.stats._AT_ONCE", at_once * n)
+    scores, change = graded(n), graded(n, 1) - graded(n, 2)
+    whole = {"n_resamples": RESAMPLES, "rng": 0}
+    low, high = stats.bootstrap((scores,), np.mean, method="BCa", **whole).confidence_interval
+    p_value = stats.permutation_test((change,), np.mean, permutation_type="samples", vectorized=True, **whole).pvalue
+
+    found = interval(scores)
+    assert (found.low, found.high, permutation(change)) == (low, high, p_value)
+
+
+@pytest.mark.parametrize(
+    ("statistic", "n"),
+    [
+        (lambda n: interval(graded(n)), 12_578),
+        (lambda n: permutation(graded(n) - graded(n, 1)), 2_801),
+        (lambda n: share_explained(graded(n), 0.5 * graded(n), np.maximum(graded(n), 0.9)), 5_349),
+    ],
+    ids=["interval of GQA", "permutation of InfographicVQA", "share of DocVQA"],
+)
+def test_whole_benchmarks_need_less_than_200_megabytes(statistic, n):
+    tracemalloc.start()
+    statistic(n)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 200e6

@@ -1,16 +1,15 @@
 """Benchmarks with lettered options: V*, RealWorldQA."""
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from entropy_grounding.benchmarks.base import LETTER, Benchmark, Protocol, orders
 from entropy_grounding.benchmarks.columns import answer_of, id_of, picture_of, text_of
+from entropy_grounding.choices import letter_of, parse_choice
 from entropy_grounding.errors import InputError
-from entropy_grounding.metrics import choices_in, parse_choice, realworldqa_match
+from entropy_grounding.metrics import realworldqa_match
+from entropy_grounding.option_lines import OptionLine, option_lines, with_texts
 from entropy_grounding.structures import Example
-
-_OPTION_LINE = re.compile(r"^[ \t]*\(?[A-Z][.)]\s*.+$", re.MULTILINE)
 
 
 class VStar(Benchmark):
@@ -26,10 +25,12 @@ class VStar(Benchmark):
 
     def examples(self, row: Mapping[str, Any], identity: str, protocol: Protocol) -> Iterator[Example]:
         """Yield the row's example, or one for each option order; the instruction line of the data is written once."""
-        text = text_of(row, identity, "text")
-        question, options = text[: _first_option(text, identity)].strip(), choices_in(text)
-        label = text_of(row, identity, "label").strip("().")
-        for number, shown, answer in _orders(options, label, protocol, identity):
+        text, label = text_of(row, identity, "text"), text_of(row, identity, "label")
+        listed = option_lines(text)
+        if not listed:
+            raise InputError(f"Example '{identity}' lists no lettered options.")
+        question = text[: listed[0].line].strip()
+        for number, shown, answer in _orders(listed, label, protocol, identity):
             lines = "\n".join(f"{letter}. {option}" for letter, option in shown.items())
             yield Example(
                 f"{identity}:{number}" if protocol.option_order == "rotations" else identity,
@@ -56,14 +57,14 @@ class RealWorldQA(Benchmark):
     def examples(self, row: Mapping[str, Any], identity: str, protocol: Protocol) -> Iterator[Example]:
         """Yield the row's example, or one for each option order; a question without options has one."""
         question, answer = text_of(row, identity, "question"), answer_of(row, identity, "answer").strip()
-        options = choices_in(question)
-        if answer.strip(".") not in options:
+        listed = option_lines(question)
+        if not listed:
             yield Example(identity, picture_of(row, identity), question, question, (answer,), group="open")
             return
-        for number, shown, letter in _orders(options, answer.strip("."), protocol, identity):
-            prompt = question if protocol.option_order == "as_released" else _with_options(question, shown)
+        for number, shown, letter in _orders(listed, answer, protocol, identity):
+            prompt = question if protocol.option_order == "as_released" else with_texts(question, listed, shown)
             if protocol.answer_mode == "likelihood":
-                prompt = question[: _first_option(question, identity)].strip()
+                prompt = question[: listed[0].line].strip()
             yield Example(
                 f"{identity}:{number}" if protocol.option_order == "rotations" else identity,
                 picture_of(row, identity),
@@ -76,27 +77,16 @@ class RealWorldQA(Benchmark):
 
     def score(self, answer: str, example: Example) -> float:
         """Return 1 for the right letter, or the right word where there are no options."""
-        return realworldqa_match(answer, example.references[0], _with_options(example.question, dict(example.options)))
+        return realworldqa_match(answer, example.references[0], dict(example.options))
 
 
-def _with_options(question: str, shown: Mapping[str, str]) -> str:
-    """Return the question with its option lines replaced by these, in place."""
-    lines = iter(f"{letter}. {text}" for letter, text in shown.items())
-    return _OPTION_LINE.sub(lambda found: next(lines), question)
-
-
-def _first_option(text: str, identity: str) -> int:
-    found = _OPTION_LINE.search(text)
-    if found is None:
-        raise InputError(f"Example '{identity}' lists no lettered options.")
-    return found.start()
-
-
-def _orders(options: Mapping[str, str], label: str, protocol: Protocol, identity: str) -> Iterator[tuple[int, dict[str, str], str]]:
+def _orders(listed: Sequence[OptionLine], answer: str, protocol: Protocol, identity: str) -> Iterator[tuple[int, dict[str, str], str]]:
     """Yield (number, options by letter, letter of the answer) for each order that the protocol asks for."""
-    if label not in options:
-        raise InputError(f"Example '{identity}' has the answer '{label}', which is none of its options {', '.join(options)}.")
-    letters: Sequence[str] = list(options)
+    options = {line.letter: line.text for line in listed}
+    right = letter_of(answer, options)
+    if right is None:
+        raise InputError(f"Example '{identity}' has the answer '{answer}', which is none of its options {', '.join(options)}.")
+    letters = list(options)
     for number, order in enumerate(orders(len(letters), protocol, identity)):
         shown = {letter: options[letters[index]] for letter, index in zip(letters, order, strict=True)}
-        yield number, shown, letters[order.index(letters.index(label))]
+        yield number, shown, letters[order.index(letters.index(right))]

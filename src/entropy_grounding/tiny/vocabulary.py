@@ -97,7 +97,7 @@ def build_tokenizer(special: dict[str, str], *, bos: str | None = "<s>", eos: st
 def unknown_words(tokenizer: PreTrainedTokenizerFast, text: str) -> list[str]:
     """Return the words of ``text`` that ``tokenizer`` maps to its unknown token, in order, without repeats.
 
-    Subword tokenizers have no such words: the list is then empty.
+    A mark without a letter or digit is no word. Subword tokenizers have no such words: the list is then empty.
     """
     unknown = tokenizer.unk_token_id
     backend = tokenizer.backend_tokenizer
@@ -105,4 +105,4 @@ def unknown_words(tokenizer: PreTrainedTokenizerFast, text: str) -> list[str]:
         return []
     encoding = backend.encode(text, add_special_tokens=False)
     found = [text[start:end] for token, (start, end) in zip(encoding.ids, encoding.offsets, strict=True) if token == unknown]
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(word for word in found if any(letter.isalnum() for letter in word)))

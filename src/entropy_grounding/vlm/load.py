@@ -57,7 +57,7 @@ class Expected:
     architecture: str = ""
     width: int = 0
     layers: int = 0
-    weights: str = ""
+    weights: Place = ""
 
 
 @dataclass(frozen=True)

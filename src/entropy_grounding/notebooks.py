@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import papermill
 from matplotlib.figure import Figure
 from nbclient.exceptions import DeadKernelError
@@ -147,7 +148,10 @@ def parameters_of(notebook: Path, given: Iterable[str]) -> dict[str, Any]:
 def _known_parameters(notebook: Path) -> dict[str, Any]:
     if not notebook.is_file():
         raise InputError(f"No notebook at '{notebook}': notebooks come with the repository, run this in a clone of it.")
-    return papermill.inspect_notebook(notebook)
+    try:
+        return papermill.inspect_notebook(notebook)
+    except (ValueError, OSError, nbformat.ValidationError) as error:  # broken JSON, no kernel
+        raise InputError(f"The notebook '{notebook}' cannot be read ({' '.join(str(error).split())[:200]}).") from error
 
 
 def _as_default(name: str, value: str, default: str) -> Any:

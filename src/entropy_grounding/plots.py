@@ -153,7 +153,8 @@ def _frame(axes: Axes, box: Box) -> None:
 def plot_values(axes: Axes, values: np.ndarray, *, title: str = "") -> None:
     """Draw an array ``(rows, cols)`` as cells with a color bar."""
     drawn = axes.imshow(values, cmap=MAP_COLORS)
-    axes.set(title=title, xlabel="column", ylabel="row")
+    axes.set_title(title, parse_math=False)  # the axes are the caller's, and so are their settings
+    axes.set(xlabel="column", ylabel="row")
     axes.figure.colorbar(drawn, ax=axes, fraction=0.046)
 
 

@@ -7,13 +7,14 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import psutil
 
 TERMINATED = 143  # exit status of a process that was told to end, as shells give it
 POLL = 0.5  # seconds between two looks at another process
-PATIENCE = 20.0  # seconds that a process has to store what it has finished
+PATIENCE = 10.0  # seconds that a process has to store what it has finished
 AGAIN = 5.0  # seconds until a kernel that goes on is interrupted once more; sooner could disturb its last writing
 _PARENT = "ENTROPY_GROUNDING_PARENT"  # environment variable: with which process those that it starts end
 _ending = threading.Event()
@@ -60,7 +61,7 @@ def stop_kernels(is_over: Callable[[], bool], spared: Collection[psutil.Process]
         while not is_over():
             now = time.monotonic()
             for kernel in [each for each in kernels(below=False) if each not in spared]:
-                if now - start > PATIENCE:
+                if now - start > PATIENCE or _is_idle(kernel):
                     _send(kernel, signal.SIGKILL)
                 elif now - told.get(kernel.pid, -AGAIN) >= AGAIN:
                     told[kernel.pid] = now
@@ -130,6 +131,16 @@ def _watch(parent: int) -> None:
 def _is_kernel(process: psutil.Process) -> bool:
     with suppress(psutil.Error):
         return "ipykernel_launcher" in process.cmdline()
+
+    return False
+
+
+def _is_idle(kernel: psutil.Process) -> bool:
+    """Tell whether a kernel executes nothing, so that it has nothing to store: it ignores interrupts then (seen on Linux only)."""
+    with suppress(OSError, StopIteration):
+        status = Path("/proc", str(kernel.pid), "status").read_text()
+        ignored = next(line for line in status.splitlines() if line.startswith("SigIgn:")).split()[1]
+        return bool(int(ignored, 16) >> (signal.SIGINT - 1) & 1)
 
     return False
 

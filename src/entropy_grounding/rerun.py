@@ -23,7 +23,6 @@ Run the same command again to go on where it stopped; with --dry-run, in another
 """
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -33,6 +32,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import pandas as pd
+import psutil
 
 from entropy_grounding.cell import CellConfig, gpu_names
 from entropy_grounding.commands import command
@@ -209,14 +209,16 @@ def _launch(cells: Sequence[CellConfig], launcher: Sequence[str]) -> int:
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     """Tell the launcher and its cells to end, which store what is finished; after that none of them is left."""
+    started = psutil.Process().children(recursive=True)
     process.terminate()
     try:
         process.wait(timeout=2 * PATIENCE)
     except subprocess.TimeoutExpired:
         pass
     finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+        for each in started:
+            with suppress(psutil.Error):
+                each.kill()
         process.wait()
 
 

@@ -14,7 +14,7 @@ from entropy_grounding import load_vlm
 from entropy_grounding.benchmarks import Protocol, benchmark_config, load_benchmark
 from entropy_grounding.configs import compose_config
 from entropy_grounding.errors import InputError
-from entropy_grounding.evaluation import EvaluateConfig, evaluate, evaluate_example, resolved, results_folder
+from entropy_grounding.evaluation import EvaluateConfig, evaluate, evaluate_example, main, resolved, results_folder
 from entropy_grounding.results import TIMES, load_rows, merge
 from entropy_grounding.tables import score_line
 from entropy_grounding.tracking import TrackingConfig
@@ -377,7 +377,24 @@ def test_sigterm_keeps_finished_examples(tmp_path):
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 143
-    assert "what was finished is kept" in said
+    assert "terminated: what was finished is kept" in said
     assert "Traceback" not in said
     assert len(list(tmp_path.rglob("parts/*.parquet"))) == 1
     assert not list(tmp_path.rglob("*.partial"))
+
+
+def test_in_a_multirun_the_others_go_on_and_the_status_tells(tmp_path, monkeypatch, capsys):
+    """The first of both is refused; the sentence says which one it was."""
+    options = ["benchmark=mini_gqa", "benchmark.examples=1", "method=base", "tracking=disabled", f"results_dir={tmp_path / 'a, (b)'}"]
+    monkeypatch.setattr("sys.argv", ["evaluate", "-m", "shard=9/8,1/1", *options])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    said = capsys.readouterr()
+    assert "tiny_llava mini_gqa base: " in said.out
+    errors = [line for line in said.err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 2
+    assert errors[0].startswith("error: shard=9/8 ")
+    assert "use i/n with i from 1 to n" in errors[0]
+    assert errors[1] == "error: 1 of 2 runs failed, see above; the others are done."
+    assert len(load_rows(tmp_path / "a, (b)" / "tiny_llava" / "mini_gqa" / "base")[0]) == 1

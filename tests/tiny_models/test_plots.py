@@ -1,11 +1,18 @@
+from dataclasses import replace
+
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.text import Text
 from PIL import Image
 
+from entropy_grounding.ask import write_figure
 from entropy_grounding.options import GroundingOptions
-from entropy_grounding.plots import plot_elbow, plot_grounding, plot_token_grid, plot_values
+from entropy_grounding.plots import plot_boxes, plot_elbow, plot_grounding, plot_scores, plot_token_grid, plot_values
 from entropy_grounding.regions import elbow_threshold
 from entropy_grounding.stopping import StoppingOptions
+from entropy_grounding.structures import Box
 from entropy_grounding.zoom import ground
 
 
@@ -59,3 +66,42 @@ def test_the_padding_of_a_token_grid_is_hatched(tiny_vlm):
     assert sum(patch.get_hatch() is not None for patch in axes.patches) == 4 * 8
     assert len(axes.patches) == 8 * 8
     plt.close(figure)
+
+
+NASTY = [
+    r"$\frac{1}$ or $x$?",
+    r"a_b^c \alpha $$ {} %",
+    "two\nlines\tand\x00control",
+    "word " * 400,
+    "x" * 3000,
+    "مرحبا שלום",
+    "日本 \U0001f600 \ue000",
+    " ",
+]
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("text", NASTY)
+def test_texts_in_pictures_are_texts(text, tiny_vlm, scene, tmp_path):
+    grounding = ground(tiny_vlm, scene[0], scene[1].text, GroundingOptions(stopping=StoppingOptions(rule="fixed", rounds=1)))
+    named = replace(grounding, question=text, plain_answer=text, answer=text)
+    written = write_figure(tmp_path, named, scene[0])
+    assert not any(each.get_parse_math() for each in written.findobj(Text) if each.get_text())
+    assert {path.name for path in tmp_path.iterdir()} == {"grounding.png"}
+    with Image.open(tmp_path / "grounding.png") as drawn:
+        assert max(drawn.size) < 4000
+    plt.close(written)
+
+
+def test_names_with_dollar_signs_are_drawn_everywhere(scene):
+    figure, axes = plt.subplots()
+    plot_boxes(axes, [Box(1, 1, 9, 9)], [r"$\frac$"])
+    plot_values(axes, np.eye(3), title=r"$\frac$")
+    scores = pd.DataFrame({"vlm": [r"$\a$"] * 2, "benchmark": ["b"] * 2, "method": [r"$\frac$"] * 2, "score": [0.0, 1.0]})
+    plot_scores(scores).canvas.draw()
+    figure.canvas.draw()
+    plt.close("all")
+
+
+def test_the_settings_of_the_caller_stay(scene):
+    assert plt.rcParams["text.parse_math"]

@@ -7,12 +7,15 @@ import sys
 import time
 
 import nbformat
+import pandas as pd
+import psutil
 import pytest
 
 from entropy_grounding.cell import CellConfig
 from entropy_grounding.errors import InputError
 from entropy_grounding.experiments import complete, load_experiment
 from entropy_grounding.notebooks import execute, executed_with
+from entropy_grounding.processes import PATIENCE
 from entropy_grounding.rerun import command_line, main
 from entropy_grounding.results import TIMES, load_rows
 
@@ -74,3 +77,28 @@ def test_an_experiment_that_is_killed_ends_with_the_same_rows(tmp_path, monkeypa
     assert all(again[name].equals(rows) for name, rows in straight.items())
     assert executed_with(config.executed()) == config.parameters()
     assert not list(tmp_path.rglob("*partial*"))
+
+
+def answered(root):
+    return {each for path in root.rglob("parts/shard*.parquet") for each in pd.read_parquet(path)["example_id"]}
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGKILL, -signal.SIGKILL)])
+def test_no_process_of_a_rerun_that_ends_stays_and_what_it_has_answered_is_stored(number, status, tmp_path):
+    """Part files hold 16 rows: more, or another number, were stored because the kernel was interrupted and not killed."""
+    places = [f"results_dir={tmp_path / 'rows [v1]'}", f"output_dir={tmp_path / 'notebooks (1)'}"]
+    chosen = ["vlm=tiny_llava", "benchmark=mini_gqa", "method=entropy_gradient", "benchmark.examples=300", "tracking=offline"]
+    process = subprocess.Popen([sys.executable, "-m", "entropy_grounding.rerun", "run=smoke", *chosen, *places], stderr=subprocess.PIPE)
+    while process.poll() is None and not answered(tmp_path):
+        time.sleep(0.05)
+    time.sleep(0.7)
+    children = psutil.Process(process.pid).children(recursive=True)
+    before = answered(tmp_path)
+    process.send_signal(number)
+    said = process.communicate()[1].decode()
+    assert process.returncode == status
+    assert "Traceback" not in said
+    assert len(children) > 1
+    assert not psutil.wait_procs(children, timeout=2 * PATIENCE)[1]
+    assert before < answered(tmp_path)
+    assert not [path for path in tmp_path.rglob("*") if "partial" in path.name or path.name.endswith("error.txt")]

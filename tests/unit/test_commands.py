@@ -1,6 +1,8 @@
 """Every command line begins and ends alike: help everywhere, one sentence and status 2 for what a user can fix."""
 
 import os
+import runpy
+import signal
 import subprocess
 import sys
 
@@ -26,38 +28,70 @@ def run(module, *arguments, cwd, **environment):
     )
 
 
+@pytest.fixture
+def signals():
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture
+def main_of(monkeypatch, tmp_path, signals):
+    """Run a module as `python -m` does, in an empty folder, and return its exit status."""
+
+    def run_here(module, *arguments):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr("sys.argv", [module, *arguments])
+        monkeypatch.delitem(sys.modules, f"entropy_grounding.{module}", raising=False)
+        try:
+            runpy.run_module(f"entropy_grounding.{module}", run_name="__main__", alter_sys=True)
+        except SystemExit as ended:
+            return ended.code or 0
+        return 0
+
+    return run_here
+
+
 @pytest.mark.parametrize("module", MODULES)
-def test_help_is_shown_anywhere_and_an_unknown_option_is_one_sentence(module, tmp_path):
-    shown = run(module, "--help", cwd=tmp_path)
-    assert (shown.returncode, shown.stderr) == (0, b"")
-    assert module.rpartition(".")[2].encode() in shown.stdout
-    refused = run(module, "--nonsense", cwd=tmp_path)
-    assert refused.returncode == 2
-    assert refused.stdout == b""
-    assert len(refused.stderr.splitlines()) == 1
-    assert refused.stderr.startswith(b"error: ")
+def test_help_is_shown_anywhere_and_an_unknown_option_is_one_sentence(module, main_of, capsys, tmp_path):
+    assert main_of(module, "--help") == 0
+    shown = capsys.readouterr()
+    assert shown.err == ""
+    assert module.rpartition(".")[2] in shown.out
+    assert main_of(module, "--nonsense") == 2
+    refused = capsys.readouterr()
+    assert refused.out == ""
+    assert len(refused.err.splitlines()) == 1
+    assert refused.err.startswith("error: ")
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
     ("module", "argument", "said"),
     [
-        ("report", "nonsense", b"error: 'nonsense' is no clone of this project's repository (no README.md)"),
-        ("report", ".", b"error: '.' is no clone"),
-        ("executed", "00_quickstart", b"error: '.' is no clone"),
-        ("ground", "nonsense", b"error: 'nonsense' is no option: use NAME=VALUE"),
-        ("evaluate", "nonsense=1", b"error: Could not override 'nonsense'. Key 'nonsense' not in 'EvaluateConfig'"),
-        ("ground", "method=[", b"error: "),
-        ("rerun", "run.examples=1", b"error: 'run.examples=1' reaches no cell"),
-        ("merge", "nonsense", b"error: The results folder 'nonsense' holds no rows"),
+        ("report", "nonsense", "error: 'nonsense' is no clone of this project's repository (no README.md)"),
+        ("report", ".", "error: '.' is no clone"),
+        ("executed", "00_quickstart", "error: '.' is no clone"),
+        ("ground", "nonsense", "error: 'nonsense' is no option: use NAME=VALUE"),
+        ("evaluate", "nonsense=1", "error: Could not override 'nonsense'. Key 'nonsense' not in 'EvaluateConfig'"),
+        ("ground", "method=[", "error: "),
+        ("rerun", "run.examples=1", "error: 'run.examples=1' reaches no cell"),
+        ("merge", "nonsense", "error: The results folder 'nonsense' holds no rows"),
     ],
 )
-def test_what_a_user_can_fix_is_one_sentence_and_status_2(module, argument, said, tmp_path):
-    refused = run(module, argument, cwd=tmp_path)
-    assert refused.returncode == 2
-    assert refused.stderr.startswith(said)
-    assert len(refused.stderr.splitlines()) == 1
+def test_what_a_user_can_fix_is_one_sentence_and_status_2(module, argument, said, main_of, capsys, tmp_path):
+    assert main_of(module, argument) == 2
+    refused = capsys.readouterr().err
+    assert refused.startswith(said)
+    assert len(refused.splitlines()) == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_a_wheel_or_another_folder_gets_the_sentence_too(tmp_path):
+    """The real process, with a terminal that knows ASCII alone."""
+    refused = run("report", "ü", cwd=tmp_path)
+    assert (refused.returncode, refused.stdout) == (2, b"")
+    assert refused.stderr.startswith(b"error: '\\xfc' is no clone of this project's repository")
 
 
 def test_the_environment_can_ask_for_the_traceback(tmp_path):
@@ -76,15 +110,6 @@ def raising(error):
         raise error
 
     return main
-
-
-@pytest.fixture
-def signals():
-    import signal
-
-    before = signal.getsignal(signal.SIGTERM)
-    yield
-    signal.signal(signal.SIGTERM, before)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import nbformat
 import psutil
 import pytest
 
+from entropy_grounding.errors import InputError
 from entropy_grounding.notebooks import execute, main, parameters_of
 from entropy_grounding.processes import PATIENCE, announce_parent, environment
 
@@ -30,6 +31,7 @@ EXECUTE = """
 import sys
 from pathlib import Path
 from entropy_grounding.commands import command
+from entropy_grounding.errors import InputError
 from entropy_grounding.notebooks import execute
 from entropy_grounding.processes import {setup}
 folder = Path(sys.argv[1])
@@ -109,7 +111,9 @@ def test_variables_are_set_for_a_while():
 
 
 def test_a_notebook_is_executed_by_a_command(work, monkeypatch, capsys):
-    nbformat.write(nbformat.v4.new_notebook(cells=nbformat.read(work / "work.ipynb", 4).cells[:1]), work / "short [v1].ipynb")
+    short = nbformat.read(work / "work.ipynb", 4)
+    del short.cells[1:]
+    nbformat.write(short, work / "short [v1].ipynb")
     monkeypatch.setattr("sys.argv", ["notebooks", f"{work}/short [v1].ipynb", f"{work}/done (1).ipynb", "folder=it's", "seed=7"])
     main()
     assert "executed" in capsys.readouterr().out
@@ -119,12 +123,18 @@ def test_a_notebook_is_executed_by_a_command(work, monkeypatch, capsys):
 def test_parameters_have_the_kind_of_the_notebooks_defaults(work):
     notebook = work / "work.ipynb"
     assert parameters_of(notebook, ["folder=007", "seed=3", "shown=False"]) == {"folder": "007", "seed": 3, "shown": False}
-    with pytest.raises(ValueError, match="The parameter seed is 'three': use a value such as 6"):
+    with pytest.raises(InputError, match="The parameter seed is 'three': use a value such as 6"):
         parameters_of(notebook, ["seed=three"])
-    with pytest.raises(ValueError, match="'seed' is no parameter: use NAME=VALUE"):
+    with pytest.raises(InputError, match="'seed' is no parameter: use NAME=VALUE"):
         parameters_of(notebook, ["seed"])
 
 
+def test_a_notebook_that_is_damaged_is_one_sentence(tmp_path):
+    (tmp_path / "broken.ipynb").write_text("{")
+    with pytest.raises(InputError, match=r"The notebook '.*broken.ipynb' cannot be read"):
+        execute(tmp_path / "broken.ipynb", tmp_path / "done.ipynb", {})
+
+
 def test_a_notebook_that_is_not_there_is_one_sentence(tmp_path):
-    with pytest.raises(ValueError, match=r"No notebook at '.*absent.ipynb': notebooks come with the repository"):
+    with pytest.raises(InputError, match=r"No notebook at '.*absent.ipynb': notebooks come with the repository"):
         execute(tmp_path / "absent.ipynb", tmp_path / "done.ipynb", {})

@@ -14,7 +14,7 @@ from datasets import Dataset, Image, IterableDataset, load_dataset
 
 from entropy_grounding.benchmarks.base import BenchmarkConfig
 from entropy_grounding.benchmarks.miniature import miniature_rows
-from entropy_grounding.errors import InputError
+from entropy_grounding.errors import InputError, machine_remedy
 from entropy_grounding.tiny.scenes import CANVAS
 from entropy_grounding.vlm.identity import hub_commit
 
@@ -149,6 +149,8 @@ def _of_split(path: str, files: list[Path], split: str) -> list[Path]:
 def _why(path: str, error: Exception) -> str:
     """Return the sentence for data that cannot be read, with the advice for its cause."""
     first = " ".join(str(error).split())[:300] or type(error).__name__
+    if remedy := machine_remedy(error):
+        return f"Could not read the data set '{path}' ({first}). {remedy}."
     if Path(path).expanduser().exists():
         return f"Could not read the data set '{path}' ({first}): a file of it is damaged or of another layout; fetch it again."
     return (

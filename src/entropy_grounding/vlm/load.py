@@ -23,7 +23,7 @@ from transformers import (
 from transformers.utils import is_bitsandbytes_available
 from transformers.utils import logging as transformers_logging
 
-from entropy_grounding.errors import InputError
+from entropy_grounding.errors import InputError, machine_remedy
 from entropy_grounding.verbatim import Place, Text
 from entropy_grounding.vlm.base import NEUTRAL_QUESTION, VLM, Family, map_bytes
 from entropy_grounding.vlm.identity import TINY, file_digest, hub_commit, weight_files, weights_folder, weights_identities
@@ -433,8 +433,8 @@ def _why(config: VLMConfig, source: str, error: Exception) -> str:
     first = " ".join(f"{type(error).__name__}: {error}".split())[:300]
     where = f"the folder '{source}'" if weights_folder(config.weights) else f"'{config.weights}' on the hub"
 
-    if isinstance(error, ImportError):
-        advice = "Install what it names (pip install -c constraints.txt ...)"
+    if remedy := machine_remedy(error):
+        advice = remedy
     elif weights_folder(config.weights):
         advice = "A file of it is damaged, missing, or of another checkpoint: copy or download the whole folder again"
     else:

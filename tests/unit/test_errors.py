@@ -1,0 +1,65 @@
+"""Advice against errors of the machine: for their own cause only, wherever they are found out."""
+
+import errno
+import os
+import subprocess
+import sys
+
+import pytest
+from bad_inputs import GOOD, parquet
+from huggingface_hub import constants
+
+from entropy_grounding.errors import machine_remedy
+
+
+def raised(error, cause=None):
+    try:
+        raise error from cause
+    except Exception as caught:
+        return caught
+
+
+def of(number, path):
+    return OSError(number, os.strerror(number), path)
+
+
+CACHE = f"{constants.HF_HOME}/hub/models--a"
+
+
+@pytest.mark.parametrize(
+    ("error", "advice"),
+    [
+        (ModuleNotFoundError("No module named 'bits'", name="bits"), "Install bits (pip install"),
+        (ImportError("This needs bits."), "Install what it names"),
+        (of(errno.ENOSPC, "/anywhere"), "The disk is full"),
+        (of(errno.EACCES, CACHE), f"The cache '{CACHE}' cannot be written: set HF_HOME"),
+        (of(errno.EROFS, constants.HF_HOME), "The cache '"),
+        (of(errno.ENOTDIR, os.path.dirname(constants.HF_HOME)), "The cache '"),  # noqa: PTH120
+    ],
+)
+def test_an_error_of_the_machine_has_its_own_advice_also_as_a_cause(error, advice):
+    assert machine_remedy(error).startswith(advice)
+    assert machine_remedy(raised(ValueError("Could not load."), error)).startswith(advice)
+
+
+@pytest.mark.parametrize(
+    "error", [of(errno.EACCES, "/data/rows.parquet"), of(errno.ENOENT, "/weights/x"), ValueError("Broken."), OSError("?")]
+)
+def test_another_error_has_none(error):
+    assert machine_remedy(error) is None
+
+
+READ = """
+import sys
+from entropy_grounding.benchmarks import BenchmarkConfig, load_benchmark
+from entropy_grounding.commands import command
+command(lambda: list(load_benchmark(BenchmarkConfig(name="docvqa", kind="docvqa", path=sys.argv[1]))))
+"""
+
+
+def test_a_cache_that_cannot_be_written_is_told_as_one(tmp_path):
+    rows = parquet(tmp_path, GOOD)
+    environment = os.environ | {"HF_HOME": "/dev/null/cache"}
+    done = subprocess.run([sys.executable, "-c", READ, rows], capture_output=True, text=True, env=environment)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].endswith("The cache '/dev/null/cache' cannot be written: set HF_HOME to a folder that can be.")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from entropy_grounding.league import OURS, significant
+from entropy_grounding.league import OURS, dominating_methods, significant
 from entropy_grounding.stats import holm
 from entropy_grounding.tables import HIDDEN
 
@@ -147,6 +147,11 @@ def _name(row: Any) -> str:
     return f"`{row.method}` on {_cell(row)}"
 
 
+def undominated(cells: pd.DataFrame) -> Outcome:
+    """Tell for every VLM whether nothing scores as much on the mean for no more passes."""
+    return {vlm: methods.empty for vlm, methods in dominating_methods(cells).items()}
+
+
 LATER, EARLIER = ("regions_3", "regions_4", "regions_5"), ("regions_1",)
 FIXED = ("fixed_1", "fixed_2", "fixed_3")
 SAME_LOOP = ("map_attention", "map_relative_attention", "map_gradient_x_input", "map_log_probability")
@@ -206,6 +211,7 @@ CLAIMS: dict[str, tuple[Claim, ...]] = {
         Claim("No blur is not significantly better", without("better", ("sigma_0",))),
         Claim("Twice the blur is significantly worse", worse(("sigma_3",), HIDDEN)),
     ),
+    "25_cost": (Claim("Nothing scores as much on the mean for no more passes", undominated),),
     "26_controls": (
         *(
             Claim(

@@ -210,6 +210,7 @@ class Trainer:
         return loss.item(), report
 
     def _save(self, **progress: Any) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
         partial = self.checkpoint.with_suffix(".partial")
         torch.save({"student": self.student.state_dict(), **progress}, partial)
         partial.replace(self.checkpoint)

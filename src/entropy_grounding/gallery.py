@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from PIL import Image
 
-from entropy_grounding.benchmarks import BenchmarkConfig, load_benchmark
+from entropy_grounding.benchmarks import BENCHMARKS, BenchmarkConfig, load_benchmark
 from entropy_grounding.configs import build
 from entropy_grounding.options import GroundingOptions
 from entropy_grounding.plots import literal_text, plot_boxes
@@ -63,4 +63,11 @@ def plot_answers(rows: pd.DataFrame, examples: dict[str, Example], *, title: str
 def regrounded(vlm: VLM, source: dict[str, Any], identity: str) -> tuple[Grounding, Image.Image]:
     """Return the whole grounding of a stored example, computed anew from the configuration of its manifest, and its image."""
     (example,) = examples_of(source, [identity]).values()
-    return ground(vlm, example.image, example.prompt, build(GroundingOptions, source["config"]["method"])), example.image
+    data = build(BenchmarkConfig, source["config"]["benchmark"])
+    longest = data.protocol.max_new_tokens or BENCHMARKS[data.kind].max_new_tokens
+
+    # Manifests of the first version name a length among the method's options, which evaluations never used.
+    method = {name: value for name, value in source["config"]["method"].items() if name != "max_new_tokens"}
+    grounding = ground(vlm, example.image, example.prompt, build(GroundingOptions, method), max_new_tokens=longest)
+
+    return grounding, example.image

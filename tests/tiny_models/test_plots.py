@@ -105,3 +105,16 @@ def test_names_with_dollar_signs_are_drawn_everywhere(scene):
 
 def test_the_settings_of_the_caller_stay(scene):
     assert plt.rcParams["text.parse_math"]
+
+
+@pytest.mark.parametrize("benchmark", ["mini_docvqa", "mini_pope"])
+def test_a_stored_example_is_grounded_again_as_it_was(tiny_vlm, pytestconfig, benchmark):
+    """Also from a manifest of the first version, and with the benchmark's own length of answers."""
+    from entropy_grounding.gallery import regrounded
+    from entropy_grounding.results import load_rows
+
+    rows, source = load_rows(pytestconfig.rootpath / "results" / "table1" / "tiny_llava" / benchmark / "entropy_gradient")
+    stored = rows.iloc[3]
+    grounding, _ = regrounded(tiny_vlm, source, stored["example_id"])
+    assert (grounding.plain_answer, grounding.answer) == (stored["plain_answer"], stored["answer"])
+    assert [list(box.xyxy()) for box in grounding.crops] == [list(box) for box in stored["crops"]]

@@ -34,6 +34,7 @@ from pathlib import Path
 import pandas as pd
 import psutil
 
+from entropy_grounding.benchmarks import boxes_note
 from entropy_grounding.cell import CellConfig, gpu_names
 from entropy_grounding.commands import command
 from entropy_grounding.configs import compose_config, quoted_arguments
@@ -50,7 +51,7 @@ from entropy_grounding.experiments import (
 )
 from entropy_grounding.notebooks import execute, executed_with
 from entropy_grounding.processes import PATIENCE, POLL, announce_parent
-from entropy_grounding.results import load_rows, stored_rows
+from entropy_grounding.results import coverage, load_rows
 from entropy_grounding.verbatim import quote_text, quoted, verbatim_options
 
 START = 12.0  # seconds that a cell takes before its first example
@@ -100,13 +101,12 @@ def planned(setup: ExperimentConfig) -> pd.DataFrame:
     lines = []
     for variant, config in evaluations(setup):
         complete = stored_folder(config, index) is not None
-        examples = config.benchmark.examples
-        stored = 0 if complete or not results_folder(config).is_dir() else len(stored_rows(results_folder(config)))
-        missing = 0 if complete else None if examples is None else max(examples - stored, 0)
+        examples, folder = config.benchmark.examples, results_folder(config)
+        missing = 0 if complete else coverage(folder, examples).missing if folder.is_dir() else examples
         each = _seconds_each(config.vlm.name, config.benchmark.name, variant.method)
         names = {"vlm": config.vlm.name, "benchmark": config.benchmark.name, "method": variant.name}
         seconds = 0.0 if missing == 0 else each * (missing or float("nan"))
-        lines.append({**names, "complete": complete, "missing": missing, "seconds": seconds})
+        lines.append({**names, "complete": complete, "missing": missing, "seconds": seconds, "note": boxes_note(config.benchmark)})
     return pd.DataFrame(lines)
 
 
@@ -119,7 +119,7 @@ def _seconds_each(vlm: str, benchmark: str, method: str) -> float:
 
 
 def plan_text(plan: pd.DataFrame) -> str:
-    """Return the plan as a table, a line a cell, with the time that it takes one process."""
+    """Return the plan as a table, a line a cell, with the time that it takes one process, and which data have no boxes."""
     cells = plan.groupby(["vlm", "benchmark"], sort=False)
     lines = [
         {
@@ -134,8 +134,11 @@ def plan_text(plan: pd.DataFrame) -> str:
     ]
     total = plan["seconds"].sum(skipna=False) + START * sum(not rows["complete"].all() for _, rows in cells)
     table = pd.DataFrame(lines).to_markdown(index=False)
+    notes = plan[plan["note"] != ""].groupby("note", sort=False)["benchmark"].unique()
+    noted = "".join(f"{', '.join(names)}: {note}\n" for note, names in notes.items())
     return (
-        f"{table}\n{len(lines)} cells, {int(plan['complete'].sum())} of {len(plan)} evaluations complete; one process: {_duration(total)}"
+        f"{table}\n{noted}{len(lines)} cells, {int(plan['complete'].sum())} of {len(plan)} evaluations complete; "
+        f"one process: {_duration(total)}"
     )
 
 

@@ -63,12 +63,22 @@ def test_everything_is_missing_at_first(tmp_path):
 @pytest.fixture
 def plan():
     rows = [("a", "x", True, 0, 0.0), ("a", "x", False, 10, 108.0), ("a", "y", True, 0, 0.0), ("b", "x", False, None, float("nan"))]
-    return pd.DataFrame(rows, columns=["vlm", "benchmark", "complete", "missing", "seconds"])
+    return pd.DataFrame(rows, columns=["vlm", "benchmark", "complete", "missing", "seconds"]).assign(note="")
 
 
 def test_a_plan_has_a_line_for_each_cell(plan):
     lines = [[entry.strip() for entry in line.split("|")[1:-1]] for line in plan_text(plan).splitlines()[2:-1]]
     assert lines == [["a", "x", "2", "1", "10", "2.0 min"], ["a", "y", "1", "1", "0", "0.0 min"], ["b", "x", "1", "0", "all", "unknown"]]
+
+
+def test_a_plan_names_the_benchmarks_without_evidence(plan):
+    said = plan_text(plan.assign(note=["no boxes: no localisation", "", "", ""]))
+    assert "\nx: no boxes: no localisation\n" in said
+
+
+def test_the_full_run_says_where_nothing_can_be_localised(capsys, tmp_path):
+    main(["experiment=table1", "run=full", "vlm=llava_1_5_7b", f"results_dir={tmp_path}", "--dry-run"])
+    assert "docvqa, pope, infovqa, gqa, realworldqa: no boxes: no localisation" in capsys.readouterr().out
 
 
 def test_a_plan_has_no_total_where_a_part_is_unknown(plan):

@@ -15,7 +15,7 @@ import typing
 import uuid
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -194,8 +194,12 @@ class RowStore:
 
     def _clear(self) -> None:
         """Remove what a killed run of this shard left behind, and set damaged parts aside."""
-        for left in (*self.parts.glob(f".{self.name}*.partial"), *self.folder.glob(".manifest.json.*.partial")):
+        for left in self.parts.glob(f".{self.name}*.partial"):
             left.unlink(missing_ok=True)
+
+        with _manifest_locked(self.folder):  # another shard may be writing it
+            for left in self.folder.glob(".manifest.json.*.partial"):
+                left.unlink(missing_ok=True)
 
         for path in _part_files(self.folder, self.name):
             if not _is_whole(path, path.read_bytes()):
@@ -209,7 +213,7 @@ class RowStore:
             InputError: when stored rows come from another environment that may answer otherwise.
         """
         path = self.folder / "manifest.json"
-        with _locked(self.folder / ".manifest.lock", self.folder, "is writing the manifest", "", patience=60):
+        with _manifest_locked(self.folder):
             if not path.is_file():
                 _replace(path, _encoded({**self.source, "environment": dict(environment)}))
                 return
@@ -341,6 +345,11 @@ def _locked(lock: Path, folder: Path, doing: str, otherwise: str, patience: floa
         held.release()
 
 
+def _manifest_locked(folder: Path) -> AbstractContextManager[None]:
+    """Hold the lock under which the manifest of a folder is written."""
+    return _locked(folder / ".manifest.lock", folder, "is writing the manifest", "", patience=60)
+
+
 @contextmanager
 def _writing(folder: Path) -> Iterator[None]:
     """Turn an error of the file system into one sentence."""
@@ -370,7 +379,7 @@ def _replace(path: Path, content: bytes | pa.Buffer) -> None:
 def _write_rows(folder: Path, content: bytes, source: Mapping[str, Any]) -> None:
     """Replace the joined rows and their digest; whenever this is killed, the manifest knows the digest of the file that lies there."""
     before = _digests(source)
-    with _writing(folder):
+    with _writing(folder), _manifest_locked(folder):
         for left in folder.glob(".rows.parquet.*.partial"):
             left.unlink(missing_ok=True)
         digest = _digest(content)

@@ -6,6 +6,7 @@ import resource
 import shutil
 import subprocess
 import sys
+import threading
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from filelock import FileLock
 from fuzz import tries
 
 from entropy_grounding.benchmarks import BenchmarkConfig
@@ -122,6 +124,24 @@ def test_partial_files_are_never_read(tmp_path):
     store = write(tmp_path, [row(0)])
     (store.parts / ".half.parquet.123.partial").write_bytes(b"PAR1")
     assert len(store.stored()) == 1
+
+
+def test_a_manifest_that_another_shard_is_writing_is_not_removed(tmp_path):
+    store = RowStore(tmp_path, source(), "2/2")
+    partial = tmp_path / ".manifest.json.123.partial"
+
+    def work():
+        with store.locked():
+            pass
+
+    with FileLock(tmp_path / ".manifest.lock"):
+        partial.write_text("{}")
+        other = threading.Thread(target=work)
+        other.start()
+        other.join(0.3)
+        assert partial.exists()
+    other.join()
+    assert not partial.exists()
 
 
 def test_another_configuration_is_refused_with_what_differs(tmp_path):

@@ -11,12 +11,16 @@ from unittest import mock
 from datasets import Dataset, Features
 from PIL import Image
 
-from entropy_grounding.benchmarks import BenchmarkConfig, Protocol, Unusable, load_benchmark
+from entropy_grounding.benchmarks.base import Unusable
+from entropy_grounding.benchmarks.config import BenchmarkConfig, Protocol
+from entropy_grounding.benchmarks.load import load_benchmark
 from entropy_grounding.benchmarks.schemas import SCHEMAS
-from entropy_grounding.errors import InputError
-from entropy_grounding.evaluation import EvaluateConfig
-from entropy_grounding.results import RowStore, load_rows, merge, parse_shard
-from entropy_grounding.structures import Row
+from entropy_grounding.core.errors import InputError
+from entropy_grounding.evaluation.archive import load_rows
+from entropy_grounding.evaluation.config import EvaluateConfig, parse_shard
+from entropy_grounding.evaluation.rows import Row
+from entropy_grounding.evaluation.merge import merge
+from entropy_grounding.evaluation.store import RowStore
 
 PICTURE = Image.new("RGB", (40, 30), "gray")
 GOOD = {"questionId": "1", "question": "What is the date?", "answers": ["1 May"], "image": PICTURE}

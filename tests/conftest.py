@@ -38,9 +38,9 @@ def tiny_vlm():
 @pytest.fixture(scope="session")
 def random_vlm():
     """The same class with untrained weights."""
-    from entropy_grounding.tiny.build import Size, build_llava
-    from entropy_grounding.vlm.base import VLM
+    from entropy_grounding.tiny.architectures import Size, build_llava
     from entropy_grounding.vlm.llava import LlavaFamily
+    from entropy_grounding.vlm.model import VLM
 
     torch.manual_seed(0)
     model, processor = build_llava(Size(32, 2, 2))
@@ -50,8 +50,8 @@ def random_vlm():
 @pytest.fixture(scope="session")
 def scene():
     """A held-out scene as (image, question)."""
-    from entropy_grounding.tiny.questions import held_out_example
-    from entropy_grounding.tiny.scenes import draw_scene
+    from entropy_grounding.benchmarks.miniature.questions import held_out_example
+    from entropy_grounding.benchmarks.miniature.scenes import draw_scene
 
     drawn, question = held_out_example(6)
     return draw_scene(drawn), question

@@ -8,8 +8,10 @@ import torch
 from PIL import Image
 from transformers import Qwen3Config
 
-from entropy_grounding.tiny.build import Size, build_internvl, build_llava, build_llava_next, build_qwen2_5_vl
-from entropy_grounding.vlm import FAMILIES, VLM, load_vlm
+from entropy_grounding.tiny.architectures import Size, build_internvl, build_llava, build_llava_next, build_qwen2_5_vl
+from entropy_grounding.vlm.load import load_vlm
+from entropy_grounding.vlm.model import VLM
+from entropy_grounding.vlm.registry import FAMILIES
 
 SMALL = Size(width=32, vision_layers=2, text_layers=2, key_value_heads=2)
 

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from entropy_grounding.results import TIMES, load_rows, merge
+from entropy_grounding.evaluation.archive import load_rows
+from entropy_grounding.evaluation.rows import TIMES
+from entropy_grounding.evaluation.merge import merge
 
 COMMAND = [sys.executable, "-m", "entropy_grounding.evaluate", "tracking=disabled"]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}

@@ -15,10 +15,10 @@ import wandb
 from matplotlib.figure import Figure
 from PIL import Image
 
-from entropy_grounding.errors import InputError
-from entropy_grounding.processes import environment
-from entropy_grounding.structures import Grounding
-from entropy_grounding.verbatim import Text
+from entropy_grounding.core.errors import InputError
+from entropy_grounding.core.processes import environment
+from entropy_grounding.core.records import Grounding
+from entropy_grounding.core.verbatim import Text
 
 # What an environment or an open run may say about one run, which would make every run of ours that one.
 _OF_ONE_RUN = ("run_id", "resume", "resume_from", "fork_from", "sweep_id", "sweep_param_path", "launch", "launch_config_path")

@@ -12,8 +12,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import entropy_grounding as eg
-from entropy_grounding.environment import environment_of
-from entropy_grounding.evaluation import EvaluateConfig, evaluate
+from entropy_grounding.core.environment import environment_of
+from entropy_grounding.evaluation.config import EvaluateConfig
+from entropy_grounding.evaluation.run import evaluate
 from entropy_grounding.tracking import TrackingConfig
 
 VLMS = ("tiny_llava", "tiny_llava_next", "tiny_internvl", "tiny_qwen2_5_vl")

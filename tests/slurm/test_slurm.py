@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from entropy_grounding.experiments import complete, load_experiment
-from entropy_grounding.results import TIMES, load_rows
+from entropy_grounding.evaluation.archive import load_rows
+from entropy_grounding.evaluation.rows import TIMES
+from entropy_grounding.experiments.complete import complete
+from entropy_grounding.experiments.config import load_experiment
 
 submitit = pytest.importorskip("submitit")
 

@@ -9,15 +9,16 @@ import torch
 from families import CASES, GEOMETRIES, TINY, TRAINED, UNTRAINED, Case
 from PIL import Image
 
-from entropy_grounding.errors import InputError
-from entropy_grounding.options import GroundingOptions
-from entropy_grounding.regions import RegionOptions, propose_regions
-from entropy_grounding.relevance import relevance_maps
-from entropy_grounding.stopping import StoppingOptions
-from entropy_grounding.structures import Box
-from entropy_grounding.target import next_token_entropy
-from entropy_grounding.vlm import VLMConfig, load_vlm
-from entropy_grounding.zoom import ground
+from entropy_grounding.core.errors import InputError
+from entropy_grounding.core.geometry import Box
+from entropy_grounding.grounding import ground
+from entropy_grounding.method.options import GroundingOptions
+from entropy_grounding.method.regions import RegionOptions, propose_regions
+from entropy_grounding.method.relevance import relevance_maps
+from entropy_grounding.method.stopping import StoppingOptions
+from entropy_grounding.method.target import next_token_entropy
+from entropy_grounding.vlm.config import VLMConfig
+from entropy_grounding.vlm.load import load_vlm
 
 CROP = Box(8, 6, 48, 38)
 EACH_CASE = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

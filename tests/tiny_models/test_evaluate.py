@@ -11,14 +11,22 @@ import torch
 from interruptions import in_shards, killed_at_random, start
 
 from entropy_grounding import load_vlm
-from entropy_grounding.benchmarks import Protocol, benchmark_config, load_benchmark
-from entropy_grounding.configs import compose_config
-from entropy_grounding.errors import InputError
-from entropy_grounding.evaluation import EvaluateConfig, evaluate, evaluate_example, main, resolved, results_folder
-from entropy_grounding.results import TIMES, load_rows, merge
-from entropy_grounding.tables import score_line
+from entropy_grounding.app.question import ground_config
+from entropy_grounding.benchmarks.config import Protocol
+from entropy_grounding.benchmarks.load import benchmark_config, load_benchmark
+from entropy_grounding.commands.evaluate import main
+from entropy_grounding.core.config import compose_config
+from entropy_grounding.core.errors import InputError
+from entropy_grounding.evaluation.archive import load_rows
+from entropy_grounding.evaluation.config import EvaluateConfig, resolved, results_folder
+from entropy_grounding.evaluation.example import evaluate_example
+from entropy_grounding.evaluation.rows import TIMES
+from entropy_grounding.evaluation.run import evaluate
+from entropy_grounding.evaluation.merge import merge
+from entropy_grounding.reporting.tables import score_line
 from entropy_grounding.tracking import TrackingConfig
-from entropy_grounding.vlm.base import VLM, pixels_scaled
+from entropy_grounding.vlm.contexts import pixels_scaled
+from entropy_grounding.vlm.model import VLM
 
 N = 6
 
@@ -247,11 +255,11 @@ def test_control_crops_are_for_evaluations_only(tiny_vlm, scene):
     from entropy_grounding import ground
 
     with pytest.raises(InputError, match="method.crops is 'oracle': such crops need evidence boxes"):
-        ground(tiny_vlm, scene[0], scene[1].text, compose_config(["method=control_oracle"]).method)
+        ground(tiny_vlm, scene[0], scene[1].text, ground_config(["method=control_oracle"]).method)
 
 
 def test_every_miniature_has_a_configuration_that_loads():
-    from entropy_grounding.benchmarks import BENCHMARKS
+    from entropy_grounding.benchmarks.load import BENCHMARKS
 
     for name in BENCHMARKS:
         assert benchmark_config(f"mini_{name}").path == f"miniature:{name}"
@@ -271,7 +279,7 @@ def test_an_offline_run_keeps_pictures_and_rows(tmp_path, tiny_vlm):
 
 @pytest.mark.parametrize("error", [StopIteration(), RuntimeError("decoder"), MemoryError(), KeyError("x"), RecursionError()])
 def test_whatever_scoring_raises_is_the_row_of_its_example(tmp_path, tiny_vlm, monkeypatch, error):
-    from entropy_grounding.benchmarks.short_answer import DocVQA
+    from entropy_grounding.benchmarks.docvqa import DocVQA
 
     score = DocVQA.score
 
@@ -336,8 +344,8 @@ def test_an_oracle_answers_nothing_where_a_row_has_no_box(tmp_path, tiny_vlm):
 
 
 def test_the_manifest_names_weights_data_and_environment(tmp_path, tiny_vlm):
-    from entropy_grounding.environment import environment_of
-    from entropy_grounding.vlm.identity import weights_identities
+    from entropy_grounding.core.environment import environment_of
+    from entropy_grounding.vlm.weights import weights_identities
 
     options = config(tmp_path)
     evaluate(options, tiny_vlm)
@@ -356,7 +364,7 @@ def test_the_threads_of_the_caller_stay_as_they_are(tmp_path, tiny_vlm):
 
 
 def test_rows_of_two_shards_are_never_taken_for_all(tmp_path, tiny_vlm):
-    from entropy_grounding.experiments import stored_folder
+    from entropy_grounding.evaluation.archive import stored_folder
 
     options = replace(config(tmp_path), shard="2/2")
     evaluate(options, tiny_vlm)

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from entropy_grounding import ask
-from entropy_grounding.ask import main
-from entropy_grounding.environment import environment_of
-from entropy_grounding.results import commit
-from entropy_grounding.vlm.identity import weights_identities
+from entropy_grounding.app import question as ask
+from entropy_grounding.commands.ground import main
+from entropy_grounding.core.environment import environment_of
+from entropy_grounding.evaluation.provenance import commit
+from entropy_grounding.vlm.weights import weights_identities
 
 NAMES = {"grounding.json", "grounding.png"}
 

@@ -14,14 +14,15 @@ from transformers import GenerationConfig
 from transformers.utils import logging as transformers_logging
 
 from entropy_grounding import ground, load_vlm, relevance_map
-from entropy_grounding.configs import compose_config
-from entropy_grounding.environment import differences, environment_of
-from entropy_grounding.errors import InputError
-from entropy_grounding.tiny.build import Size, build_llava
+from entropy_grounding.app.question import ground_config
+from entropy_grounding.core.environment import differences, environment_of
+from entropy_grounding.core.errors import InputError
+from entropy_grounding.core.identity import UnresolvedError
+from entropy_grounding.tiny.architectures import Size, build_llava
 from entropy_grounding.tiny.train import save_release
-from entropy_grounding.vlm import VLMConfig
-from entropy_grounding.vlm.identity import TINY, UnresolvedError, short_identity, weights_identities
-from entropy_grounding.vlm.processor import check_backend
+from entropy_grounding.vlm.config import VLMConfig
+from entropy_grounding.vlm.processors import check_backend
+from entropy_grounding.vlm.weights import TINY, short_identity, weights_identities
 
 FAMILIES = ("llava", "llava_next", "internvl", "qwen2_5_vl")
 QUESTION = "What letter is on the red card?"
@@ -252,13 +253,13 @@ def test_a_hub_checkpoint_whose_commit_nobody_knows_is_named(monkeypatch):
 )
 def test_weights_of_another_kind_need_a_name_of_their_own(overrides, complaint):
     with pytest.raises(InputError, match=complaint + ".* vlm.name=NAME"):
-        load_vlm(compose_config(overrides).vlm)
+        load_vlm(ground_config(overrides).vlm)
 
 
 def test_other_weights_do_not_bear_the_name_of_a_tiny_vlm(tmp_path):
     other = copy_of("llava", tmp_path / "other")
     change_weights(other / "model.safetensors", lambda tensors: next(iter(tensors.values())).add_(1))
-    config = compose_config(["vlm=tiny_llava"]).vlm
+    config = ground_config(["vlm=tiny_llava"]).vlm
     load_vlm(VLMConfig(**{**vars(config), "weights": str(copy_of("llava", tmp_path / "same"))}))
     with pytest.raises(InputError, match=r"are not those of 'tiny_llava' \(SHA-256"):
         load_vlm(VLMConfig(**{**vars(config), "weights": str(other)}))

@@ -7,13 +7,14 @@ import pytest
 from matplotlib.text import Text
 from PIL import Image
 
-from entropy_grounding.ask import write_figure
-from entropy_grounding.options import GroundingOptions
-from entropy_grounding.plots import plot_boxes, plot_elbow, plot_grounding, plot_scores, plot_token_grid, plot_values
-from entropy_grounding.regions import elbow_threshold
-from entropy_grounding.stopping import StoppingOptions
-from entropy_grounding.structures import Box
-from entropy_grounding.zoom import ground
+from entropy_grounding.app.output import write_figure
+from entropy_grounding.core.geometry import Box
+from entropy_grounding.grounding import ground
+from entropy_grounding.method.options import GroundingOptions
+from entropy_grounding.method.regions import elbow_threshold
+from entropy_grounding.method.stopping import StoppingOptions
+from entropy_grounding.plots import plot_boxes, plot_elbow, plot_grounding, plot_token_grid, plot_values
+from entropy_grounding.reporting.charts import plot_scores
 
 
 def titles(figure):
@@ -110,8 +111,8 @@ def test_the_settings_of_the_caller_stay(scene):
 @pytest.mark.parametrize("benchmark", ["mini_docvqa", "mini_pope"])
 def test_a_stored_example_is_grounded_again_as_it_was(tiny_vlm, pytestconfig, benchmark):
     """Also from a manifest of the first version, and with the benchmark's own length of answers."""
-    from entropy_grounding.gallery import regrounded
-    from entropy_grounding.results import load_rows
+    from entropy_grounding.evaluation.archive import load_rows
+    from entropy_grounding.reporting.gallery import regrounded
 
     rows, source = load_rows(pytestconfig.rootpath / "results" / "table1" / "tiny_llava" / benchmark / "entropy_gradient")
     stored = rows.iloc[3]

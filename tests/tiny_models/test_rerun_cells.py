@@ -11,13 +11,16 @@ import pandas as pd
 import psutil
 import pytest
 
-from entropy_grounding.cell import CellConfig
-from entropy_grounding.errors import InputError
-from entropy_grounding.experiments import complete, load_experiment
-from entropy_grounding.notebooks import execute, executed_with
-from entropy_grounding.processes import PATIENCE
-from entropy_grounding.rerun import command_line, main
-from entropy_grounding.results import TIMES, load_rows
+from entropy_grounding.commands.rerun import main
+from entropy_grounding.core.errors import InputError
+from entropy_grounding.core.processes import PATIENCE
+from entropy_grounding.evaluation.archive import load_rows
+from entropy_grounding.evaluation.rows import TIMES
+from entropy_grounding.experiments.complete import complete
+from entropy_grounding.experiments.config import load_experiment
+from entropy_grounding.experiments.job import CellConfig
+from entropy_grounding.experiments.launch import command_line
+from entropy_grounding.experiments.papermill import execute, executed_with
 
 CHOSEN = {"vlm": "tiny_llava", "benchmark": "mini_gqa", "method": "entropy_gradient,control_oracle", "tracking": "disabled"}
 

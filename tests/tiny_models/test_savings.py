@@ -9,20 +9,21 @@ import pytest
 import torch
 from families import GEOMETRIES, TINY, Case
 
-from entropy_grounding.benchmark_cost import big_figures
-from entropy_grounding.benchmarks import Protocol
-from entropy_grounding.configs import compose_config
-from entropy_grounding.errors import InputError
-from entropy_grounding.evaluation import EvaluateConfig, evaluate, evaluate_together
-from entropy_grounding.gate import GateOptions, uncertainty
-from entropy_grounding.options import GroundingOptions
-from entropy_grounding.results import TIMES, WALL_TIMES
-from entropy_grounding.session import Session
-from entropy_grounding.shapes import SHAPES, random_vlm
-from entropy_grounding.stopping import StoppingOptions
-from entropy_grounding.structures import Box
-from entropy_grounding.target import next_token_entropy
-from entropy_grounding.zoom import ground
+from entropy_grounding.benchmarks.config import Protocol
+from entropy_grounding.core.config import compose_config
+from entropy_grounding.core.errors import InputError
+from entropy_grounding.core.geometry import Box
+from entropy_grounding.evaluation.config import EvaluateConfig
+from entropy_grounding.evaluation.rows import TIMES, WALL_TIMES
+from entropy_grounding.evaluation.run import evaluate, evaluate_together
+from entropy_grounding.grounding import ground
+from entropy_grounding.method.gate import GateOptions, uncertainty
+from entropy_grounding.method.options import GroundingOptions
+from entropy_grounding.method.stopping import StoppingOptions
+from entropy_grounding.method.target import next_token_entropy
+from entropy_grounding.profiling.passes import big_figures
+from entropy_grounding.profiling.random_vlm import SHAPES, random_vlm
+from entropy_grounding.vlm.session import Session
 
 QUESTION = "what is it ?"
 CROPS = (Box(8, 6, 48, 38), Box(0, 0, 40, 40))

@@ -9,16 +9,18 @@ import torch
 from families import CASES
 from PIL import Image
 
+from entropy_grounding.app.question import ground_config
+from entropy_grounding.baselines.privileged import Given
 from entropy_grounding.baselines.vicrop import tiles
-from entropy_grounding.calibration import calibrated
-from entropy_grounding.configs import CONF_DIR, compose_config
-from entropy_grounding.errors import InputError
-from entropy_grounding.options import Given, GroundingOptions, WindowOptions
-from entropy_grounding.session import Session
-from entropy_grounding.signals import SIGNALS
-from entropy_grounding.structures import Box
-from entropy_grounding.target import max_log_probability
-from entropy_grounding.zoom import ground
+from entropy_grounding.core.errors import InputError
+from entropy_grounding.core.geometry import Box
+from entropy_grounding.core.paths import CONF_DIR
+from entropy_grounding.grounding import ground
+from entropy_grounding.method.attribution import SIGNALS
+from entropy_grounding.method.gate import calibrated
+from entropy_grounding.method.options import GroundingOptions, WindowOptions
+from entropy_grounding.method.target import max_log_probability
+from entropy_grounding.vlm.session import Session
 
 QUESTION = "What letter is on the red card?"
 ONE_EACH = ["llava-0-200x120", "llava_next-0-60x150", "internvl-0-200x120", "qwen2_5_vl-0-60x150"]
@@ -161,7 +163,7 @@ def test_every_signal_runs_the_loop(vlm, case, signal):
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_preset_answers_and_its_crops_lie_in_the_image(tiny_vlm, scene, preset):
     image, question = scene
-    options = compose_config([f"method={preset}"]).method
+    options = ground_config([f"method={preset}"]).method
     options = replace(options, gate=calibrated(options.gate, "tiny_llava", "mini_textvqa"))
     tiny_vlm.attention_layer = 2
     if options.crops == "upscaled":

@@ -8,15 +8,20 @@ import pytest
 import torch
 from PIL import ImageChops
 
-from entropy_grounding.errors import InputError
-from entropy_grounding.structures import Box, RelevanceMap, View
-from entropy_grounding.tiny.build import RECIPES, Size, build_internvl, build_llava, inherit, shared_words
+from entropy_grounding.app.question import unknown_words
+from entropy_grounding.benchmarks.miniature.questions import held_out_example, sample_questions
+from entropy_grounding.benchmarks.miniature.scenes import CANVAS, SMALL, Element, Scene, draw_scene, sample_scene
+from entropy_grounding.benchmarks.miniature.words import COLORS
+from entropy_grounding.core.errors import InputError
+from entropy_grounding.core.geometry import Box, View
+from entropy_grounding.core.records import RelevanceMap
+from entropy_grounding.tiny.architectures import RECIPES, Size, build_internvl, build_llava
+from entropy_grounding.tiny.batches import IGNORE, LABELS, Stage, StageBatches, patch_labels, sample_crop
 from entropy_grounding.tiny.check import CheckConfig, check, evidence_hit
-from entropy_grounding.tiny.data import IGNORE, LABELS, Stage, StageBatches, patch_labels, sample_crop
-from entropy_grounding.tiny.questions import held_out_example, sample_questions
-from entropy_grounding.tiny.scenes import CANVAS, SMALL, Element, Scene, draw_scene, sample_scene
-from entropy_grounding.tiny.vocabulary import COLORS, build_tokenizer, unknown_words
-from entropy_grounding.vlm import FAMILIES, load_vlm
+from entropy_grounding.tiny.tokenizer import build_tokenizer
+from entropy_grounding.tiny.weight_transfer import inherit, shared_words
+from entropy_grounding.vlm.load import load_vlm
+from entropy_grounding.vlm.registry import FAMILIES
 
 SMALL_MODEL = Size(32, 2, 1)
 WORDS = {"image_token": "<image>"}

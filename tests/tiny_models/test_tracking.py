@@ -7,10 +7,12 @@ import sys
 import pytest
 import wandb
 
-from entropy_grounding import evaluation
-from entropy_grounding.configs import compose_config
-from entropy_grounding.errors import InputError
-from entropy_grounding.evaluation import EvaluateConfig, evaluate
+from entropy_grounding.app.question import ground_config
+from entropy_grounding.core.config import compose_config
+from entropy_grounding.core.errors import InputError
+from entropy_grounding.evaluation import run as evaluation
+from entropy_grounding.evaluation.config import EvaluateConfig
+from entropy_grounding.evaluation.run import evaluate
 from entropy_grounding.tracking import TrackingConfig, tracked_run
 
 # Opens two runs, kills the service of W&B in the first, and goes on; argument: folder.
@@ -128,7 +130,7 @@ def test_online_without_a_login_is_refused_before_the_work(monkeypatch):
     with pytest.raises(InputError, match="tracking=online needs a login to Weights & Biases, and there is none: run 'wandb login'"):
         TrackingConfig(mode="online")
     with pytest.raises(InputError, match="run 'wandb login', or pass tracking=offline"):
-        compose_config(["tracking=online"])
+        ground_config(["tracking=online"])
     monkeypatch.setenv("WANDB_API_KEY", "short")
     with pytest.raises(InputError, match=r"needs a login to Weights & Biases \(.*\): run 'wandb login'"):
         TrackingConfig(mode="online")

@@ -10,14 +10,16 @@ from families import CASES
 from PIL import Image
 from transformers import CLIPImageProcessorPil, LlavaConfig
 
-from entropy_grounding.errors import InputError
-from entropy_grounding.structures import Box
-from entropy_grounding.target import next_token_entropy
-from entropy_grounding.tiny.build import Size, build_llava
-from entropy_grounding.vlm import VLMConfig, load_vlm
-from entropy_grounding.vlm.base import VLM
+from entropy_grounding.core.errors import InputError
+from entropy_grounding.core.geometry import Box
+from entropy_grounding.method.target import next_token_entropy
+from entropy_grounding.tiny.architectures import Size, build_llava
+from entropy_grounding.vlm.config import VLMConfig
 from entropy_grounding.vlm.llava import LlavaFamily
-from entropy_grounding.vlm.load import estimate_memory, padded
+from entropy_grounding.vlm.load import load_vlm
+from entropy_grounding.vlm.model import VLM
+from entropy_grounding.vlm.processors import padded
+from entropy_grounding.vlm.weights import estimate_memory
 
 CROP = Box(10, 20, 80, 60)
 

@@ -2,16 +2,16 @@ import datetime
 import io
 from dataclasses import replace
 
+import entropy_grounding.widgets
 import ipywidgets
 import pytest
 from PIL import Image
 
-import entropy_grounding.widgets
-from entropy_grounding.errors import InputError
-from entropy_grounding.options import GroundingOptions
-from entropy_grounding.regions import RegionOptions
-from entropy_grounding.stopping import StoppingOptions
-from entropy_grounding.widgets import explore
+from entropy_grounding.app.panel import explore
+from entropy_grounding.core.errors import InputError
+from entropy_grounding.method.options import GroundingOptions
+from entropy_grounding.method.regions import RegionOptions
+from entropy_grounding.method.stopping import StoppingOptions
 
 ONE_ROUND = GroundingOptions(stopping=StoppingOptions(rule="fixed", rounds=1))
 

@@ -9,20 +9,22 @@ import torch
 from PIL import Image
 
 from entropy_grounding.baselines.controls import answer_from_crops, oracle_box, random_box
-from entropy_grounding.errors import InputError
-from entropy_grounding.options import GroundingOptions
-from entropy_grounding.regions import RegionOptions
-from entropy_grounding.relevance import RELEVANCES
-from entropy_grounding.session import Session
-from entropy_grounding.stopping import StoppingOptions
-from entropy_grounding.structures import Box
-from entropy_grounding.target import TARGETS
-from entropy_grounding.tiny.build import Size, build_llava
-from entropy_grounding.tiny.questions import held_out_example
-from entropy_grounding.tiny.scenes import draw_scene
-from entropy_grounding.vlm.base import VLM, TokenGradients
+from entropy_grounding.benchmarks.miniature.questions import held_out_example
+from entropy_grounding.benchmarks.miniature.scenes import draw_scene
+from entropy_grounding.core.errors import InputError
+from entropy_grounding.core.geometry import Box
+from entropy_grounding.grounding import ground, relevance_map
+from entropy_grounding.method.options import GroundingOptions
+from entropy_grounding.method.regions import RegionOptions
+from entropy_grounding.method.relevance import RELEVANCES
+from entropy_grounding.method.stopping import StoppingOptions
+from entropy_grounding.method.target import TARGETS
+from entropy_grounding.method.zoom import ground_once
+from entropy_grounding.tiny.architectures import Size, build_llava
 from entropy_grounding.vlm.llava import LlavaFamily
-from entropy_grounding.zoom import ground, ground_once, relevance_map
+from entropy_grounding.vlm.model import VLM
+from entropy_grounding.vlm.session import Session
+from entropy_grounding.vlm.types import TokenGradients
 
 
 def options(**stopping):
@@ -137,7 +139,7 @@ def test_crops_of_padded_images_stay_on_the_image(random_vlm, size):
 def test_ignoring_padding_stretches_the_view(random_vlm):
     image = Image.new("RGB", (200, 100), "gray")
     session = Session(random_vlm, image)
-    from entropy_grounding.zoom import ground_once
+    from entropy_grounding.method.zoom import ground_once
 
     released = ground_once(session, "What?", (), GroundingOptions(padding="ignored"))
     assert released.maps[0].view.box == Box(0, 0, 200, 100)

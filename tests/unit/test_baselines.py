@@ -9,9 +9,10 @@ from entropy_grounding.baselines import METHODS
 from entropy_grounding.baselines.controls import budget_boxes, center_box, lowest_boxes, oracle_box
 from entropy_grounding.baselines.search import candidate_boxes
 from entropy_grounding.baselines.vicrop import RATIOS, search_window
-from entropy_grounding.errors import InputError
-from entropy_grounding.options import CROPS, GroundingOptions
-from entropy_grounding.structures import Box, RelevanceMap, View
+from entropy_grounding.core.errors import InputError
+from entropy_grounding.core.geometry import Box, View
+from entropy_grounding.core.records import RelevanceMap
+from entropy_grounding.method.options import CROPS, GroundingOptions
 
 
 def test_every_name_has_one_method():

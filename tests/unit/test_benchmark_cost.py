@@ -4,9 +4,9 @@ import pandas as pd
 import pytest
 import torch
 
-from entropy_grounding.benchmark_cost import big_memory, by_operation, interleaved, operation_times
-from entropy_grounding.report import cost_table
-from entropy_grounding.shapes import SHAPES, shaped
+from entropy_grounding.profiling.passes import big_memory, by_operation, interleaved, operation_times
+from entropy_grounding.profiling.random_vlm import SHAPES, shaped
+from entropy_grounding.reporting.tables import cost_table
 
 # of the safetensors files on the hub
 PARAMETERS = {

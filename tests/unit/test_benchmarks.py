@@ -9,11 +9,12 @@ import pytest
 from datasets import Dataset, Features
 from PIL import Image as Pillow
 
-from entropy_grounding.benchmarks import BENCHMARKS, BenchmarkConfig, Protocol, Unusable, benchmark_config, load_benchmark
-from entropy_grounding.benchmarks.base import LETTER, SHORT
+from entropy_grounding.benchmarks.base import LETTER, SHORT, Unusable
+from entropy_grounding.benchmarks.config import BenchmarkConfig, Protocol
+from entropy_grounding.benchmarks.load import BENCHMARKS, benchmark_config, load_benchmark
 from entropy_grounding.benchmarks.schemas import SCHEMAS
-from entropy_grounding.errors import InputError
-from entropy_grounding.structures import Box
+from entropy_grounding.core.errors import InputError
+from entropy_grounding.core.geometry import Box
 
 DEFAULTS = {
     "textvqa": {"question_id": 7, "question": "What does the NASA sign say?", "answers": ["go"] * 10, "ocr_tokens": ["GO", "slow"]},

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from wordy_answers import wordy_answers
 
-from entropy_grounding.choices import letter_of, parse_choice
-from entropy_grounding.metrics import realworldqa_match
-from entropy_grounding.option_lines import option_lines
+from entropy_grounding.metrics.answers import realworldqa_match
+from entropy_grounding.metrics.choices import letter_of, parse_choice
+from entropy_grounding.metrics.option_lines import option_lines
 
 COLORS = {"A": "red", "B": "blue", "C": "light blue", "D": "a dog"}
 RIVER = {

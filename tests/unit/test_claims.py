@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 import yaml
 
-from entropy_grounding.claims import CLAIMS, above, gains, verdict, without, worse
-from entropy_grounding.league import differences, dominating_methods, mean_costs
-from entropy_grounding.results import read_summary
-from entropy_grounding.tables import HIDDEN
+from entropy_grounding.benchmarks.miniature.requirements import HIDDEN
+from entropy_grounding.evaluation.archive import read_summary
+from entropy_grounding.reporting.claims import CLAIMS, above, gains, verdict, without, worse
+from entropy_grounding.reporting.comparisons import differences, dominating_methods, mean_costs
 
 ROOT = Path(__file__).resolve().parents[2]
 README = " ".join((ROOT / "README.md").read_text().split())
@@ -196,7 +196,7 @@ def test_captions_name_only_variants_that_run(path):
 
 
 def test_documents_hold_tables_of_shipped_weights_only():
-    from entropy_grounding.vlm.identity import TINY, weights_identities
+    from entropy_grounding.vlm.weights import TINY, weights_identities
 
     shipped = {weights_identities(f"tiny:{folder.name}")["weights"][:12] for folder in TINY.iterdir() if folder.is_dir()}
     for document in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:

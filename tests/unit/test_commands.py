@@ -9,9 +9,9 @@ import sys
 import pytest
 from hydra._internal.utils import get_args_parser
 
-from entropy_grounding.commands import FLAGS, check_arguments, command
-from entropy_grounding.configs import CONF_DIR
-from entropy_grounding.errors import InputError
+from entropy_grounding.commands.command_line import FLAGS, check_arguments, command
+from entropy_grounding.core.errors import InputError
+from entropy_grounding.core.paths import CONF_DIR
 
 MODULES = [
     *("ground", "evaluate", "merge", "calibrate", "rerun", "cell", "notebooks", "report", "executed"),

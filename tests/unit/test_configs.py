@@ -3,9 +3,10 @@ import sys
 
 import pytest
 
-from entropy_grounding.configs import CONF_DIR, compose_config
-from entropy_grounding.errors import InputError
-from entropy_grounding.options import GroundingOptions
+from entropy_grounding.app.question import ground_config
+from entropy_grounding.core.errors import InputError
+from entropy_grounding.core.paths import CONF_DIR
+from entropy_grounding.method.options import GroundingOptions
 
 PRESETS = sorted(path.stem for path in (CONF_DIR / "method").glob("*.yaml"))
 VLMS = sorted(path.stem for path in (CONF_DIR / "vlm").glob("*.yaml"))
@@ -13,20 +14,20 @@ VLMS = sorted(path.stem for path in (CONF_DIR / "vlm").glob("*.yaml"))
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_preset_composes(preset):
-    assert isinstance(compose_config([f"method={preset}"]).method, GroundingOptions)
+    assert isinstance(ground_config([f"method={preset}"]).method, GroundingOptions)
 
 
 @pytest.mark.parametrize("vlm", VLMS)
 def test_every_vlm_composes_under_its_own_name(vlm):
-    assert compose_config([f"vlm={vlm}"]).vlm.name == vlm
+    assert ground_config([f"vlm={vlm}"]).vlm.name == vlm
 
 
 def test_the_default_options_are_the_paper_preset():
-    assert compose_config(["method=entropy_gradient"]).method == GroundingOptions()
+    assert ground_config(["method=entropy_gradient"]).method == GroundingOptions()
 
 
 def test_the_released_preset_differs_where_the_released_code_does():
-    paper, released = GroundingOptions(), compose_config(["method=entropy_gradient_released"]).method
+    paper, released = GroundingOptions(), ground_config(["method=entropy_gradient_released"]).method
     assert (paper.stopping.rollback, released.stopping.rollback) == (True, False)
     assert (paper.regions.aspect_rule, released.regions.aspect_rule) == ("two_sided", "released")
     assert (paper.padding, released.padding) == ("respected", "ignored")
@@ -52,7 +53,7 @@ def test_the_released_preset_differs_where_the_released_code_does():
 )
 def test_bad_options_are_named(override, complaint):
     with pytest.raises(InputError, match=complaint):
-        compose_config([override])
+        ground_config([override])
 
 
 def test_help_names_the_options():

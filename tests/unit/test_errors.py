@@ -9,7 +9,7 @@ import pytest
 from bad_inputs import GOOD, parquet
 from huggingface_hub import constants
 
-from entropy_grounding.errors import machine_remedy
+from entropy_grounding.core.errors import machine_remedy
 
 
 def raised(error, cause=None):

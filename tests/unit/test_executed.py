@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from entropy_grounding.errors import InputError
-from entropy_grounding.executed import encode, shrink, tidy
+from entropy_grounding.core.errors import InputError
+from entropy_grounding.reporting.executed_notebooks import encode, shrink, tidy
 
 
 def notebook_with(picture):

@@ -7,24 +7,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from entropy_grounding.benchmarks import benchmark_config, boxes_note
-from entropy_grounding.configs import CONF_DIR
-from entropy_grounding.errors import InputError
-from entropy_grounding.evaluation import results_folder, run_manifest
-from entropy_grounding.experiments import (
-    as_option,
-    directions,
-    evaluations,
-    experiments,
-    load_experiment,
-    stored_folder,
-    stored_index,
-    summary,
-)
-from entropy_grounding.plots import plot_cost, plot_variants, vlm_color
-from entropy_grounding.report import latex_table, results_json, write_tables
-from entropy_grounding.results import write_results
-from entropy_grounding.tiny.build import BIG_SIBLINGS
+from entropy_grounding.benchmarks.load import benchmark_config, boxes_note
+from entropy_grounding.core.errors import InputError
+from entropy_grounding.core.paths import CONF_DIR
+from entropy_grounding.evaluation.archive import stored_folder, stored_index, write_results
+from entropy_grounding.evaluation.config import results_folder, run_manifest
+from entropy_grounding.experiments.config import as_option, evaluations, experiments, load_experiment
+from entropy_grounding.reporting.charts import plot_cost, plot_variants, vlm_color
+from entropy_grounding.reporting.experiment import directions, results_json, summary, write_tables
+from entropy_grounding.reporting.tables import latex_table
+from entropy_grounding.vlm.registry import BIG_SIBLINGS
 
 N = 20
 

@@ -8,11 +8,13 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from entropy_grounding import calibration
-from entropy_grounding.calibration import (
+from entropy_grounding.core.errors import InputError
+from entropy_grounding.core.records import Uncertainty
+from entropy_grounding.evaluation import thresholds as calibration
+from entropy_grounding.evaluation.archive import write_results
+from entropy_grounding.evaluation.thresholds import (
     best_threshold,
     calibrate,
-    calibrated,
     choose_acceptance,
     choose_thresholds,
     cross_validated,
@@ -21,12 +23,9 @@ from entropy_grounding.calibration import (
     risk_coverage,
     risk_curves,
 )
-from entropy_grounding.errors import InputError
-from entropy_grounding.gate import GateOptions, accepts, check, is_sure, score, uncertainty
-from entropy_grounding.options import GroundingOptions
-from entropy_grounding.report import gate_table
-from entropy_grounding.results import write_results
-from entropy_grounding.structures import Uncertainty
+from entropy_grounding.method.gate import GateOptions, accepts, calibrated, check_gate, is_sure, score, uncertainty
+from entropy_grounding.method.options import GroundingOptions
+from entropy_grounding.reporting.gate_tables import gate_table
 
 LOW, HIGH = Uncertainty(0.1, 0.05), Uncertainty(2.0, 0.9)
 
@@ -94,7 +93,7 @@ def test_a_zoomed_answer_must_be_surer_than_the_plain_one():
 )
 def test_unknown_names_are_refused(options, message):
     with pytest.raises(InputError, match=message):
-        check(options)
+        check_gate(options)
     with pytest.raises(InputError, match=message):
         GroundingOptions(gate=options)
 

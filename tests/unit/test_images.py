@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from entropy_grounding.errors import InputError
-from entropy_grounding.images import check_image, cut, load_image, to_rgb
-from entropy_grounding.structures import Box
+from entropy_grounding.core.errors import InputError
+from entropy_grounding.core.geometry import Box
+from entropy_grounding.core.images import check_image, cut, load_image, to_rgb
 
 
 def saved(tmp_path, image, name="picture.png", **options):

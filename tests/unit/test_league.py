@@ -6,25 +6,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from entropy_grounding.configs import compose_config
-from entropy_grounding.errors import InputError
-from entropy_grounding.evaluation import DEFAULTS, EvaluateConfig, run_manifest
-from entropy_grounding.league import (
-    cells,
-    dominating,
-    failures,
-    location_shares,
-    location_table,
-    mean_costs,
-    mean_table,
-    place_table,
-    reference_table,
-    report,
-    score_table,
-    sources,
-    wins_table,
-)
-from entropy_grounding.results import write_results
+from entropy_grounding.core.config import compose_config
+from entropy_grounding.core.errors import InputError
+from entropy_grounding.evaluation.archive import write_results
+from entropy_grounding.evaluation.config import DEFAULTS, EvaluateConfig, run_manifest
+from entropy_grounding.reporting.comparisons import dominating, location_shares, mean_costs
+from entropy_grounding.reporting.documents import report
+from entropy_grounding.reporting.failures import failures
+from entropy_grounding.reporting.summary import cells
+from entropy_grounding.reporting.tables import location_table, mean_table, place_table, reference_table, score_table, sources, wins_table
 
 N = 40
 PLAIN = np.arange(N) % 4 == 0

@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from entropy_grounding.errors import InputError
-from entropy_grounding.localization import (
+from entropy_grounding.core.errors import InputError
+from entropy_grounding.core.geometry import Box, View
+from entropy_grounding.core.records import RelevanceMap
+from entropy_grounding.metrics.localization import (
     area_under,
     average_precision,
     chance,
@@ -24,7 +26,6 @@ from entropy_grounding.localization import (
     size_bin,
     union_area,
 )
-from entropy_grounding.structures import Box, RelevanceMap, View
 
 SIDES = st.integers(0, 12)
 BOXES = st.lists(

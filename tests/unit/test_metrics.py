@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from entropy_grounding.errors import InputError
-from entropy_grounding.metrics import (
+from entropy_grounding.core.errors import InputError
+from entropy_grounding.metrics.answers import (
     SCORERS,
     anls,
     binary_scores,

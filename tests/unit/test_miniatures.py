@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 from PIL import ImageChops
 
-from entropy_grounding.benchmarks import BENCHMARKS, benchmark_config, load_benchmark
+from entropy_grounding.app.question import unknown_words
+from entropy_grounding.benchmarks.load import BENCHMARKS, benchmark_config, load_benchmark
 from entropy_grounding.benchmarks.miniature import MINIATURES, miniature_rows
 from entropy_grounding.benchmarks.miniature.base import letter_of
 from entropy_grounding.benchmarks.schemas import SCHEMAS
-from entropy_grounding.errors import InputError
-from entropy_grounding.structures import Box
-from entropy_grounding.tiny.build import build_llava
-from entropy_grounding.tiny.vocabulary import unknown_words
+from entropy_grounding.core.errors import InputError
+from entropy_grounding.core.geometry import Box
+from entropy_grounding.tiny.architectures import build_llava
 
 EACH = pytest.mark.parametrize("kind", list(MINIATURES))
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from entropy_grounding.option_lines import option_lines, with_texts
+from entropy_grounding.metrics.option_lines import option_lines, with_texts
 
 STYLES = (
     "{}. ",

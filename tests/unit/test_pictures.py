@@ -8,8 +8,8 @@ import pytest
 from fuzz import damaged, tries
 from PIL import Image, ImageFile
 
-from entropy_grounding.errors import InputError
-from entropy_grounding.images import decode_image, load_image, to_rgb
+from entropy_grounding.core.errors import InputError
+from entropy_grounding.core.images import decode_image, load_image, to_rgb
 
 EXTRA = {"TIFF": [{"compression": name} for name in ("raw", "tiff_lzw", "jpeg", "tiff_deflate", "packbits")], "WEBP": [{"lossless": True}]}
 

@@ -10,9 +10,10 @@ import nbformat
 import psutil
 import pytest
 
-from entropy_grounding.errors import InputError
-from entropy_grounding.notebooks import execute, main, parameters_of
-from entropy_grounding.processes import PATIENCE, announce_parent, environment
+from entropy_grounding.commands.notebooks_execute import main
+from entropy_grounding.core.errors import InputError
+from entropy_grounding.core.processes import PATIENCE, announce_parent, environment
+from entropy_grounding.experiments.papermill import execute, parameters_of
 
 # A kernel that takes its time, and stores what it has when it is interrupted.
 WORK = """

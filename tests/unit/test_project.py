@@ -10,7 +10,7 @@ import yaml
 from omegaconf import OmegaConf
 from packaging.requirements import Requirement
 
-from entropy_grounding.results import load_rows
+from entropy_grounding.evaluation.archive import load_rows
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -57,32 +57,32 @@ def test_notebooks_are_stripped_and_parameterised(path):
 
 
 def test_readme_numbers_come_from_stored_rows():
-    from entropy_grounding.report import readme_with_tables
+    from entropy_grounding.reporting.documents import readme_with_tables
 
     assert readme_with_tables(ROOT) == (ROOT / "README.md").read_text()
 
 
 def test_tiny_check_numbers_come_from_stored_rows():
-    from entropy_grounding.report import tiny_vlms_with_tables
+    from entropy_grounding.reporting.documents import tiny_vlms_with_tables
 
     assert tiny_vlms_with_tables(ROOT) == (ROOT / "docs" / "tiny_vlms.md").read_text()
 
 
 def test_protocol_numbers_come_from_stored_rows():
-    from entropy_grounding.report import protocol_with_table
+    from entropy_grounding.reporting.documents import protocol_with_table
 
     assert protocol_with_table(ROOT) == (ROOT / "docs" / "protocol.md").read_text()
 
 
 def test_the_table_of_cost_comes_from_stored_figures():
-    from entropy_grounding.report import cost_with_table
+    from entropy_grounding.reporting.documents import cost_with_table
 
     assert cost_with_table(ROOT) == (ROOT / "docs" / "cost.md").read_text()
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "conf" / "calibration").glob("*.yaml")), ids=lambda path: path.stem)
 def test_calibrations_are_those_of_the_stored_validation_rows(path):
-    from entropy_grounding.calibration import calibrate
+    from entropy_grounding.evaluation.thresholds import calibrate
 
     rows, source = load_rows(ROOT / "results" / "calibration" / path.stem)
     found = calibrate(rows, source["accept"])
@@ -92,17 +92,17 @@ def test_calibrations_are_those_of_the_stored_validation_rows(path):
 
 
 def test_baseline_tables_come_from_stored_summaries():
-    from entropy_grounding.report import baselines_with_tables
+    from entropy_grounding.reporting.documents import baselines_with_tables
 
     assert baselines_with_tables(ROOT) == (ROOT / "docs" / "baselines.md").read_text()
 
 
 def test_the_attention_layers_of_the_tiny_vlms_are_those_measured():
-    from entropy_grounding.baselines.layers import FILE, best_layers
-    from entropy_grounding.results import read_summary
+    from entropy_grounding.evaluation.archive import read_summary
+    from entropy_grounding.profiling.attention_layers import ATTENTION_LAYERS, best_layers
 
     stored = {path.stem: yaml.safe_load(path.read_text())["attention_layer"] for path in (ROOT / "conf" / "vlm").glob("tiny_*.yaml")}
-    assert stored == best_layers(read_summary(ROOT / "results" / FILE))
+    assert stored == best_layers(read_summary(ROOT / "results" / ATTENTION_LAYERS))
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "results" / "executed").glob("*.ipynb")), ids=lambda path: path.stem)
@@ -115,8 +115,8 @@ def test_executed_notebooks_ran_the_code_of_the_notebooks(path):
 
 def test_summaries_come_from_stored_rows():
     """Eight of them: all would take minutes."""
-    from entropy_grounding.league import cell
-    from entropy_grounding.results import read_summary
+    from entropy_grounding.evaluation.archive import read_summary
+    from entropy_grounding.reporting.summary import cell
 
     stored = read_summary(ROOT / "results" / "league" / "cells.json")
     for expected in stored.sample(8, random_state=0).to_dict("records"):
@@ -137,7 +137,7 @@ def test_summaries_come_from_stored_rows():
     ],
 )
 def test_what_is_required_of_a_miniature(benchmark, plain, oracle, met):
-    from entropy_grounding.tables import meets
+    from entropy_grounding.benchmarks.miniature.requirements import meets
 
     assert meets(benchmark, plain, oracle)[1] == met
 

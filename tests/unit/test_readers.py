@@ -15,21 +15,15 @@ from fuzz import retyped, tries
 from PIL import Image as Pillow
 from test_benchmarks import DEFAULTS, load, parquet, picture
 
-from entropy_grounding.benchmarks import (
-    BENCHMARKS,
-    BenchmarkConfig,
-    LoadedBenchmark,
-    Unusable,
-    benchmark_config,
-    boxes_note,
-    load_benchmark,
-)
+from entropy_grounding.benchmarks.base import Example, LoadedBenchmark, Unusable
 from entropy_grounding.benchmarks.columns import answer_of, box_of, boxes_of, id_of, picture_of, text_of, texts_of
+from entropy_grounding.benchmarks.config import BenchmarkConfig
 from entropy_grounding.benchmarks.identity import data_identities
+from entropy_grounding.benchmarks.load import BENCHMARKS, benchmark_config, boxes_note, load_benchmark
 from entropy_grounding.benchmarks.schemas import SCHEMAS
 from entropy_grounding.benchmarks.sources import local_files
-from entropy_grounding.errors import InputError
-from entropy_grounding.structures import Box, Example
+from entropy_grounding.core.errors import InputError
+from entropy_grounding.core.geometry import Box
 
 # --- types, not names ---
 
@@ -444,7 +438,7 @@ def test_a_file_is_a_data_set_whatever_its_name(tmp_path):
 
 def test_pictures_that_were_read_before_have_the_same_pixels(tmp_path):
     """The reader of rows and the reader of files are one."""
-    from entropy_grounding.images import load_image
+    from entropy_grounding.core.images import load_image
 
     exif = Pillow.Exif()
     exif[0x0112] = 6

@@ -5,9 +5,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from kneed import KneeLocator
 
-from entropy_grounding.errors import InputError
-from entropy_grounding.regions import RegionOptions, elbow_threshold, find_regions, fit_box, propose_regions, smooth, threshold_value
-from entropy_grounding.structures import Box, RelevanceMap, View
+from entropy_grounding.core.errors import InputError
+from entropy_grounding.core.geometry import Box, View
+from entropy_grounding.core.records import RelevanceMap
+from entropy_grounding.method.regions import RegionOptions, elbow_threshold, find_regions, fit_box, propose_regions, smooth, threshold_value
 
 BLOBS = np.zeros((8, 8))
 BLOBS[1:3, 1:3] = 1.0  # sum 4, peak 1

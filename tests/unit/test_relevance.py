@@ -3,9 +3,16 @@ import pytest
 import torch
 from captum.attr import InputXGradient
 
-from entropy_grounding.relevance import gradient_norm, gradient_x_input, norm_product, relative_relevance, relevance_maps, robust_norm
-from entropy_grounding.structures import Box, View
-from entropy_grounding.target import next_token_entropy
+from entropy_grounding.core.geometry import Box, View
+from entropy_grounding.method.relevance import (
+    gradient_norm,
+    gradient_x_input,
+    norm_product,
+    relative_relevance,
+    relevance_maps,
+    robust_norm,
+)
+from entropy_grounding.method.target import next_token_entropy
 
 
 def test_norm_of_three_four_is_five():

@@ -6,11 +6,13 @@ import os
 import pandas as pd
 import pytest
 
-from entropy_grounding import cell as cells
-from entropy_grounding.cell import CellConfig, gpu_names, run_cell
-from entropy_grounding.errors import InputError
-from entropy_grounding.experiments import load_experiment
-from entropy_grounding.rerun import check_all_done, is_done, launcher_options, main, plan_text, planned
+from entropy_grounding.commands.rerun import main
+from entropy_grounding.core.errors import InputError
+from entropy_grounding.experiments import job as cells
+from entropy_grounding.experiments.config import load_experiment
+from entropy_grounding.experiments.job import CellConfig, gpu_names, run_cell
+from entropy_grounding.experiments.launch import check_all_done, is_done, launcher_options
+from entropy_grounding.experiments.plan import plan_text, planned
 
 SMOKE = ("run=smoke", "benchmark=mini_gqa", "tracking=disabled")
 

@@ -19,24 +19,16 @@ import pytest
 from filelock import FileLock
 from fuzz import tries
 
-from entropy_grounding.benchmarks import BenchmarkConfig
+from entropy_grounding.benchmarks.config import BenchmarkConfig
 from entropy_grounding.benchmarks.identity import data_identities
-from entropy_grounding.errors import InputError
-from entropy_grounding.results import (
-    SCHEMA,
-    Coverage,
-    RowStore,
-    check_name,
-    config_hash,
-    coverage,
-    is_complete,
-    load_rows,
-    merge,
-    missing_text,
-    parse_shard,
-    write_results,
-)
-from entropy_grounding.structures import Row
+from entropy_grounding.core.errors import InputError
+from entropy_grounding.evaluation.archive import load_rows, write_results
+from entropy_grounding.evaluation.config import check_name, parse_shard
+from entropy_grounding.evaluation.coverage import Coverage, coverage, is_complete, missing_text
+from entropy_grounding.evaluation.provenance import config_hash
+from entropy_grounding.evaluation.rows import SCHEMA, Row
+from entropy_grounding.evaluation.merge import merge
+from entropy_grounding.evaluation.store import RowStore
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = {

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from entropy_grounding.errors import InputError
-from entropy_grounding.stats import RESAMPLES, compare, holm, interval, mcnemar, permutation, share_explained
+from entropy_grounding.core.errors import InputError
+from entropy_grounding.metrics.statistics import RESAMPLES, compare, holm, interval, mcnemar, permutation, share_explained
 
 
 def test_the_interval_holds_the_mean_and_is_about_two_standard_errors():

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from entropy_grounding.stopping import RULES, Decision, StoppingOptions, decide, spatial_entropy
-from entropy_grounding.structures import Box, Region, ZoomStep
+from entropy_grounding.core.geometry import Box
+from entropy_grounding.core.records import Region, ZoomStep
+from entropy_grounding.method.stopping import RULES, Decision, StoppingOptions, decide, spatial_entropy
 
 
 def peaks(*heights, size=20):

@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from entropy_grounding.images import cut
-from entropy_grounding.structures import Box, View
+from entropy_grounding.core.geometry import Box, View
+from entropy_grounding.core.images import cut
 
 FRACTION = st.floats(0, 1)
 

@@ -7,8 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from entropy_grounding.errors import InputError
-from entropy_grounding.target import TARGETS, kl_to_uniform, margin, max_log_probability, next_token_entropy, nucleus_entropy
+from entropy_grounding.core.errors import InputError
+from entropy_grounding.method.target import TARGETS, kl_to_uniform, margin, max_log_probability, next_token_entropy, nucleus_entropy
 
 FINITE = st.floats(-30, 30)
 

@@ -9,17 +9,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from entropy_grounding.ask import GroundConfig
-from entropy_grounding.calibrate import CalibrateConfig
-from entropy_grounding.cell import CellConfig
-from entropy_grounding.configs import compose_config, override_list, quoted_arguments
-from entropy_grounding.evaluation import EvaluateConfig
-from entropy_grounding.experiments import ExperimentConfig, composed
-from entropy_grounding.notebooks import notebook_config, output_folder
-from entropy_grounding.rerun import command_line
+from entropy_grounding.app.question import GroundConfig, ground_config
+from entropy_grounding.core.config import compose_config, override_list, quoted_arguments
+from entropy_grounding.core.verbatim import expanded, is_place, quote_text, verbatim_options
+from entropy_grounding.evaluation.config import EvaluateConfig
+from entropy_grounding.evaluation.validation import CalibrateConfig
+from entropy_grounding.experiments.config import ExperimentConfig, composed
+from entropy_grounding.experiments.job import CellConfig
+from entropy_grounding.experiments.launch import command_line
+from entropy_grounding.notebook import notebook_config, output_folder
 from entropy_grounding.tiny.check import CheckConfig
 from entropy_grounding.tiny.train import TrainConfig
-from entropy_grounding.verbatim import expanded, is_place, quote_text, verbatim_options
 
 COMMANDS = {
     "ground": GroundConfig,
@@ -108,7 +108,7 @@ def test_every_place_and_text_arrives_as_it_was_typed(command, shift):
     names = verbatim_options(options)
     typed = {name: NASTY[(shift + number) % len(NASTY)] for number, name in enumerate(names)}
     extra = ["method_name=m"] if options is EvaluateConfig else []
-    found = compose_config([*quote_text([f"{name}={text}" for name, text in typed.items()], names), *extra], command, options)
+    found = ground_config([*quote_text([f"{name}={text}" for name, text in typed.items()], names), *extra], command, options)
     assert {name: value_of(found, name) for name in names} == typed
 
 
@@ -117,7 +117,7 @@ def test_every_place_and_text_arrives_as_it_was_typed(command, shift):
 def test_any_text_is_a_question(text):
     if text == "null":
         return
-    assert compose_config(quote_text([f"question={text}"], ["question"])).question == text
+    assert ground_config(quote_text([f"question={text}"], ["question"])).question == text
 
 
 @pytest.mark.parametrize("text", NASTY)
@@ -135,7 +135,7 @@ def test_a_cell_gets_the_places_and_overrides_of_a_rerun(text, tmp_path):
 def test_home_is_expanded_in_every_place_and_in_no_text(monkeypatch):
     monkeypatch.setenv("HOME", "/home/someone")
     given = ["image=~/a.png", "run_dir=~/run", "vlm.weights=~/w", "question=~/what"]
-    found = compose_config(quote_text(given, verbatim_options(GroundConfig)))
+    found = ground_config(quote_text(given, verbatim_options(GroundConfig)))
     assert (found.image, found.run_dir, found.vlm.weights) == ("/home/someone/a.png", "/home/someone/run", "/home/someone/w")
     assert found.question == "~/what"
     assert expanded(("~/a", "b")) == ("/home/someone/a", "b")
@@ -143,8 +143,8 @@ def test_home_is_expanded_in_every_place_and_in_no_text(monkeypatch):
 
 
 def test_null_is_none_and_an_empty_text_is_empty():
-    assert compose_config(quote_text(["image=null", "question="], ["image", "question"])).image is None
-    assert compose_config(quote_text(["question="], ["question"])).question == ""
+    assert ground_config(quote_text(["image=null", "question="], ["image", "question"])).image is None
+    assert ground_config(quote_text(["question="], ["question"])).question == ""
 
 
 @pytest.mark.parametrize(

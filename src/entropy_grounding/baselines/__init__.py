@@ -3,11 +3,12 @@
 from collections.abc import Callable
 
 from entropy_grounding.baselines.controls import PLACES, blank, control, upscaled
+from entropy_grounding.baselines.privileged import Given
 from entropy_grounding.baselines.search import entropy_search, nested
 from entropy_grounding.baselines.vicrop import vicrop
-from entropy_grounding.options import Given, GroundingOptions
-from entropy_grounding.session import Session
-from entropy_grounding.structures import Grounding
+from entropy_grounding.core.records import Grounding
+from entropy_grounding.method.options import GroundingOptions
+from entropy_grounding.vlm.session import Session
 
 # By ``GroundingOptions.crops``; "found" is `zoom.ground` itself.
 METHODS: dict[str, Callable[[Session, str, GroundingOptions, Given], Grounding]] = {

@@ -6,14 +6,16 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image
 
-from entropy_grounding.errors import InputError
-from entropy_grounding.options import Given, GroundingOptions
-from entropy_grounding.regions import RegionOptions, fit_box
-from entropy_grounding.session import Session
-from entropy_grounding.structures import Box, Grounding, RelevanceMap
-from entropy_grounding.vlm import VLM
-from entropy_grounding.vlm.base import pixels_scaled
-from entropy_grounding.zoom import ground_once, zoom
+from entropy_grounding.baselines.privileged import Given
+from entropy_grounding.core.errors import InputError
+from entropy_grounding.core.geometry import Box
+from entropy_grounding.core.records import Grounding, RelevanceMap
+from entropy_grounding.method.options import GroundingOptions
+from entropy_grounding.method.regions import RegionOptions, fit_box
+from entropy_grounding.method.zoom import ground_once, zoom
+from entropy_grounding.vlm.contexts import pixels_scaled
+from entropy_grounding.vlm.model import VLM
+from entropy_grounding.vlm.session import Session
 
 CONTEXT = 3.0  # side of the oracle crop relative to the evidence
 _STEPS = 17  # places of a box along each side that are compared for the lowest relevance

@@ -4,12 +4,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from entropy_grounding.options import Given, GroundingOptions
-from entropy_grounding.regions import RegionOptions, fit_box
-from entropy_grounding.session import Session
-from entropy_grounding.structures import Box, Grounding
-from entropy_grounding.target import next_token_entropy
-from entropy_grounding.zoom import zoom
+from entropy_grounding.baselines.privileged import Given
+from entropy_grounding.core.geometry import Box
+from entropy_grounding.core.records import Grounding
+from entropy_grounding.method.options import GroundingOptions
+from entropy_grounding.method.regions import RegionOptions, fit_box
+from entropy_grounding.method.target import next_token_entropy
+from entropy_grounding.method.zoom import zoom
+from entropy_grounding.vlm.session import Session
 
 OVERLAP = 0.25  # of the side of a cell, by which a candidate reaches over each border
 NESTED = 2.0  # side of the outer crop relative to the inner

@@ -6,14 +6,16 @@ from jaxtyping import Float
 from scipy import ndimage
 from torch import Tensor
 
-from entropy_grounding.errors import InputError
-from entropy_grounding.options import Given, GroundingOptions
-from entropy_grounding.regions import fit_side
-from entropy_grounding.relevance import on_image, relative_relevance
-from entropy_grounding.session import Session
-from entropy_grounding.structures import Box, Grounding, Region, RelevanceMap, View
-from entropy_grounding.vlm.base import Picture, PixelGradient
-from entropy_grounding.zoom import zoom_step
+from entropy_grounding.baselines.privileged import Given
+from entropy_grounding.core.errors import InputError
+from entropy_grounding.core.geometry import Box, View
+from entropy_grounding.core.records import Grounding, Region, RelevanceMap
+from entropy_grounding.method.options import GroundingOptions
+from entropy_grounding.method.regions import fit_side
+from entropy_grounding.method.relevance import on_image, relative_relevance
+from entropy_grounding.method.zoom import zoom_step
+from entropy_grounding.vlm.session import Session
+from entropy_grounding.vlm.types import Picture, PixelGradient
 
 RATIOS = (1.0, 1.2, 1.4, 1.6, 1.8, 2.0)  # sides of the windows relative to the smallest
 REFERENCE_SIDE, REFERENCE_TILE = 336, 1024  # pixels: LLaVA-1.5's input, and ViCrop's tile of high resolution for it

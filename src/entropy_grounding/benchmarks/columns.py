@@ -9,9 +9,9 @@ from urllib.request import urlopen
 import numpy as np
 from PIL import Image
 
-from entropy_grounding.errors import InputError
-from entropy_grounding.images import decode_image, is_url, to_rgb
-from entropy_grounding.structures import Box
+from entropy_grounding.core.errors import InputError
+from entropy_grounding.core.geometry import Box
+from entropy_grounding.core.images import decode_image, is_url, to_rgb
 
 _PATIENCE = 30.0  # seconds to wait for a picture that may be fetched
 

@@ -8,11 +8,11 @@ from typing import Any
 
 from huggingface_hub import snapshot_download
 
-from entropy_grounding.benchmarks.base import BenchmarkConfig
 from entropy_grounding.benchmarks.columns import box_of
+from entropy_grounding.benchmarks.config import BenchmarkConfig
 from entropy_grounding.benchmarks.sources import of_boxes, open_rows
-from entropy_grounding.errors import InputError
-from entropy_grounding.structures import Box
+from entropy_grounding.core.errors import InputError
+from entropy_grounding.core.geometry import Box
 
 Evidence = Callable[[Mapping[str, Any], str], tuple[Box, ...]]  # from a row and its id
 VSTAR = "craigwu/vstar_bench"  # on the hub: a folder of JSON files beside its pictures

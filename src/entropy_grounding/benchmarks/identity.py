@@ -4,9 +4,9 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from entropy_grounding.benchmarks.base import BenchmarkConfig
+from entropy_grounding.benchmarks.config import BenchmarkConfig
 from entropy_grounding.benchmarks.sources import MINIATURE, is_local, local_files
-from entropy_grounding.vlm.identity import file_digest, hub_commit
+from entropy_grounding.core.identity import file_digest, hub_commit
 
 
 def data_identities(config: BenchmarkConfig) -> dict[str, str]:

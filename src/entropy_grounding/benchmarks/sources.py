@@ -12,11 +12,11 @@ import pyarrow.parquet as pq
 import yaml
 from datasets import Dataset, Image, IterableDataset, load_dataset
 
-from entropy_grounding.benchmarks.base import BenchmarkConfig
+from entropy_grounding.benchmarks.config import BenchmarkConfig
 from entropy_grounding.benchmarks.miniature import miniature_rows
-from entropy_grounding.errors import InputError, machine_remedy
-from entropy_grounding.tiny.scenes import CANVAS
-from entropy_grounding.vlm.identity import hub_commit
+from entropy_grounding.benchmarks.miniature.scenes import CANVAS
+from entropy_grounding.core.errors import InputError, machine_remedy
+from entropy_grounding.core.identity import hub_commit
 
 MINIATURE = "miniature:"
 _SPLIT = re.compile(r"(train|validation|val|dev|test|testdev)(?=[-._\d]|$)", re.IGNORECASE)

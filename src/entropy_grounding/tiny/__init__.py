@@ -1,1 +1,1 @@
-"""Tiny VLMs: their scenes, their recipe, their weights."""
+"""The tiny VLMs: architectures, tokenizer, training, weights."""

@@ -11,23 +11,84 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from scipy.stats import binomtest
 from tqdm.auto import tqdm
 
 from entropy_grounding.baselines.controls import answer_from_crops, oracle_box, random_box
-from entropy_grounding.commands import hydra_command
-from entropy_grounding.configs import compose_config, register
-from entropy_grounding.errors import InputError
-from entropy_grounding.options import GroundingOptions
-from entropy_grounding.processes import end_with_parent
-from entropy_grounding.results import manifest, write_results
-from entropy_grounding.structures import Box, Grounding, RelevanceMap
-from entropy_grounding.tables import check_table
-from entropy_grounding.tiny.build import canvas_of
-from entropy_grounding.tiny.questions import held_out_example
-from entropy_grounding.tiny.scenes import draw_scene
-from entropy_grounding.verbatim import Place
-from entropy_grounding.vlm import VLM, VLMConfig, load_vlm
-from entropy_grounding.zoom import ground
+from entropy_grounding.benchmarks.miniature.questions import held_out_example
+from entropy_grounding.benchmarks.miniature.scenes import canvas_of, draw_scene
+from entropy_grounding.core.config import compose_config, register
+from entropy_grounding.core.errors import InputError
+from entropy_grounding.core.geometry import Box
+from entropy_grounding.core.processes import end_with_parent
+from entropy_grounding.core.records import Grounding, RelevanceMap
+from entropy_grounding.core.verbatim import Place
+from entropy_grounding.evaluation.archive import load_rows
+from entropy_grounding.evaluation.config import EvaluateConfig
+from entropy_grounding.grounding import ground
+from entropy_grounding.method.options import GroundingOptions
+from entropy_grounding.vlm.config import VLMConfig
+from entropy_grounding.vlm.load import load_vlm
+from entropy_grounding.vlm.model import VLM
+from entropy_grounding.vlm.weights import short_identity
+
+
+def check_table(folder: str | Path) -> str:
+    """Return the Markdown table of `tiny.check`, with the way from plain to oracle that each method goes.
+
+    Intervals are exact 95 % (Clopper-Pearson). "Way" is (accuracy - plain) / (oracle - plain).
+    """
+    rows, manifest = load_rows(folder)
+    accuracy = rows.groupby("method", sort=False)["correct"].mean()
+    plain, oracle = accuracy["plain"], accuracy["oracle crop"]
+    lines = ["| method | accuracy | 95 % interval | way to oracle | rounds |", "|---|---|---|---|---|"]
+    for method, group in rows.groupby("method", sort=False):
+        interval = binomtest(int(group["correct"].sum()), len(group)).proportion_ci()
+        way = (accuracy[method] - plain) / (oracle - plain)
+        rounds = "" if group["rounds"].isna().all() else f"{group['rounds'].mean():.2f}"
+        lines.append(f"| {method} | {accuracy[method]:.1%} | {interval.low:.1%} to {interval.high:.1%} | {way:.0%} | {rounds} |")
+    return "\n".join([*lines, "", _peak_sentence(rows), "", _source_sentence(rows, manifest)])
+
+
+def _peak_sentence(rows: pd.DataFrame) -> str:
+    first = rows[rows["method"] == "entropy_gradient"]
+    return (
+        f"Peak of the first map on the evidence: {first['peak_hit'].astype(bool).mean():.1%} of examples "
+        f"(chance {first['peak_chance'].mean():.1%})."
+    )
+
+
+def _source_sentence(rows: pd.DataFrame, manifest: dict) -> str:
+    config = manifest["config"]
+    return (
+        f"Weights `{config['vlm']['name']}` (SHA-256 {manifest['weights_sha256'][:12]}), n = {rows['seed'].nunique()} held-out scenes, "
+        f"commit {manifest['commit']}."
+    )
+
+
+def families_table(folders: Sequence[Path]) -> str:
+    """Return the Markdown table of the required figures, one stored check of a tiny VLM a column."""
+    columns = {}
+    for folder in folders:
+        rows, manifest = load_rows(folder)
+        accuracy = rows.groupby("method", sort=False)["correct"].mean()
+        plain, gain = accuracy["plain"], accuracy["oracle crop"] - accuracy["plain"]
+        rules = accuracy.drop(["plain", "oracle crop", "random crop"])
+        first = rows[rows["method"] == "entropy_gradient"]
+        columns[f"`{folder.name}`"] = {
+            "plain": f"{plain:.1%}",
+            "oracle crop": f"{accuracy['oracle crop']:.1%}",
+            "random crop of the same size": f"{accuracy['random crop']:.1%}",
+            "entropy gradient, paper's preset": f"{accuracy['entropy_gradient']:.1%}",
+            "... of the way from plain to oracle": f"{(accuracy['entropy_gradient'] - plain) / gain:.0%}",
+            "best stopping rule": f"{rules.idxmax()}: {rules.max():.1%} ({(rules.max() - plain) / gain:.0%} of the way)",
+            "peak of the first map on the evidence": f"{first['peak_hit'].astype(bool).mean():.1%}",
+            "... by chance": f"{first['peak_chance'].mean():.1%}",
+            "held-out scenes": str(rows["seed"].nunique()),
+            "weights (SHA-256)": short_identity(manifest),
+            "commit": manifest["commit"],
+        }
+    return pd.DataFrame(columns).to_markdown()
 
 
 @dataclass(frozen=True)
@@ -101,17 +162,9 @@ def check(config: CheckConfig) -> pd.DataFrame:
 def check_part(config: CheckConfig, seeds: Sequence[int]) -> list[dict[str, Any]]:
     """Return the rows of some examples; loads the model itself, so that it runs in any process."""
     torch.set_num_threads(config.threads)
-    methods: dict[str, GroundingOptions] = {label: compose_config(overrides).method for label, overrides in config.methods.items()}
+    methods: dict[str, GroundingOptions] = {
+        label: compose_config([*overrides, "method_name=any"], "evaluate", EvaluateConfig).method
+        for label, overrides in config.methods.items()
+    }
     vlm = load_vlm(config.vlm)
     return [row for seed in seeds for row in check_example(vlm, seed, methods)]
-
-
-@hydra_command("check", CheckConfig)
-def main(config: CheckConfig) -> None:
-    """Print the table of required figures and store the rows behind it."""
-    source = manifest(asdict(config))
-    print(check_table(write_results(Path(config.results_dir) / config.vlm.name, check(config), source)))
-
-
-if __name__ == "__main__":
-    main()

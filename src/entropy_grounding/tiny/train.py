@@ -13,14 +13,16 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, ProcessorMixin
 
-from entropy_grounding.commands import hydra_command
-from entropy_grounding.configs import register
-from entropy_grounding.errors import InputError
-from entropy_grounding.tiny.build import RECIPES, inherit, shared_words
-from entropy_grounding.tiny.data import IGNORE, LABELS, Stage, StageBatches
+from entropy_grounding.core.config import register
+from entropy_grounding.core.errors import InputError
+from entropy_grounding.core.verbatim import Place
+from entropy_grounding.tiny.architectures import RECIPES
+from entropy_grounding.tiny.batches import IGNORE, LABELS, Stage, StageBatches
+from entropy_grounding.tiny.weight_transfer import inherit, shared_words
 from entropy_grounding.tracking import TrackingConfig, tracked_run
-from entropy_grounding.verbatim import Place
-from entropy_grounding.vlm import FAMILIES, VLMConfig, load_vlm
+from entropy_grounding.vlm.config import VLMConfig
+from entropy_grounding.vlm.load import load_vlm
+from entropy_grounding.vlm.registry import FAMILIES
 
 POSITIONS, POSITION_WEIGHT = ("columns", "rows"), 0.3  # labels that say where in the picture; every token has them
 
@@ -238,13 +240,3 @@ def _has_bfloat16(device: str) -> bool:
 
 def _one_thread(_: int) -> None:
     torch.set_num_threads(1)
-
-
-@hydra_command("train", TrainConfig)
-def main(config: TrainConfig) -> None:
-    """Train the tiny VLM that the configuration describes."""
-    print(Trainer(config).fit())
-
-
-if __name__ == "__main__":
-    main()

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import get_optimal_tiled_canvas
 
-from entropy_grounding.structures import Box, View
-from entropy_grounding.vlm.base import Family
+from entropy_grounding.core.geometry import Box, View
+from entropy_grounding.vlm.family import Family
 
 
 class InternVLFamily(Family):

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from entropy_grounding.errors import InputError
-from entropy_grounding.structures import Box, View
-from entropy_grounding.vlm.base import Family
+from entropy_grounding.core.errors import InputError
+from entropy_grounding.core.geometry import Box, View
+from entropy_grounding.vlm.family import Family
 
 
 class LlavaFamily(Family):

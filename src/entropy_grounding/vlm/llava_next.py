@@ -7,8 +7,8 @@ import numpy as np
 from torch import Tensor
 from transformers.image_processing_utils import select_best_resolution
 
-from entropy_grounding.errors import InputError
-from entropy_grounding.structures import Box, View
+from entropy_grounding.core.errors import InputError
+from entropy_grounding.core.geometry import Box, View
 from entropy_grounding.vlm.llava import LlavaFamily
 
 

@@ -10,17 +10,15 @@ from typing import Any
 from datasets import Features, IterableDataset, Sequence, Value
 from PIL import Image
 
-from entropy_grounding.benchmarks.miniature.base import SPLITS, Drawn, Miniature
-from entropy_grounding.benchmarks.miniature.general import MiniGQA, MiniRealWorldQA
-from entropy_grounding.benchmarks.miniature.hidden import MiniDocVQA, MiniInfoVQA, MiniPOPE, MiniTextVQA, MiniVStar
+from entropy_grounding.benchmarks.miniature.base import SPLITS, Miniature
+from entropy_grounding.benchmarks.miniature.needs_no_zoom import MiniGQA, MiniRealWorldQA
+from entropy_grounding.benchmarks.miniature.needs_zoom import MiniDocVQA, MiniInfoVQA, MiniPOPE, MiniTextVQA, MiniVStar
 from entropy_grounding.benchmarks.schemas import SCHEMAS
-from entropy_grounding.errors import InputError
+from entropy_grounding.core.errors import InputError
 
 MINIATURES: dict[str, Miniature] = {
     each.kind: each for each in (MiniTextVQA(), MiniVStar(), MiniDocVQA(), MiniPOPE(), MiniInfoVQA(), MiniGQA(), MiniRealWorldQA())
 }
-
-__all__ = ["MINIATURES", "Drawn", "Miniature", "miniature_rows"]
 
 
 def miniature_rows(kind: str, name: str | None, split: str, canvas: int) -> IterableDataset:

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from entropy_grounding.structures import Box
-from entropy_grounding.tiny.questions import Question
-from entropy_grounding.tiny.scenes import Element, Scene, draw_scene, sample_scene
-from entropy_grounding.tiny.vocabulary import READABLE
+from entropy_grounding.benchmarks.miniature.questions import Question
+from entropy_grounding.benchmarks.miniature.scenes import Element, Scene, draw_scene, sample_scene
+from entropy_grounding.benchmarks.miniature.words import READABLE
+from entropy_grounding.core.geometry import Box
 
 SPLITS = {"test": 0, "validation": 1}
 ROWS = 1000  # in a split

@@ -1,0 +1,13 @@
+"""Colors and letters of the miniatures."""
+
+COLORS: dict[str, tuple[int, int, int]] = {
+    "red": (215, 40, 40),
+    "orange": (245, 140, 20),
+    "yellow": (240, 225, 50),
+    "green": (40, 160, 70),
+    "cyan": (70, 210, 220),
+    "blue": (45, 80, 215),
+    "purple": (135, 55, 190),
+    "pink": (250, 135, 195),
+}
+READABLE = tuple("ABCDEHKMTX")  # letters on the cards of the scenes

@@ -1,0 +1,1 @@
+"""The commands of `eg`, one thin file each."""

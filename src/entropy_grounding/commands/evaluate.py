@@ -1,0 +1,25 @@
+"""`eg evaluate`: one VLM, one benchmark, one method."""
+
+from entropy_grounding.commands.command_line import hydra_command
+from entropy_grounding.core.errors import InputError
+from entropy_grounding.evaluation.config import EvaluateConfig, results_folder
+from entropy_grounding.evaluation.coverage import missing_text
+from entropy_grounding.evaluation.run import evaluate, evaluation_label
+from entropy_grounding.reporting.tables import score_line
+
+
+@hydra_command("evaluate", EvaluateConfig)
+def main(config: EvaluateConfig) -> None:
+    """Evaluate, and print the score with its interval.
+
+    Raises:
+        InputError: for what cannot be evaluated, and where no example has a score; in a multirun the other evaluations go on.
+    """
+    rows = evaluate(config)
+    folder = results_folder(config)
+    print(score_line(rows), flush=True)
+    print(f"rows: {folder}", flush=True)
+    if missing := missing_text(folder):
+        print(missing, flush=True)
+    if len(rows) and not (rows["status"] == "ok").any():
+        raise InputError(f"None of the {len(rows)} examples of {evaluation_label(config)} has a score; the first: {rows['reason'].iloc[0]}")

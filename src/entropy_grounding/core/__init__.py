@@ -1,0 +1,1 @@
+"""What every other room stands on: errors, boxes, pictures, records, configuration, environment."""

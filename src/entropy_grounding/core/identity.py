@@ -1,0 +1,84 @@
+"""Identify files by their SHA-256 and hub repositories by their commit."""
+
+import hashlib
+import re
+from functools import cache
+from pathlib import Path
+
+from huggingface_hub import HfApi, try_to_load_from_cache
+
+from entropy_grounding.core.errors import InputError
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_PATIENCE = 10.0  # seconds to wait for the hub
+
+
+class UnresolvedError(InputError):
+    """A hub checkpoint or data set whose commit is not known here."""
+
+
+@cache
+def hub_commit(name: str, revision: str | None, *, kind: str) -> str:
+    """Return the commit (40 hexadecimal digits) of a hub checkpoint or data set.
+
+    Args:
+        name: its hub id.
+        revision: commit, tag or branch; None is the main branch.
+        kind: "model" or "dataset".
+
+    Raises:
+        UnresolvedError: when neither the hub nor the local cache knows it.
+    """
+    if revision and _COMMIT.fullmatch(revision):
+        return revision
+
+    try:
+        return str(HfApi().repo_info(name, revision=revision, repo_type=kind, timeout=_PATIENCE).sha)
+    except Exception as error:  # offline, gated, no such name: the cache may still know it
+        cached = _cached_commit(name, revision, kind)
+        if cached is not None:
+            return cached
+        reason = " ".join(str(error).split())[:200]
+        raise UnresolvedError(f"The commit of '{name}' on the hub is not known here ({reason}): {_advice(name, kind)}") from error
+
+
+def _advice(name: str, kind: str) -> str:
+    """Return how to go on without the hub."""
+    short = name.rpartition("/")[2]
+    if kind == "model":
+        return (
+            f"name it with vlm.revision=COMMIT, or fetch it ahead with 'hf download {name} --local-dir weights/{short}' "
+            f"and pass vlm.weights=weights/{short}."
+        )
+    return (
+        f"name it with benchmark.revision=COMMIT, or fetch it ahead with 'hf download --repo-type dataset {name} --local-dir data/{short}' "
+        f"and pass that folder, for example benchmark.path=data/{short}."
+    )
+
+
+def _cached_commit(name: str, revision: str | None, kind: str) -> str | None:
+    for file in ("config.json", "README.md"):
+        path = try_to_load_from_cache(name, file, revision=revision or "main", repo_type=kind)
+        if isinstance(path, str):
+            return Path(path).parent.name
+
+    return None
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file, computed once while its size and time stay the same.
+
+    Raises:
+        InputError: when it cannot be read.
+    """
+    try:
+        about = path.stat()
+        return _sha256(path, about.st_size, about.st_mtime_ns)
+    except OSError as error:
+        raise InputError(f"The file '{path}' cannot be read ({error.strerror or error}): copy it there, or download it again.") from error
+
+
+@cache
+def _sha256(path: Path, size: int, changed: int) -> str:
+    with path.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()

@@ -1,0 +1,115 @@
+"""The row of one example, and the schema of stored rows."""
+
+import typing
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """The result of one example under one VLM and method; every run stores these.
+
+    Attributes:
+        number: of the row of the data set that the example comes from; with ``example_id`` it gives the order.
+        example_id: unique within the benchmark.
+        config_hash: of everything that may change a result (`results.config_hash`).
+        vlm: its name.
+        benchmark: its name.
+        method: its name.
+        protocol: the switches, as JSON.
+        group: part of the benchmark.
+        question: as asked.
+        prompt: as the model got it, without chat template.
+        references: the accepted answers.
+        plain_answer: raw, from the full image alone.
+        answer: raw, from the full image and the crops.
+        plain_score: in [0, 1] under the benchmark's metric.
+        score: the same, of ``answer``.
+        evidence: boxes ``[x0, y0, x1, y1]`` in pixels of the original image, as are ``crops``.
+        crops: that the answer was given from.
+        round_crops: of every round, as JSON.
+        rounds: number of grounding rounds.
+        entropies: next-token entropy in nats, a round each.
+        spatial_entropies: of the best map in nats, a round each; inf where no mass stands out.
+        stop_reason: a key of `stopping.STOP_REASONS`.
+        iou: of the union of the crops with the union of the evidence; None without evidence, as are the next three.
+        pointing: 1 when the peak of the first map lies in the evidence or within half a cell of it, else 0; None without a map, too.
+        energy: share of the first map's relevance on the evidence; None without a map, too.
+        chance: share that a constant map would have there.
+        forwards: as the following ones to ``answer_seconds``, see `Cost`.
+        backwards: see `Cost`.
+        visual_tokens: see `Cost`.
+        seconds: wall time.
+        peak_memory: MiB; of the GPU for this example, on a CPU of the whole process so far.
+        retried: what was given up after running out of memory: "", "fewer crops", "fewer crops, fewer pixels".
+        status: "ok", "failed" (an error on this example) or "unusable" (the data has no image, question or answer).
+        reason: why not ok.
+        plain_entropy: of the first token of the plain answer, in nats; None in rows of the first version, as are the next columns.
+        plain_margin: 1 minus the difference of its two largest probabilities.
+        answer_entropy: of the first token of the answer from the crops found, also where they were declined.
+        answer_margin: the same.
+        lm_tokens: see `Cost`.
+        vision_seconds: see `Cost`.
+        map_seconds: see `Cost`.
+        answer_seconds: see `Cost`.
+    """
+
+    number: int
+    example_id: str
+    config_hash: str
+    vlm: str
+    benchmark: str
+    method: str
+    protocol: str
+    group: str = ""
+    question: str = ""
+    prompt: str = ""
+    references: tuple[str, ...] = ()
+    plain_answer: str | None = None
+    answer: str | None = None
+    plain_score: float | None = None
+    score: float | None = None
+    evidence: tuple[tuple[float, ...], ...] = ()
+    crops: tuple[tuple[float, ...], ...] = ()
+    round_crops: str = "[]"
+    rounds: int | None = None
+    entropies: tuple[float, ...] = ()
+    spatial_entropies: tuple[float, ...] = ()
+    stop_reason: str = ""
+    iou: float | None = None
+    pointing: float | None = None
+    energy: float | None = None
+    chance: float | None = None
+    forwards: int | None = None
+    backwards: int | None = None
+    visual_tokens: int | None = None
+    seconds: float | None = None
+    peak_memory: float | None = None
+    retried: str = ""
+    status: str = "ok"
+    reason: str = ""
+    plain_entropy: float | None = None
+    plain_margin: float | None = None
+    answer_entropy: float | None = None
+    answer_margin: float | None = None
+    lm_tokens: int | None = None
+    vision_seconds: float | None = None
+    map_seconds: float | None = None
+    answer_seconds: float | None = None
+
+
+# Columns of the stored rows, from the fields of `Row`
+_TYPES: dict[Any, pa.DataType] = {
+    int: pa.int64(),
+    float: pa.float64(),
+    str: pa.string(),
+    tuple[str, ...]: pa.list_(pa.string()),
+    tuple[float, ...]: pa.list_(pa.float64()),
+    tuple[tuple[float, ...], ...]: pa.list_(pa.list_(pa.float64())),
+}
+_TYPES |= {int | None: pa.int64(), float | None: pa.float64(), str | None: pa.string()}
+SCHEMA = pa.schema([(name, _TYPES[hint]) for name, hint in typing.get_type_hints(Row).items()])
+WALL_TIMES = ("seconds", "vision_seconds", "map_seconds", "answer_seconds")
+TIMES = (*WALL_TIMES, "peak_memory")  # columns in which two runs of the same configuration may differ

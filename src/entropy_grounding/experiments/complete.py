@@ -1,0 +1,38 @@
+"""Run what an experiment still lacks."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from entropy_grounding.evaluation.archive import stored_folder, stored_index
+from entropy_grounding.evaluation.config import EvaluateConfig, results_folder
+from entropy_grounding.evaluation.run import evaluate, evaluate_together
+from entropy_grounding.experiments.config import ExperimentConfig, evaluations
+from entropy_grounding.vlm.load import load_vlm
+from entropy_grounding.vlm.model import VLM
+
+
+def complete(setup: ExperimentConfig, *, roots: Sequence[str | Path] = ()) -> dict[tuple[str, str, str], Path]:
+    """Run the evaluations that are not stored yet, each VLM loaded once, and return the folder of every (VLM, benchmark, variant).
+
+    Args:
+        setup: the experiment.
+        roots: more folders than ``setup.results_dir`` in which stored rows are looked for.
+    """
+    index = stored_index(setup.results_dir, *roots)
+    folders: dict[tuple[str, str, str], Path] = {}
+    missing: dict[tuple[str, str], list[EvaluateConfig]] = {}
+    for variant, config in evaluations(setup):
+        cell = config.vlm.name, config.benchmark.name
+        folder = stored_folder(config, index)
+        folders[(*cell, variant.name)] = folder or results_folder(config)
+        if folder is None:
+            missing.setdefault(cell, []).append(config)
+    loaded: dict[str, VLM] = {}
+    for (name, _), configs in missing.items():
+        loaded = loaded if name in loaded else {name: load_vlm(configs[0].vlm)}
+        if setup.experiment.share:
+            evaluate_together(configs, loaded[name])
+        else:
+            for config in configs:
+                evaluate(config, loaded[name])
+    return folders

@@ -1,0 +1,1 @@
+"""Scores of answers and of places, and their statistics."""

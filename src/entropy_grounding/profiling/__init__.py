@@ -1,0 +1,1 @@
+"""What passes cost, and which attention layer looks at the evidence."""

@@ -1,0 +1,104 @@
+"""Models with random weights in the shape of real ones: what a pass costs depends on sizes, not on what the weights say."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from transformers import PreTrainedConfig, Qwen3Config
+
+from entropy_grounding.tiny.architectures import RECIPES
+from entropy_grounding.vlm.model import VLM
+from entropy_grounding.vlm.registry import FAMILIES
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Sizes of a model.
+
+    Attributes:
+        family: of `tiny.build.RECIPES`; class, processor and chat template are those of its tiny VLM.
+        text: what differs from the tiny VLM in the configuration of the language model.
+        vision: the same for the vision tower.
+        options: of the recipe: sides of tiles and patches in pixels, tile and token budgets.
+    """
+
+    family: str
+    text: dict[str, Any]
+    vision: dict[str, Any]
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+def _text(hidden: int, intermediate: int, layers: int, heads: int, key_value_heads: int, vocabulary: int) -> dict[str, Any]:
+    return {
+        "hidden_size": hidden,
+        "intermediate_size": intermediate,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": key_value_heads,
+        "head_dim": hidden // heads,
+        "vocab_size": vocabulary,
+        "max_position_embeddings": 32_768,
+    }
+
+
+_CLIP = {"image_size": 336, "patch_size": 14}
+_LARGE = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16}  # CLIP-L, InternViT-300M
+_QWEN_VISION = {
+    "hidden_size": 1280,
+    "intermediate_size": 3420,
+    "num_heads": 16,
+    "depth": 32,
+    "out_hidden_size": 3584,
+    "fullatt_block_indexes": [7, 15, 23, 31],
+}
+_QWEN_ROPE = {"rope_parameters": {"rope_type": "default", "mrope_section": [16, 24, 24], "rope_theta": 1e6}}
+_336 = {"tile": 336, "patch": 14}
+
+MID_SIZE = Shape(
+    "llava",
+    _text(512, 1376, 12, 8, 8, 32_000),
+    {**_CLIP, "hidden_size": 128, "intermediate_size": 384, "num_hidden_layers": 4, "num_attention_heads": 4},
+    _336,
+)
+# The paper's checkpoints, by name of conf/vlm; sizes from their published configurations
+SHAPES = {
+    "llava_1_5_7b": Shape("llava", _text(4096, 11_008, 32, 32, 32, 32_064), {**_CLIP, **_LARGE}, _336),
+    "llava_1_6_mistral_7b": Shape("llava_next", _text(4096, 14_336, 32, 32, 8, 32_064), {**_CLIP, **_LARGE}, _336),
+    "internvl3_5_8b": Shape(
+        "internvl",
+        _text(4096, 12_288, 36, 32, 8, 151_936),
+        {**_LARGE, "image_size": [448, 448], "patch_size": [14, 14]},
+        {"tile": 448, "patch": 14, "tiles": 12, "language": Qwen3Config},
+    ),
+    "qwen2_5_vl_7b": Shape(
+        "qwen2_5_vl",
+        {**_text(3584, 18_944, 28, 28, 4, 152_064), **_QWEN_ROPE},
+        _QWEN_VISION,
+        {"patch": 14, "least": 4, "most": 16_384},
+    ),
+}
+
+
+def shaped(shape: Shape) -> tuple[PreTrainedConfig, Any, type]:
+    """Return the configuration of a model of this shape, its processor, and its class."""
+    tiny, processor = RECIPES[shape.family].build(**shape.options)
+    described = tiny.config.to_dict()
+    for name, sizes in (("text_config", shape.text), ("vision_config", shape.vision)):
+        described[name] = {key: value for key, value in described[name].items() if key != "layer_types"} | sizes  # one a layer
+    for part in (described, described["text_config"]):
+        part["tie_word_embeddings"] = False
+    return type(tiny.config).from_dict(described), processor, type(tiny)
+
+
+def random_vlm(shape: Shape, *, device: str = "cpu", dtype: torch.dtype = torch.float32) -> VLM:
+    """Return a model of this shape with random weights, the same ones at every call; its passes keep activations (no checkpointing)."""
+    config, processor, kind = shaped(shape)
+    torch.manual_seed(0)
+    usual = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        with torch.device(device):
+            model = kind(config).eval()
+    finally:
+        torch.set_default_dtype(usual)
+    return VLM(model, processor, FAMILIES[kind.__name__], checkpointing="off")

@@ -1,0 +1,1 @@
+"""Summaries, tables, charts and documents, all from stored rows."""

@@ -1,0 +1,271 @@
+"""Untrained tiny VLMs: real ``transformers`` classes with a few million weights, and their processors, one recipe a family."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from transformers import (
+    CLIPVisionConfig,
+    GotOcr2ImageProcessorPil,
+    InternVLConfig,
+    InternVLForConditionalGeneration,
+    InternVLProcessor,
+    InternVLVisionConfig,
+    LlamaConfig,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    LlavaImageProcessorPil,
+    LlavaNextConfig,
+    LlavaNextForConditionalGeneration,
+    LlavaNextImageProcessorPil,
+    LlavaNextProcessor,
+    LlavaProcessor,
+    MistralConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen2_5_VLProcessor,
+    Qwen2Config,
+    Qwen2VLImageProcessorPil,
+)
+
+from entropy_grounding.benchmarks.miniature.scenes import canvas_of
+from entropy_grounding.tiny.tokenizer import build_tokenizer
+from entropy_grounding.vlm.processors import without_video
+
+HEADS = 4
+RELEASED_GRIDS = ((1, 2), (2, 1), (2, 2), (3, 1), (1, 3))  # rows and columns of tiles, as in LLaVA-1.6
+
+
+def _template(user: str, assistant: str, generation: str, image: str, *, images_first: bool = False) -> str:
+    """Write a chat template; ``image`` stands where a picture goes, ``TEXT`` in a turn where its text goes."""
+    place = "{% for c in m['content'] %}{% if c['type'] == 'image' %}IMAGE{% else %}{{ c['text'] }}{% endif %}{% endfor %}"
+    if images_first:
+        place = (
+            "{% for c in m['content'] if c['type'] == 'image' %}IMAGE{% endfor %}"
+            "{% for c in m['content'] if c['type'] == 'text' %}{{ c['text'] }}{% endfor %}"
+        )
+    turns = (turn.replace("TEXT", place.replace("IMAGE", "{{ '" + image + "' }}")) for turn in (user, assistant))
+    spoken, answered = turns
+    return (
+        "{% for m in messages %}{% if m['role'] == 'user' %}" + spoken + "{% else %}" + answered + "{% endif %}{% endfor %}"
+        "{% if add_generation_prompt %}" + generation + "{% endif %}"
+    )
+
+
+# The published formats: LLaVA-1.5 (all images first, one a line), LLaVA-1.6 Mistral, and ChatML.
+LLAVA_TEMPLATE = _template("USER: TEXT ", "ASSISTANT: TEXT </s>", "ASSISTANT:", "<image>\\n", images_first=True)
+MISTRAL_TEMPLATE = _template("[INST] TEXT [/INST]", " TEXT </s>", "", "<image>\\n")
+CHATML = ("{{ '<|im_start|>user\\n' }}TEXT{{ '<|im_end|>\\n' }}", "{{ '<|im_start|>assistant\\n' }}TEXT{{ '<|im_end|>\\n' }}")
+CHATML_TOKENS = {"turn_start": "<|im_start|>", "turn_end": "<|im_end|>", "user_role": "user", "assistant_role": "assistant"}
+INTERNVL_TEMPLATE = _template(*CHATML, "{{ '<|im_start|>assistant\\n' }}", "<IMG_CONTEXT>\\n")
+QWEN_TEMPLATE = _template(*CHATML, "{{ '<|im_start|>assistant\\n' }}", "<|vision_start|><|image_pad|><|vision_end|>")
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """Sizes of both transformers; by default those of the tiny VLMs, the same in every family so that weights can be handed on."""
+
+    width: int = 128
+    vision_layers: int = 4
+    text_layers: int = 4
+    key_value_heads: int = HEADS
+
+
+TINY = Size()
+
+
+def _text(tokenizer: PreTrainedTokenizerFast, size: Size) -> dict[str, Any]:
+    return {
+        "vocab_size": len(tokenizer),
+        "hidden_size": size.width,
+        "intermediate_size": 3 * size.width,
+        "num_hidden_layers": size.text_layers,
+        "num_attention_heads": HEADS,
+        "num_key_value_heads": size.key_value_heads,
+        "max_position_embeddings": 2048,
+        "tie_word_embeddings": True,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+
+
+def _clip(size: Size, tile: int, patch: int) -> CLIPVisionConfig:
+    return CLIPVisionConfig(
+        hidden_size=size.width,
+        intermediate_size=3 * size.width,
+        num_hidden_layers=size.vision_layers,
+        num_attention_heads=HEADS,
+        image_size=tile,
+        patch_size=patch,
+    )
+
+
+def _finished(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> Any:
+    assert model.generation_config is not None
+    model.generation_config.eos_token_id = tokenizer.eos_token_id
+    model.generation_config.pad_token_id = tokenizer.pad_token_id
+    return model
+
+
+def build_llava(size: Size = TINY, *, tile: int = 64, patch: int = 8) -> tuple[Any, Any]:
+    """Build a randomly initialised LLaVA of about 1.6 M weights and its processor (pictures padded to a square)."""
+    tokenizer = build_tokenizer({"image_token": "<image>"})
+    config = LlavaConfig(
+        vision_config=_clip(size, tile, patch),
+        text_config=LlamaConfig(**_text(tokenizer, size)),
+        image_token_index=tokenizer.image_token_id,
+        vision_feature_layer=-1,
+        vision_feature_select_strategy="default",
+        tie_word_embeddings=True,
+    )
+    processor = LlavaProcessor(
+        image_processor=LlavaImageProcessorPil(do_pad=True, size={"height": tile, "width": tile}, do_center_crop=False),
+        tokenizer=tokenizer,
+        patch_size=patch,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        chat_template=LLAVA_TEMPLATE,
+    )
+    return _finished(LlavaForConditionalGeneration(config), tokenizer), processor
+
+
+def build_llava_next(
+    size: Size = TINY, *, tile: int = 64, patch: int = 8, grids: Sequence[tuple[int, int]] = RELEASED_GRIDS
+) -> tuple[Any, Any]:
+    """Build a randomly initialised LLaVA-NeXT: a base tile of 8 x 8 tokens and a canvas of up to 16 x 16 or 8 x 24, with newlines.
+
+    ``grids`` are the (rows, columns) of tiles that a canvas may have.
+    """
+    tokenizer = build_tokenizer({"image_token": "<image>", "start_token": "[INST]", "end_token": "[/INST]"})
+    pinpoints = [[tile * rows, tile * cols] for rows, cols in grids]
+    config = LlavaNextConfig(
+        vision_config=_clip(size, tile, patch),
+        text_config=MistralConfig(**_text(tokenizer, size), sliding_window=None),
+        image_token_index=tokenizer.image_token_id,
+        image_grid_pinpoints=pinpoints,
+        vision_feature_layer=-1,
+        vision_feature_select_strategy="default",
+        tie_word_embeddings=True,
+    )
+    processor = LlavaNextProcessor(
+        image_processor=LlavaNextImageProcessorPil(
+            size={"shortest_edge": tile}, crop_size={"height": tile, "width": tile}, image_grid_pinpoints=pinpoints
+        ),
+        tokenizer=tokenizer,
+        patch_size=patch,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        chat_template=MISTRAL_TEMPLATE,
+    )
+    return _finished(LlavaNextForConditionalGeneration(config), tokenizer), processor
+
+
+def build_internvl(
+    size: Size = TINY, *, tile: int = 64, patch: int = 8, tiles: int = 4, language: type[PreTrainedConfig] = Qwen2Config
+) -> tuple[Any, Any]:
+    """Build a randomly initialised InternVL: two to four tiles, 8 x 8 patches pixel-shuffled to 4 x 4 tokens, and a thumbnail.
+
+    Two tiles at least (where ``tiles`` allows it): small crops are enlarged, or a token of 16 pixels holds two letters.
+    """
+    images = {"start_image_token": "<img>", "end_image_token": "</img>", "context_image_token": "<IMG_CONTEXT>", "video_token": "<video>"}
+    tokenizer = build_tokenizer({**images, **CHATML_TOKENS}, bos=None, eos="<|im_end|>")
+    length = (tile // patch // 2) ** 2
+    config = InternVLConfig(
+        vision_config=InternVLVisionConfig(
+            hidden_size=size.width,
+            intermediate_size=3 * size.width,
+            num_hidden_layers=size.vision_layers,
+            num_attention_heads=HEADS,
+            image_size=[tile, tile],
+            patch_size=[patch, patch],
+            attention_bias=True,
+            layer_scale_init_value=1.0,
+        ),
+        text_config=language(**_text(tokenizer, size)),
+        image_token_id=tokenizer.context_image_token_id,
+        image_seq_length=length,
+        downsample_ratio=0.5,
+        tie_word_embeddings=True,
+    )
+    processor = without_video(InternVLProcessor)(
+        image_processor=GotOcr2ImageProcessorPil(
+            size={"height": tile, "width": tile}, min_patches=min(2, tiles), max_patches=tiles, crop_to_patches=True
+        ),
+        tokenizer=tokenizer,
+        image_seq_length=length,
+        chat_template=INTERNVL_TEMPLATE,
+    )
+    return _finished(InternVLForConditionalGeneration(config), tokenizer), processor
+
+
+def build_qwen2_5_vl(size: Size = TINY, *, patch: int = 4, merge: int = 2, least: int = 64, most: int = 64) -> tuple[Any, Any]:
+    """Build a randomly initialised Qwen2.5-VL: patches of 4 pixels merged two by two, about 64 tokens in the image's shape, M-RoPE."""
+    images = {
+        "image_token": "<|image_pad|>",
+        "video_token": "<|video_pad|>",
+        "vision_start": "<|vision_start|>",
+        "vision_end": "<|vision_end|>",
+    }
+    tokenizer = build_tokenizer({**images, **CHATML_TOKENS}, bos=None, eos="<|im_end|>")
+    vision = {
+        "hidden_size": size.width,
+        "intermediate_size": 2 * size.width,
+        "num_heads": HEADS,
+        "depth": size.vision_layers,
+        "patch_size": patch,
+        "spatial_merge_size": merge,
+        "temporal_patch_size": 2,
+        "window_size": 4 * patch * merge,
+        "fullatt_block_indexes": [layer for layer in range(size.vision_layers) if layer % 2],
+        "out_hidden_size": size.width,
+    }
+    frequencies = size.width // HEADS // 2
+    plane = 3 * frequencies // 8  # of them for rows, and for columns, as in the 7B model
+    rope = {"rope_type": "default", "mrope_section": [frequencies - 2 * plane, plane, plane], "rope_theta": 1e4}
+    config = Qwen2_5_VLConfig(
+        vision_config=vision,
+        text_config={**_text(tokenizer, size), "rope_parameters": rope},
+        image_token_id=tokenizer.image_token_id,
+        video_token_id=tokenizer.video_token_id,
+        vision_start_token_id=tokenizer.vision_start_id,
+        vision_end_token_id=tokenizer.vision_end_id,
+        tie_word_embeddings=True,
+    )
+    cell = (patch * merge) ** 2
+    processor = without_video(Qwen2_5_VLProcessor)(
+        image_processor=Qwen2VLImageProcessorPil(
+            patch_size=patch, merge_size=merge, temporal_patch_size=2, size={"shortest_edge": least * cell, "longest_edge": most * cell}
+        ),
+        tokenizer=tokenizer,
+        chat_template=QWEN_TEMPLATE,
+    )
+    return _finished(Qwen2_5_VLForConditionalGeneration(config), tokenizer), processor
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How a tiny VLM is built, and how large the scenes are that hide small evidence from it.
+
+    Attributes:
+        build: returns the untrained model and its processor.
+        canvas: pixels, side of a scene; twice as large where the family sees twice as many pixels.
+        cell: pixels of the model's input, side of a visual token.
+        projector: name of the projector's last layer.
+    """
+
+    build: Callable[..., tuple[Any, Any]]
+    canvas: int
+    cell: int
+    projector: str = "multi_modal_projector.linear_2"
+
+
+RECIPES = {
+    "llava": Recipe(build_llava, canvas_of("llava"), 8),
+    "llava_next": Recipe(build_llava_next, canvas_of("llava_next"), 8),
+    "internvl": Recipe(build_internvl, canvas_of("internvl"), 16),
+    "qwen2_5_vl": Recipe(build_qwen2_5_vl, canvas_of("qwen2_5_vl"), 8, "visual.merger.mlp.2"),
+}

@@ -1,0 +1,69 @@
+"""Which weights to load, and how."""
+
+from dataclasses import dataclass, field
+
+from entropy_grounding.core.verbatim import Place, Text
+from entropy_grounding.vlm.family import NEUTRAL_QUESTION
+
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+QUANTIZATIONS = ("none", "8bit", "4bit")
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What the weights of a preset must be, while they bear its name.
+
+    Attributes:
+        name: of the preset.
+        architecture: the class in transformers.
+        width: hidden size of the language model.
+        layers: of the language model.
+        weights: where given, their content must be that of these (``tiny:FAMILY``).
+    """
+
+    name: str = ""
+    architecture: str = ""
+    width: int = 0
+    layers: int = 0
+    weights: Place = ""
+
+
+@dataclass(frozen=True)
+class VLMConfig:
+    """Which weights, and how to load them.
+
+    Attributes:
+        name: for labels and results.
+        weights: a hub id, a local folder, or ``tiny:FAMILY`` for the weights of this repository.
+        revision: commit, tag or branch on the hub.
+        dtype: "auto" (as stored), "float32", "bfloat16" or "float16".
+        attention: kernel, "sdpa" by default; gradients need one with a backward pass.
+        device: "auto" takes the first GPU if there is one.
+        device_map: of accelerate, for example "auto" to spread the layers over several GPUs; then ``device`` is not used.
+        quantization: "none", or "8bit" or "4bit" by bitsandbytes.
+        grounding: which view carries the map: "default", one by name ("canvas", "base", "thumbnail"), or "all".
+        max_pixels: pixel budget of a picture, for families with dynamic resolution; None keeps the checkpoint's.
+        max_tiles: most tiles of a picture, for families that tile by count; None keeps the checkpoint's.
+        image_fit: "as_released", or "pad" for the padding of the original LLaVA-1.5, whose hub port cuts the ends of the image off.
+        attention_layer: the decoder layer, from 0, of attention maps with ``method.layers=chosen``.
+        neutral_question: what relative maps divide by where ``method.neutral_question`` is "vlm".
+        checkpointing: less memory for maps at a third more time: "on", "off" or "auto", see `VLM`.
+        expects: what the weights must be to bear the name of the preset; not checked under another ``name``.
+    """
+
+    name: str = "tiny_llava"
+    weights: Place = "tiny:llava"
+    revision: str | None = None
+    dtype: str = "auto"
+    attention: str = "sdpa"
+    device: str = "auto"
+    device_map: str | None = None
+    quantization: str = "none"
+    grounding: str = "default"
+    max_pixels: int | None = None
+    max_tiles: int | None = None
+    image_fit: str = "as_released"
+    attention_layer: int | None = None
+    neutral_question: Text = NEUTRAL_QUESTION
+    checkpointing: str = "auto"
+    expects: Expected = field(default_factory=Expected)

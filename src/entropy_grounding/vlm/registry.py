@@ -1,0 +1,33 @@
+"""The families by architecture, and the big sibling of every tiny VLM."""
+
+from transformers import PreTrainedConfig
+
+from entropy_grounding.core.errors import InputError
+from entropy_grounding.vlm.config import VLMConfig
+from entropy_grounding.vlm.family import Family
+from entropy_grounding.vlm.internvl import InternVLFamily
+from entropy_grounding.vlm.llava import LlavaFamily
+from entropy_grounding.vlm.llava_next import LlavaNextFamily
+from entropy_grounding.vlm.qwen2_5_vl import QwenFamily
+
+# The paper's checkpoint of the same family, by tiny VLM.
+BIG_SIBLINGS = {
+    "tiny_llava": "llava_1_5_7b",
+    "tiny_llava_next": "llava_1_6_mistral_7b",
+    "tiny_internvl": "internvl3_5_8b",
+    "tiny_qwen2_5_vl": "qwen2_5_vl_7b",
+}
+
+FAMILIES: dict[str, Family] = {family.architecture: family for family in (LlavaFamily(), LlavaNextFamily(), InternVLFamily(), QwenFamily())}
+
+
+def family_of(about: PreTrainedConfig, config: VLMConfig) -> Family:
+    """Return the adapter for the architecture that a checkpoint names.
+
+    Raises:
+        InputError: for an architecture without an adapter.
+    """
+    architecture = (about.architectures or ["none"])[0]
+    if architecture not in FAMILIES:
+        raise InputError(f"The architecture {architecture} of '{config.weights}' is not supported: supported are {', '.join(FAMILIES)}.")
+    return FAMILIES[architecture]

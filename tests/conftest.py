@@ -18,8 +18,16 @@ torch.set_num_threads(1)
 
 
 def pytest_addoption(parser):
-    parser.addoption("--freeze-prompts", action="store_true", help="write the prompt snapshots anew instead of comparing")
-    parser.addoption("--contract-table", action="store_true", help="print the contract as a table, check by family")
+    parser.addoption(
+        "--freeze-prompts",
+        action="store_true",
+        help="write the prompt snapshots anew instead of comparing",
+    )
+    parser.addoption(
+        "--contract-table",
+        action="store_true",
+        help="print the contract as a table, check by family",
+    )
 
 
 def pytest_terminal_summary(terminalreporter, config):

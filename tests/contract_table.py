@@ -7,7 +7,11 @@ from tabulate import tabulate
 
 FAMILIES = ("llava", "llava_next", "internvl", "qwen2_5_vl")
 COLUMNS = [prefix + family for family in FAMILIES for prefix in ("", "tiny_")]
-_REPORT = re.compile(r"test_contract\.py::test_(\w+)\[(?:.+-)?(" + "|".join(sorted(COLUMNS, key=len, reverse=True)) + r")[-\]]")
+_REPORT = re.compile(
+    r"test_contract\.py::test_(\w+)\[(?:.+-)?("
+    + "|".join(sorted(COLUMNS, key=len, reverse=True))
+    + r")[-\]]"
+)
 
 
 def contract_table(stats):
@@ -19,7 +23,13 @@ def contract_table(stats):
                 run[found.groups()] += 1
                 passed[found.groups()] += outcome == "passed"
     rows = [
-        [check.replace("_", " "), *(f"{passed[check, column]}/{run[check, column]}" if run[check, column] else "" for column in COLUMNS)]
+        [
+            check.replace("_", " "),
+            *(
+                f"{passed[check, column]}/{run[check, column]}" if run[check, column] else ""
+                for column in COLUMNS
+            ),
+        ]
         for check in dict.fromkeys(check for check, _ in run)
     ]
     return tabulate(rows, headers=["check: cases passed / run", *COLUMNS], tablefmt="github")

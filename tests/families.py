@@ -8,7 +8,13 @@ import torch
 from PIL import Image
 from transformers import Qwen3Config
 
-from entropy_grounding.tiny.architectures import Size, build_internvl, build_llava, build_llava_next, build_qwen2_5_vl
+from entropy_grounding.tiny.architectures import (
+    Size,
+    build_internvl,
+    build_llava,
+    build_llava_next,
+    build_qwen2_5_vl,
+)
 from entropy_grounding.vlm.load import load_vlm
 from entropy_grounding.vlm.model import VLM
 from entropy_grounding.vlm.registry import FAMILIES
@@ -37,7 +43,9 @@ class Case:
 
     def image(self):
         width, height = self.size
-        return Image.fromarray(np.random.default_rng(1).integers(0, 255, (height, width, 3), dtype=np.uint8))
+        return Image.fromarray(
+            np.random.default_rng(1).integers(0, 255, (height, width, 3), dtype=np.uint8)
+        )
 
 
 THREE_TILES = ((1, 2), (2, 1), (2, 2))
@@ -46,7 +54,10 @@ GEOMETRIES = {
     "llava": (build_llava, [{}, {"tile": 42, "patch": 7}], [*SIZES[:3], (96, 96)]),
     "llava_next": (
         build_llava_next,
-        [{"tile": 56, "patch": 14, "grids": THREE_TILES}, {"tile": 42, "patch": 14, "grids": ((1, 3), (3, 1), (2, 2))}],
+        [
+            {"tile": 56, "patch": 14, "grids": THREE_TILES},
+            {"tile": 42, "patch": 14, "grids": ((1, 3), (3, 1), (2, 2))},
+        ],
         SIZES,
     ),
     "internvl": (

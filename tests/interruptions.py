@@ -20,7 +20,13 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
 def start(overrides):
-    return subprocess.Popen([*COMMAND, *overrides], env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [*COMMAND, *overrides],
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def finish(process):
@@ -40,7 +46,9 @@ def killed_at_random(root, overrides, kills, seed):
     for _ in range(kills):
         parts = len(list(Path(root).rglob("parts/shard*.parquet")))
         process = start([*overrides, f"results_dir={root}"])
-        while process.poll() is None and len(list(Path(root).rglob("parts/shard*.parquet"))) == parts:
+        while (
+            process.poll() is None and len(list(Path(root).rglob("parts/shard*.parquet"))) == parts
+        ):
             time.sleep(0.02)
         time.sleep(rng.uniform(0, 0.4))
         if process.poll() is None:
@@ -53,11 +61,18 @@ def killed_at_random(root, overrides, kills, seed):
 
 def in_shards(root, overrides, shards):
     """Run all shards at the same time, join them, and return the joined rows and the ids in the order that they were stored."""
-    processes = [start([*overrides, f"results_dir={root}", f"shard={i}/{shards}"]) for i in range(1, shards + 1)]
+    processes = [
+        start([*overrides, f"results_dir={root}", f"shard={i}/{shards}"])
+        for i in range(1, shards + 1)
+    ]
     for process in processes:
         finish(process)
     folder = folder_of(root)
-    stored = [identity for path in sorted(folder.glob("parts/shard*.parquet")) for identity in pd.read_parquet(path)["example_id"]]
+    stored = [
+        identity
+        for path in sorted(folder.glob("parts/shard*.parquet"))
+        for identity in pd.read_parquet(path)["example_id"]
+    ]
     merge(folder)
     return load_rows(folder)[0], stored
 
@@ -69,10 +84,14 @@ def main():
         straight = load_rows(folder_of(f"{folder}/straight"))[0].drop(columns=list(TIMES))
         rows, kills = killed_at_random(f"{folder}/killed", overrides, kills=20, seed=0)
         equal = rows.drop(columns=list(TIMES)).equals(straight)
-        print(f"{kills} times SIGKILL: {len(rows)} rows, equal to an uninterrupted run except times: {equal}")
+        print(
+            f"{kills} times SIGKILL: {len(rows)} rows, equal to an uninterrupted run except times: {equal}"
+        )
         joined, stored = in_shards(f"{folder}/shards", overrides, shards=8)
         equal_shards = joined.drop(columns=list(TIMES)).equals(straight)
-        print(f"8 shards at once: {len(stored)} rows stored, {len(set(stored))} different, equal to one run except times: {equal_shards}")
+        print(
+            f"8 shards at once: {len(stored)} rows stored, {len(set(stored))} different, equal to one run except times: {equal_shards}"
+        )
         sys.exit(not (equal and equal_shards))
 
 

@@ -289,7 +289,9 @@ def wordy_answers(seed: int = 0, each: int = 40) -> Iterator[Wordy]:
     for template in TEXTS:
         yield from (_written(rng, template, framed=False) for _ in range(each))
     for template in UNDECIDED:
-        yield from (_written(rng, template, framed=False)._replace(letter=None) for _ in range(each))
+        yield from (
+            _written(rng, template, framed=False)._replace(letter=None) for _ in range(each)
+        )
 
 
 def _written(rng: random.Random, template: str, *, framed: bool = True) -> Wordy:

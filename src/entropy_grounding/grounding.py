@@ -48,11 +48,20 @@ def ground(
         InputError: for an image or question that cannot be used, non-finite logits, or a model without gradients.
     """
     options = options or GroundingOptions()
-    session = Session(vlm, image, choices, reuse=options.reuse == "exact", crop_scale=options.crop_scale, max_new_tokens=max_new_tokens)
+    session = Session(
+        vlm,
+        image,
+        choices,
+        reuse=options.reuse == "exact",
+        crop_scale=options.crop_scale,
+        max_new_tokens=max_new_tokens,
+    )
     if not question.strip():
         raise InputError("The question is empty: pass a question about the image.")
     if options.crops.startswith("oracle") and given is None:
-        raise InputError(f"method.crops is '{options.crops}': such crops need evidence boxes, so use it in an evaluation only.")
+        raise InputError(
+            f"method.crops is '{options.crops}': such crops need evidence boxes, so use it in an evaluation only."
+        )
     with frozen(vlm.model):
         if options.crops != "found":
             return METHODS[options.crops](session, question, options, given or Given())
@@ -61,6 +70,8 @@ def ground(
 
 
 @own_gradients
-def relevance_map(vlm: VLM, image: Image.Image, question: str, options: GroundingOptions | None = None) -> RelevanceMap:
+def relevance_map(
+    vlm: VLM, image: Image.Image, question: str, options: GroundingOptions | None = None
+) -> RelevanceMap:
     """Return the map of the full image alone, before any zoom (paper, steps 1-4); the first view where a family has several."""
     return ground_once(Session(vlm, image), question, (), options or GroundingOptions()).maps[0]

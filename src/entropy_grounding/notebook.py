@@ -23,12 +23,18 @@ def notebook_config(name: str, overrides: str | Iterable[str] = (), **values: An
     """
     given = [f"{key}={value}" for key, value in values.items() if value != ""]
     texts = [key for key, value in values.items() if isinstance(value, str)]
-    return compose_config([*quote_text(given, texts), *override_list(overrides)], name, GroundConfig)
+    return compose_config(
+        [*quote_text(given, texts), *override_list(overrides)], name, GroundConfig
+    )
 
 
 def name_list(given: str | Iterable[str]) -> list[str]:
     """Return names of a notebook's parameter as a list: a text holds one, or several by comma."""
-    return [each.strip() for each in given.split(",") if each.strip()] if isinstance(given, str) else list(given)
+    return (
+        [each.strip() for each in given.split(",") if each.strip()]
+        if isinstance(given, str)
+        else list(given)
+    )
 
 
 def output_folder(given: str, name: str, default: Path | None = None) -> Path:

@@ -27,13 +27,18 @@ _LONGEST = 400  # characters of a question or answer in a title
 @contextmanager
 def literal_text() -> Iterator[None]:
     """Draw texts as they are, also as a decorator: no formulas, and what no font has is a box without a warning."""
-    with warnings.catch_warnings(), matplotlib.rc_context({"text.parse_math": False, "text.usetex": False}):
+    with (
+        warnings.catch_warnings(),
+        matplotlib.rc_context({"text.parse_math": False, "text.usetex": False}),
+    ):
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         yield
 
 
 @literal_text()
-def plot_map(axes: Axes, image: Image.Image, relevance_map: RelevanceMap, *, top: float | None = None) -> None:
+def plot_map(
+    axes: Axes, image: Image.Image, relevance_map: RelevanceMap, *, top: float | None = None
+) -> None:
     """Draw the part of the image that a map covers, with the smoothed map over it: the more relevant a cell, the more opaque.
 
     ``top`` is the relevance drawn brightest, the map's own largest by default.
@@ -43,7 +48,15 @@ def plot_map(axes: Axes, image: Image.Image, relevance_map: RelevanceMap, *, top
     axes.imshow(image, extent=(0, image.width, image.height, 0))
     share = relevance_map.smoothed / (top or relevance_map.smoothed.max() or 1.0)
     extent = (place.x0, place.x1, place.y1, place.y0)
-    axes.imshow(share, extent=extent, cmap=MAP_COLORS, alpha=0.2 + 0.5 * share, interpolation="nearest", vmin=0, vmax=1)
+    axes.imshow(
+        share,
+        extent=extent,
+        cmap=MAP_COLORS,
+        alpha=0.2 + 0.5 * share,
+        interpolation="nearest",
+        vmin=0,
+        vmax=1,
+    )
     _frame(axes, box)
 
 
@@ -57,19 +70,44 @@ def plot_token_grid(axes: Axes, image: Image.Image, view: View) -> None:
         for col in range(cols):
             cell = view.cell_box((row, col, row + 1, col + 1))
             color, hatch = ("white", None) if inside[row, col] else ("gray", "////")
-            axes.add_patch(Rectangle((cell.x0, cell.y0), cell.width, cell.height, fill=False, edgecolor=color, linewidth=0.6, hatch=hatch))
+            axes.add_patch(
+                Rectangle(
+                    (cell.x0, cell.y0),
+                    cell.width,
+                    cell.height,
+                    fill=False,
+                    edgecolor=color,
+                    linewidth=0.6,
+                    hatch=hatch,
+                )
+            )
     x0, y0, x1, y1 = view.box.xyxy()
     _frame(axes, Box(min(x0, 0), min(y0, 0), max(x1, image.width), max(y1, image.height)))
 
 
 @literal_text()
-def plot_boxes(axes: Axes, boxes: Sequence[Box], labels: Sequence[str] = (), ranks: Sequence[int] | None = None) -> None:
+def plot_boxes(
+    axes: Axes, boxes: Sequence[Box], labels: Sequence[str] = (), ranks: Sequence[int] | None = None
+) -> None:
     """Outline boxes (pixels of the original image), one color for each rank; best first unless ``ranks`` are given."""
     for index, box in enumerate(boxes):
         color = REGION_COLORS[(ranks[index] if ranks else index) % len(REGION_COLORS)]
-        axes.add_patch(Rectangle((box.x0, box.y0), box.width, box.height, fill=False, edgecolor=color, linewidth=2.2))
+        axes.add_patch(
+            Rectangle(
+                (box.x0, box.y0), box.width, box.height, fill=False, edgecolor=color, linewidth=2.2
+            )
+        )
         if labels:
-            axes.text(box.x0, box.y0, labels[index], color="white", fontsize=8, va="bottom", backgroundcolor=color, clip_on=True)
+            axes.text(
+                box.x0,
+                box.y0,
+                labels[index],
+                color="white",
+                fontsize=8,
+                va="bottom",
+                backgroundcolor=color,
+                clip_on=True,
+            )
 
 
 @literal_text()
@@ -84,17 +122,28 @@ def plot_grounding(grounding: Grounding, image: Image.Image, *, max_rounds: int 
     steps = grounding.steps[:max_rounds]
     columns = max([2, *(1 + len(step.crops) for step in steps), 1 + len(grounding.crops)])
     height = _PANEL * min(1.0, max(0.45, image.height / image.width)) + 0.45
-    figure, grid = plt.subplots(len(steps) + 1, columns, squeeze=False, figsize=(_PANEL * columns, height * (len(steps) + 1) + 0.9))
+    figure, grid = plt.subplots(
+        len(steps) + 1,
+        columns,
+        squeeze=False,
+        figsize=(_PANEL * columns, height * (len(steps) + 1) + 0.9),
+    )
     for axes in grid.ravel():
         axes.axis("off")
     for number, step in enumerate(steps):
         _plot_step(grid[number], image, number, step)
     _plot_answer(grid[-1], image, grounding)
     more = len(grounding.steps) - len(steps)
-    reason = STOP_REASONS[grounding.stop_reason] + (f"; {more} more rounds not shown" if more else "")
-    question, plain, zoomed = (_shortened(each) for each in (grounding.question, grounding.plain_answer, grounding.answer))
+    reason = STOP_REASONS[grounding.stop_reason] + (
+        f"; {more} more rounds not shown" if more else ""
+    )
+    question, plain, zoomed = (
+        _shortened(each) for each in (grounding.question, grounding.plain_answer, grounding.answer)
+    )
     title = f"{question}\nplain: {plain}   →   zoomed: {zoomed}\n({reason})"
-    figure.suptitle("\n".join(textwrap.fill(line, 36 * columns) for line in title.splitlines()), fontsize=11)
+    figure.suptitle(
+        "\n".join(textwrap.fill(line, 36 * columns) for line in title.splitlines()), fontsize=11
+    )
     figure.tight_layout()
     return figure
 
@@ -105,17 +154,34 @@ def _shortened(text: str) -> str:
 
 def _plot_step(row: np.ndarray, image: Image.Image, number: int, step: ZoomStep) -> None:
     """Draw one round: the first map of every picture, with the regions that were found in that picture."""
-    first_maps = {each.view.image_index: index for index, each in reversed(list(enumerate(step.maps)))}
+    first_maps = {
+        each.view.image_index: index for index, each in reversed(list(enumerate(step.maps)))
+    }
     for image_index, map_index in sorted(first_maps.items()):
         axes = row[image_index]
         axes.axis("on")
-        plot_map(axes, image, step.maps[map_index], top=max(each.smoothed.max() for each in step.maps))
-        ranks = [rank for rank, r in enumerate(step.regions) if step.maps[r.map_index].view.image_index == image_index]
-        plot_boxes(axes, [step.regions[rank].box for rank in ranks], [f"{rank + 1}" for rank in ranks], ranks)
+        plot_map(
+            axes, image, step.maps[map_index], top=max(each.smoothed.max() for each in step.maps)
+        )
+        ranks = [
+            rank
+            for rank, r in enumerate(step.regions)
+            if step.maps[r.map_index].view.image_index == image_index
+        ]
+        plot_boxes(
+            axes,
+            [step.regions[rank].box for rank in ranks],
+            [f"{rank + 1}" for rank in ranks],
+            ranks,
+        )
         if image_index:
             axes.set_title(f"crop {image_index}", fontsize=9)
     row[0].set_title(
-        f"round {number}: entropy {step.entropy:.2f}, spatial {step.spatial_entropy:.2f} nats".replace("inf", "∞"), fontsize=9, loc="left"
+        f"round {number}: entropy {step.entropy:.2f}, spatial {step.spatial_entropy:.2f} nats".replace(
+            "inf", "∞"
+        ),
+        fontsize=9,
+        loc="left",
     )
 
 
@@ -124,7 +190,9 @@ def _plot_answer(row: np.ndarray, image: Image.Image, grounding: Grounding) -> N
     row[0].imshow(image, extent=(0, image.width, image.height, 0))
     _frame(row[0], Box(0, 0, image.width, image.height))
     plot_boxes(row[0], grounding.crops)
-    row[0].set_title(f"answer: {textwrap.shorten(grounding.answer, 40) or '(empty)'}", fontsize=9, loc="left")
+    row[0].set_title(
+        f"answer: {textwrap.shorten(grounding.answer, 40) or '(empty)'}", fontsize=9, loc="left"
+    )
     for index, box in enumerate(grounding.crops):
         crop, place = cut(image, box)
         axes = row[index + 1]
@@ -160,7 +228,9 @@ def plot_elbow(axes: Axes, values: np.ndarray, threshold: float) -> None:
     last = len(ordered) - 1
     axes.plot(ordered, color=REGION_COLORS[0], label="sorted values")
     axes.plot([0, last], ordered[[0, last]], color="gray", linestyle="--", label="chord")
-    axes.plot(np.searchsorted(ordered, threshold), threshold, "o", color=REGION_COLORS[3], label="elbow")
+    axes.plot(
+        np.searchsorted(ordered, threshold), threshold, "o", color=REGION_COLORS[3], label="elbow"
+    )
     axes.set(xlabel="rank of the cell", ylabel="smoothed relevance")
     axes.legend()
     sns.despine(ax=axes)

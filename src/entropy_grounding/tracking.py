@@ -21,7 +21,16 @@ from entropy_grounding.core.records import Grounding
 from entropy_grounding.core.verbatim import Text
 
 # What an environment or an open run may say about one run, which would make every run of ours that one.
-_OF_ONE_RUN = ("run_id", "resume", "resume_from", "fork_from", "sweep_id", "sweep_param_path", "launch", "launch_config_path")
+_OF_ONE_RUN = (
+    "run_id",
+    "resume",
+    "resume_from",
+    "fork_from",
+    "sweep_id",
+    "sweep_param_path",
+    "launch",
+    "launch_config_path",
+)
 
 
 @dataclass(frozen=True)
@@ -36,7 +45,9 @@ class TrackingConfig:
     def __post_init__(self) -> None:
         """Refuse an unknown mode, and "online" without a login, before any work is done."""
         if self.mode not in ("offline", "online", "disabled"):
-            raise InputError(f"Unknown tracking.mode '{self.mode}': use offline, online or disabled.")
+            raise InputError(
+                f"Unknown tracking.mode '{self.mode}': use offline, online or disabled."
+            )
         if self.mode == "online":
             _check_login()
 
@@ -65,7 +76,13 @@ class Tracked:
 
 @contextmanager
 def tracked_run(
-    tracking: TrackingConfig, folder: Path, *, job_type: str, config: dict[str, Any], name: str | None = None, tags: Sequence[str] = ()
+    tracking: TrackingConfig,
+    folder: Path,
+    *,
+    job_type: str,
+    config: dict[str, Any],
+    name: str | None = None,
+    tags: Sequence[str] = (),
 ) -> Iterator[Tracked]:
     """Open a W&B run of its own whose files, staged artifacts and cache all stay inside ``folder``; nothing is printed.
 
@@ -89,7 +106,9 @@ def tracked_run(
 
 def _opened(tracking: TrackingConfig, folder: Path, labels: dict[str, Any]) -> Tracked:
     try:
-        (folder / "wandb").mkdir(parents=True, exist_ok=True)  # where this fails W&B would take another folder
+        (folder / "wandb").mkdir(
+            parents=True, exist_ok=True
+        )  # where this fails W&B would take another folder
         with _settings_of_no_run():
             return Tracked(
                 wandb.init(
@@ -126,18 +145,28 @@ def _check_login() -> None:
         with _settings_of_no_run(mode="online"):
             known = wandb.login(prompt=False, verify=False)
     except wandb.errors.Error as error:
-        raise InputError(f"tracking=online needs a login to Weights & Biases ({error}): {advice}.") from error
+        raise InputError(
+            f"tracking=online needs a login to Weights & Biases ({error}): {advice}."
+        ) from error
     if not known:
-        raise InputError(f"tracking=online needs a login to Weights & Biases, and there is none: {advice}.")
+        raise InputError(
+            f"tracking=online needs a login to Weights & Biases, and there is none: {advice}."
+        )
 
 
 def _tell(error: Exception) -> None:
     """Tell what failed, and leave W&B as if it had not begun."""
-    if wandb.run is None:  # nobody else's: a service that is gone would show a traceback when Python ends
+    if (
+        wandb.run is None
+    ):  # nobody else's: a service that is gone would show a traceback when Python ends
         with suppress(Exception):
             wandb.teardown()
     why = " ".join(str(error).split())[:200] or type(error).__name__
-    print(f"warning: Weights & Biases failed ({why}): the work goes on without it.", file=sys.stderr, flush=True)
+    print(
+        f"warning: Weights & Biases failed ({why}): the work goes on without it.",
+        file=sys.stderr,
+        flush=True,
+    )
 
 
 def log_grounding(tracked: Tracked, grounding: Grounding, figure: Figure | None) -> None:
@@ -146,13 +175,29 @@ def log_grounding(tracked: Tracked, grounding: Grounding, figure: Figure | None)
 
 
 def _log_grounding(run: wandb.Run, grounding: Grounding, figure: Figure | None) -> None:
-    columns: list[str | int] = ["round", "entropy", "spatial_entropy", "top_probability", "visual_tokens", "crops"]
+    columns: list[str | int] = [
+        "round",
+        "entropy",
+        "spatial_entropy",
+        "top_probability",
+        "visual_tokens",
+        "crops",
+    ]
     rows = [
-        [number, step.entropy, step.spatial_entropy, step.top_probability, step.visual_tokens, str([box.xyxy() for box in step.crops])]
+        [
+            number,
+            step.entropy,
+            step.spatial_entropy,
+            step.top_probability,
+            step.visual_tokens,
+            str([box.xyxy() for box in step.crops]),
+        ]
         for number, step in enumerate(grounding.steps)
     ]
     maps = [
-        wandb.Image(step.maps[0].smoothed / (step.maps[0].smoothed.max() or 1.0), caption=f"round {number}")
+        wandb.Image(
+            step.maps[0].smoothed / (step.maps[0].smoothed.max() or 1.0), caption=f"round {number}"
+        )
         for number, step in enumerate(grounding.steps)
     ]
     drawn = {} if figure is None else {"grounding": wandb.Image(figure)}
@@ -171,7 +216,9 @@ def _log_grounding(run: wandb.Run, grounding: Grounding, figure: Figure | None) 
 PICTURES = 8  # examples of an evaluation that are logged with their picture
 
 
-def log_evaluation(tracked: Tracked, rows: pd.DataFrame, pictures: dict[str, Image.Image], folder: Path) -> None:
+def log_evaluation(
+    tracked: Tracked, rows: pd.DataFrame, pictures: dict[str, Image.Image], folder: Path
+) -> None:
     """Log the scores of an evaluation, a table of some of its examples with their pictures, and its rows and manifest as an artifact.
 
     Args:
@@ -183,24 +230,57 @@ def log_evaluation(tracked: Tracked, rows: pd.DataFrame, pictures: dict[str, Ima
     tracked.attempt(lambda run: _log_evaluation(run, rows, pictures, folder))
 
 
-def _log_evaluation(run: wandb.Run, rows: pd.DataFrame, pictures: dict[str, Image.Image], folder: Path) -> None:
-    columns: list[str | int] = ["picture", "question", "references", "plain_answer", "answer", "plain_score", "score", "stop_reason"]
+def _log_evaluation(
+    run: wandb.Run, rows: pd.DataFrame, pictures: dict[str, Image.Image], folder: Path
+) -> None:
+    columns: list[str | int] = [
+        "picture",
+        "question",
+        "references",
+        "plain_answer",
+        "answer",
+        "plain_score",
+        "score",
+        "stop_reason",
+    ]
     shown = rows[rows["example_id"].isin(list(pictures))]
-    data = [[wandb.Image(pictures[row["example_id"]]), *(_cell(row[str(c)]) for c in columns[1:])] for row in shown.to_dict("records")]
+    data = [
+        [wandb.Image(pictures[row["example_id"]]), *(_cell(row[str(c)]) for c in columns[1:])]
+        for row in shown.to_dict("records")
+    ]
     run.log({"examples": wandb.Table(columns=columns, data=data)})
     scored = rows[rows["status"] == "ok"]
-    means = scored[["plain_score", "score", "seconds", "forwards", "backwards", "visual_tokens"]].astype(float).mean()
-    run.summary.update({**means.to_dict(), "n": len(scored), "without_score": len(rows) - len(scored)})
-    _log_files(run, "rows", [path for path in (folder / "rows.parquet", folder / "manifest.json") if path.is_file()])
+    means = (
+        scored[["plain_score", "score", "seconds", "forwards", "backwards", "visual_tokens"]]
+        .astype(float)
+        .mean()
+    )
+    run.summary.update(
+        {**means.to_dict(), "n": len(scored), "without_score": len(rows) - len(scored)}
+    )
+    _log_files(
+        run,
+        "rows",
+        [path for path in (folder / "rows.parquet", folder / "manifest.json") if path.is_file()],
+    )
 
 
-def log_table(tracked: Tracked, cells: pd.DataFrame, figures: dict[str, Figure], files: Sequence[Path] = ()) -> None:
+def log_table(
+    tracked: Tracked, cells: pd.DataFrame, figures: dict[str, Figure], files: Sequence[Path] = ()
+) -> None:
     """Log the summary behind a table, its figures, and files as an artifact."""
     tracked.attempt(lambda run: _log_table(run, cells, figures, files))
 
 
-def _log_table(run: wandb.Run, cells: pd.DataFrame, figures: dict[str, Figure], files: Sequence[Path]) -> None:
-    run.log({"cells": wandb.Table(dataframe=cells), **{name: wandb.Image(figure) for name, figure in figures.items()}})
+def _log_table(
+    run: wandb.Run, cells: pd.DataFrame, figures: dict[str, Figure], files: Sequence[Path]
+) -> None:
+    run.log(
+        {
+            "cells": wandb.Table(dataframe=cells),
+            **{name: wandb.Image(figure) for name, figure in figures.items()},
+        }
+    )
     _log_files(run, "table", files)
 
 
@@ -213,4 +293,8 @@ def _log_files(run: wandb.Run, kind: str, files: Sequence[Path]) -> None:
 
 
 def _cell(value: Any) -> Any:
-    return value if isinstance(value, (str, int, float)) or value is None else ", ".join(str(each) for each in value)
+    return (
+        value
+        if isinstance(value, (str, int, float)) or value is None
+        else ", ".join(str(each) for each in value)
+    )

@@ -42,7 +42,9 @@ class Environment:
 
 ENVIRONMENTS = {
     "pinned": Environment("as pinned in constraints.txt"),
-    "torchvision": Environment("with torchvision", arguments=("torch==2.14.1", "torchvision==0.29.1"), unpinned=("torch",)),
+    "torchvision": Environment(
+        "with torchvision", arguments=("torch==2.14.1", "torchvision==0.29.1"), unpinned=("torch",)
+    ),
     "lowest": Environment(
         "lowest versions of pyproject.toml",
         arguments=("--resolution", "lowest-direct"),
@@ -57,7 +59,9 @@ ENVIRONMENTS = {
 def main(names: list[str]) -> int:
     """Build and check the named environments, all by default; return the exit status."""
     if unknown := [name for name in names if name not in ENVIRONMENTS]:
-        print(f"Unknown environment '{unknown[0]}': use {', '.join(ENVIRONMENTS)}.", file=sys.stderr)
+        print(
+            f"Unknown environment '{unknown[0]}': use {', '.join(ENVIRONMENTS)}.", file=sys.stderr
+        )
         return 2
 
     path = OUT / "environments.json"
@@ -94,7 +98,9 @@ def tried(name: str) -> dict:
         found["commands"] = wheel_commands(python, folder)
         found["ok"] &= all(found["commands"].values())
     else:
-        found["contract"] = run([python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *CONTRACT]) == 0
+        found["contract"] = (
+            run([python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *CONTRACT]) == 0
+        )
         found["ok"] &= found["contract"]
 
     return found
@@ -159,22 +165,30 @@ def wheel_commands(python: Path, folder: Path) -> dict[str, bool]:
 
 def table(seen: dict) -> str:
     """Return what was seen as a Markdown table, one line per environment."""
-    families = list(dict.fromkeys(name for found in seen.values() for name in found.get("families", {})))
+    families = list(
+        dict.fromkeys(name for found in seen.values() for name in found.get("families", {}))
+    )
     lines = ["| environment | " + " | ".join([*families, "contract", "commands"]) + " |"]
     lines.append("|---" * (len(families) + 3) + "|")
 
     for name, found in seen.items():
         cells = [family_cell(found.get("families", {}).get(family)) for family in families]
         contract = {True: "passes", False: "fails", None: "-"}[found.get("contract")]
-        commands = ", ".join(each for each, fine in found.get("commands", {}).items() if fine) or "-"
-        lines.append(f"| {name} ({versions_of(found)}) | " + " | ".join([*cells, contract, commands]) + " |")
+        commands = (
+            ", ".join(each for each, fine in found.get("commands", {}).items() if fine) or "-"
+        )
+        lines.append(
+            f"| {name} ({versions_of(found)}) | " + " | ".join([*cells, contract, commands]) + " |"
+        )
 
     return "\n".join(lines)
 
 
 def family_cell(found: dict | None) -> str:
     """Return "equal/asked, seconds" of a VLM."""
-    return f"{found['equal']}/{found['asked']}, {found['seconds']:.0f} s" if found else "did not run"
+    return (
+        f"{found['equal']}/{found['asked']}, {found['seconds']:.0f} s" if found else "did not run"
+    )
 
 
 def versions_of(found: dict) -> str:

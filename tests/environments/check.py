@@ -50,7 +50,9 @@ def answered_again(vlm: eg.VLM, results: Path) -> dict:
         with tempfile.TemporaryDirectory() as folder:
             rows = evaluate(configuration(vlm.name, benchmark, folder), vlm)
         asked += len(rows)
-        equal += sum(is_equal(*pair) for pair in zip(records(rows), records(stored)[:EXAMPLES], strict=True))
+        equal += sum(
+            is_equal(*pair) for pair in zip(records(rows), records(stored)[:EXAMPLES], strict=True)
+        )
 
     return {"equal": equal, "asked": asked, "seconds": time.monotonic() - start}
 
@@ -58,7 +60,12 @@ def answered_again(vlm: eg.VLM, results: Path) -> dict:
 def configuration(vlm: str, benchmark: str, folder: str) -> EvaluateConfig:
     """Return an evaluation of the paper's preset whose rows go to a folder that is thrown away."""
     composed = eg.compose_config(
-        [f"vlm={vlm}", f"benchmark={benchmark}", f"benchmark.examples={EXAMPLES}", "method_name=check"],
+        [
+            f"vlm={vlm}",
+            f"benchmark={benchmark}",
+            f"benchmark.examples={EXAMPLES}",
+            "method_name=check",
+        ],
         "evaluate",
         EvaluateConfig,
     )
@@ -73,7 +80,9 @@ def records(rows: object) -> list[dict]:
 
 def is_equal(row: dict, stored: dict) -> bool:
     """Tell whether answers and boxes are the same, boxes to the hundredth of a pixel."""
-    crops, before = ([[round(float(x), 2) for x in box] for box in each["crops"]] for each in (row, stored))
+    crops, before = (
+        [[round(float(x), 2) for x in box] for box in each["crops"]] for each in (row, stored)
+    )
 
     return crops == before and all(row[name] == stored[name] for name in COMPARED)
 

@@ -7,8 +7,14 @@ from transformers.utils import is_flash_attn_2_available
 
 from entropy_grounding.method.target import next_token_entropy
 
-pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")]
-FLASH = pytest.param("flash_attention_2", marks=pytest.mark.skipif(not is_flash_attn_2_available(), reason="flash-attn is not installed"))
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"),
+]
+FLASH = pytest.param(
+    "flash_attention_2",
+    marks=pytest.mark.skipif(not is_flash_attn_2_available(), reason="flash-attn is not installed"),
+)
 
 
 @pytest.mark.parametrize("kernel", [FLASH, "flex_attention"])

@@ -5,7 +5,10 @@ import torch
 
 from entropy_grounding import ground, load_vlm
 
-pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")]
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"),
+]
 
 
 def test_the_7b_checkpoint_grounds_a_scene(scene):

@@ -19,7 +19,18 @@ def test_a_broken_notebook_fails(kind, tmp_path):
     cell = nbformat.v4.new_code_cell(source, execution_count=1)
     if output:
         cell.outputs = [nbformat.v4.new_output("stream", name="stdout", text=output)]
-    notebook = nbformat.v4.new_notebook(cells=[cell], metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}})
+    notebook = nbformat.v4.new_notebook(
+        cells=[cell], metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}}
+    )
     nbformat.write(notebook, tmp_path / "one.ipynb")
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--nbval-lax", "one.ipynb"]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "--nbval-lax",
+        "one.ipynb",
+    ]
     assert subprocess.run(command, cwd=tmp_path, capture_output=True).returncode == code

@@ -17,10 +17,16 @@ from entropy_grounding.experiments.config import load_experiment
 submitit = pytest.importorskip("submitit")
 
 SCRIPT = Path(__file__).with_name("cluster.sh")
-MISSING = [program for program in ("munged", "slurmctld", "slurmd", "sbatch") if shutil.which(program) is None]
+MISSING = [
+    program
+    for program in ("munged", "slurmctld", "slurmd", "sbatch")
+    if shutil.which(program) is None
+]
 pytestmark = [
     pytest.mark.slurm,
-    pytest.mark.skipif(bool(MISSING), reason=f"{', '.join(MISSING)} not installed: apt-get install slurm-wlm munge"),
+    pytest.mark.skipif(
+        bool(MISSING), reason=f"{', '.join(MISSING)} not installed: apt-get install slurm-wlm munge"
+    ),
     pytest.mark.skipif(os.geteuid() != 0, reason="the daemons of SLURM must run as root"),
 ]
 
@@ -44,7 +50,10 @@ def results_within(jobs, seconds):
     while not all(job.paths.result_pickle.exists() for job in jobs):
         if time.monotonic() > until:
             queue = subprocess.run(["squeue"], capture_output=True, text=True).stdout
-            pytest.fail(f"no result after {seconds} s\n{queue}\n{[job.stderr() for job in jobs]}", pytrace=False)
+            pytest.fail(
+                f"no result after {seconds} s\n{queue}\n{[job.stderr() for job in jobs]}",
+                pytrace=False,
+            )
         time.sleep(0.2)
     return [job.result() for job in jobs]
 
@@ -52,21 +61,37 @@ def results_within(jobs, seconds):
 def test_results_come_in_the_order_of_submission(cluster, tmp_path):
     executor = submitit.SlurmExecutor(tmp_path)
     executor.update_parameters(partition="debug", time=2, cpus_per_task=1, array_parallelism=2)
-    assert results_within(executor.map_array(pow, [2, 3, 4, 5], [2, 2, 2, 2]), seconds=60) == [4, 9, 16, 25]
+    assert results_within(executor.map_array(pow, [2, 3, 4, 5], [2, 2, 2, 2]), seconds=60) == [
+        4,
+        9,
+        16,
+        25,
+    ]
 
 
 def rows_of(root):
-    return {path.parent.relative_to(root): load_rows(path.parent)[0].drop(columns=list(TIMES)) for path in root.rglob("rows.parquet")}
+    return {
+        path.parent.relative_to(root): load_rows(path.parent)[0].drop(columns=list(TIMES))
+        for path in root.rglob("rows.parquet")
+    }
 
 
 def test_an_experiment_on_a_cluster_has_the_rows_of_one_process(cluster, tmp_path):
-    chosen = {"vlm": "tiny_llava", "benchmark": "mini_textvqa,mini_gqa", "method": "entropy_gradient", "tracking": "disabled"}
+    chosen = {
+        "vlm": "tiny_llava",
+        "benchmark": "mini_textvqa,mini_gqa",
+        "method": "entropy_gradient",
+        "tracking": "disabled",
+    }
     complete(load_experiment("table1", "smoke", results_dir=str(tmp_path / "one"), **chosen))
     options = ["run=smoke", *(f"{name}={value}" for name, value in chosen.items())]
     places = [f"results_dir={tmp_path}/results", f"output_dir={tmp_path}/notebooks"]
     launcher = [
         "hydra/launcher=slurm",
-        *(f"hydra.launcher.{each}" for each in ("partition=debug", "gpus_per_node=null", "cpus_per_task=1")),
+        *(
+            f"hydra.launcher.{each}"
+            for each in ("partition=debug", "gpus_per_node=null", "cpus_per_task=1")
+        ),
     ]
     command = [sys.executable, "-m", "entropy_grounding.rerun", *options, *places, *launcher]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=400)

@@ -24,7 +24,11 @@ CROP = Box(8, 6, 48, 38)
 EACH_CASE = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 ONE_A_FAMILY = pytest.mark.parametrize(
     "case",
-    [Case(name, build, variants[0], sizes[0]) for name, (build, variants, sizes) in GEOMETRIES.items()] + TINY[::2],
+    [
+        Case(name, build, variants[0], sizes[0])
+        for name, (build, variants, sizes) in GEOMETRIES.items()
+    ]
+    + TINY[::2],
     ids=lambda case: case.name,
 )
 QUESTION = "what is it ?"
@@ -36,14 +40,20 @@ def pictures_of(vlm, image, crops):
 
 
 @EACH_CASE
-@pytest.mark.parametrize("crops", [[], [CROP], [CROP, Box(0, 0, 40, 40)]], ids=["single", "one crop", "two crops"])
+@pytest.mark.parametrize(
+    "crops", [[], [CROP], [CROP, Box(0, 0, 40, 40)]], ids=["single", "one crop", "two crops"]
+)
 def test_logits_through_embeddings_equal_the_forward_from_pixels(case, crops):
     vlm, image = case.vlm(), case.image()
     prompt = vlm.prompt(QUESTION, pictures_of(vlm, image, crops))
     pixels = [image, *(image.crop(box.xyxy()) for box in crops)]
     with torch.no_grad():
-        expected = vlm.model(**vlm.processor(text=prompt.text, images=pixels, return_tensors="pt")).logits[0, -1]
-        torch.testing.assert_close(vlm.logits(prompt), expected, atol=1e-5, rtol=1e-6)  # trained weights have logits of 20
+        expected = vlm.model(
+            **vlm.processor(text=prompt.text, images=pixels, return_tensors="pt")
+        ).logits[0, -1]
+        torch.testing.assert_close(
+            vlm.logits(prompt), expected, atol=1e-5, rtol=1e-6
+        )  # trained weights have logits of 20
 
 
 @EACH_CASE
@@ -54,13 +64,17 @@ def test_gradient_matches_finite_differences(case):
     generator = torch.Generator().manual_seed(0)
     for _ in range(2):
         random = torch.randn(found.embeddings.shape, generator=generator)
-        direction = found.gradients / found.gradients.norm() + random / random.norm()  # a random one alone is nearly orthogonal
+        direction = (
+            found.gradients / found.gradients.norm() + random / random.norm()
+        )  # a random one alone is nearly orthogonal
         exact = (found.gradients * direction).sum().double()
         # small against curvature (tokens, or entropy by 1e-3 nats), large against rounding; four points cancel the third derivative
         step = torch.minimum(5e-4 / abs(exact), 1e-2 * found.embeddings.norm() / direction.norm())
         with torch.no_grad():
             up2, up, down, down2 = (
-                next_token_entropy(vlm.logits(prompt, found.embeddings + (s * step * direction).float()).double())
+                next_token_entropy(
+                    vlm.logits(prompt, found.embeddings + (s * step * direction).float()).double()
+                )
                 for s in (1, 0.5, -0.5, -1)
             )
         numeric = (8 * (up - down) - (up2 - down2)) / (6 * step)
@@ -97,7 +111,9 @@ def test_flags_and_hooks_are_restored_after_an_exception(case):
     with pytest.raises(RuntimeError, match="on purpose"):
         vlm.gradient(prompt, fail)
     assert [dict(module._forward_hooks) for module in vlm.model.modules()] == hooks
-    assert all(parameter.requires_grad and parameter.grad is None for parameter in vlm.model.parameters())
+    assert all(
+        parameter.requires_grad and parameter.grad is None for parameter in vlm.model.parameters()
+    )
     assert all(module.training for module in vlm.model.modules())
 
 
@@ -128,7 +144,9 @@ def test_padding_never_becomes_a_region(case):
         assert (found.smoothed[padding] == 0).all()
         assert found.values.max() == 1
     for region in propose_regions(maps, case.size, options):
-        assert not outside[region.map_index][region.cells[0] : region.cells[2], region.cells[1] : region.cells[3]].any()
+        assert not outside[region.map_index][
+            region.cells[0] : region.cells[2], region.cells[1] : region.cells[3]
+        ].any()
 
 
 @EACH_CASE
@@ -163,7 +181,9 @@ def silence_attention(vlm):
     """Zero what attention adds in the vision tower: each token then sees its own patches only."""
     silenced = 0
     for name, module in vlm.model.named_modules():
-        if ("vision" in name or "visual" in name) and name.endswith((".out_proj", ".projection_layer", ".attn.proj")):
+        if ("vision" in name or "visual" in name) and name.endswith(
+            (".out_proj", ".projection_layer", ".attn.proj")
+        ):
             torch.nn.init.zeros_(module.weight)
             torch.nn.init.zeros_(module.bias)
             silenced += 1
@@ -180,10 +200,22 @@ def test_a_planted_patch_moves_the_tokens_whose_cells_it_meets(case, part):
     vlm = case.vlm(grounding="all")
     silence_attention(vlm)
     width, height = case.size
-    shown = part and Box(*(float(round(share * side)) for share, side in zip(part, case.size * 2, strict=True)))
+    shown = part and Box(
+        *(float(round(share * side)) for share, side in zip(part, case.size * 2, strict=True))
+    )
     ground_color = Image.new("RGB", case.size, (120, 120, 120))
     for center in ((0.3, 0.4), (0.75, 0.7)):
-        patch = Box(*(round(v) for v in (width * center[0] - 12, height * center[1] - 12, width * center[0] + 12, height * center[1] + 12)))
+        patch = Box(
+            *(
+                round(v)
+                for v in (
+                    width * center[0] - 12,
+                    height * center[1] - 12,
+                    width * center[0] + 12,
+                    height * center[1] + 12,
+                )
+            )
+        )
         planted = ground_color.copy()
         planted.paste((255, 30, 0), tuple(int(v) for v in patch.xyxy()))
         before, after = vlm.look(ground_color, shown), vlm.look(planted, shown)
@@ -196,7 +228,9 @@ def test_a_planted_patch_moves_the_tokens_whose_cells_it_meets(case, part):
                     cell = view.cell_box((row, col, row + 1, col + 1))
                     common = cell.intersection(patch)
                     if values[row, col] > 0.35:
-                        assert cell.expand(0.35 * max(cell.width, cell.height)).intersection(patch), (view.shape, row, col)
+                        assert cell.expand(0.35 * max(cell.width, cell.height)).intersection(
+                            patch
+                        ), (view.shape, row, col)
                     if common and common.area > 0.8 * cell.area:
                         assert values[row, col] > 0.1, (view.shape, row, col)
 
@@ -204,21 +238,37 @@ def test_a_planted_patch_moves_the_tokens_whose_cells_it_meets(case, part):
 @pytest.mark.parametrize("case", UNTRAINED, ids=lambda case: case.name)
 def test_with_attention_the_most_moved_token_still_meets_the_patch(case):
     vlm = case.vlm(grounding="all")
-    patch = Box(*(float(round(v)) for v in (0.3 * case.size[0], 0.3 * case.size[1], 0.3 * case.size[0] + 20, 0.3 * case.size[1] + 20)))
+    patch = Box(
+        *(
+            float(round(v))
+            for v in (
+                0.3 * case.size[0],
+                0.3 * case.size[1],
+                0.3 * case.size[0] + 20,
+                0.3 * case.size[1] + 20,
+            )
+        )
+    )
     plain = Image.new("RGB", case.size, (120, 120, 120))
     planted = plain.copy()
     planted.paste((255, 30, 0), tuple(int(v) for v in patch.xyxy()))
     before, after = vlm.look(plain), vlm.look(planted)
     moved = (before.features - after.features).norm(dim=-1).numpy()
     for view in before.views:
-        row, col = (int(i) for i in np.unravel_index(moved[view.token_indices].argmax(), view.shape))
+        row, col = (
+            int(i) for i in np.unravel_index(moved[view.token_indices].argmax(), view.shape)
+        )
         assert view.cell_box((row, col, row + 1, col + 1)).intersection(patch)
 
 
 @ONE_A_FAMILY
 def test_kernels_and_precisions_agree(case):
     maps = {}
-    for name, attention, dtype in (("sdpa", "sdpa", None), ("eager", "eager", None), ("bfloat16", "sdpa", torch.bfloat16)):
+    for name, attention, dtype in (
+        ("sdpa", "sdpa", None),
+        ("eager", "eager", None),
+        ("bfloat16", "sdpa", torch.bfloat16),
+    ):
         vlm = case.vlm()
         vlm.model.set_attn_implementation(attention)
         if dtype:
@@ -232,12 +282,18 @@ def test_kernels_and_precisions_agree(case):
 @ONE_A_FAMILY
 def test_the_loop_runs_and_generation_starts_from_the_same_logits(case):
     vlm, image = case.vlm(), case.image()
-    options = GroundingOptions(regions=RegionOptions(threshold="quantile:0.8"), stopping=StoppingOptions(rule="fixed", rounds=2))
+    options = GroundingOptions(
+        regions=RegionOptions(threshold="quantile:0.8"),
+        stopping=StoppingOptions(rule="fixed", rounds=2),
+    )
     grounding = ground(vlm, image, QUESTION, options, max_new_tokens=1)
     prompt = vlm.prompt(QUESTION, [vlm.look(image)])
     with torch.no_grad():
         first = int(vlm.logits(prompt).argmax())
-    assert grounding.plain_answer == vlm.processor.tokenizer.decode([first], skip_special_tokens=True).strip()
+    assert (
+        grounding.plain_answer
+        == vlm.processor.tokenizer.decode([first], skip_special_tokens=True).strip()
+    )
     assert grounding.stop_reason == "rounds"
 
 
@@ -247,7 +303,10 @@ def test_the_prompt_is_the_frozen_one(family, request):
     vlm = load_vlm(f"tiny_{family}")
     image = Image.new("RGB", (200, 120))
     prompt = vlm.prompt("What letter is on the red card?", pictures_of(vlm, image, [CROP]))
-    runs = [(token, len(list(run))) for token, run in itertools.groupby(prompt.inputs["input_ids"][0].tolist())]
+    runs = [
+        (token, len(list(run)))
+        for token, run in itertools.groupby(prompt.inputs["input_ids"][0].tolist())
+    ]
     ids = " ".join(f"{token}x{count}" if count > 1 else str(token) for token, count in runs)
     frozen = PROMPTS / f"{family}.txt"
     if request.config.getoption("freeze_prompts"):
@@ -265,11 +324,17 @@ def test_a_saved_model_loads_by_folder(case, tmp_path):
     prompts = [each.prompt(QUESTION, [each.look(case.image())]) for each in (vlm, loaded)]
     assert torch.equal(prompts[0].inputs["input_ids"], prompts[1].inputs["input_ids"])
     with torch.no_grad():
-        torch.testing.assert_close(loaded.logits(prompts[1]), vlm.logits(prompts[0]), atol=1e-5, rtol=0)
+        torch.testing.assert_close(
+            loaded.logits(prompts[1]), vlm.logits(prompts[0]), atol=1e-5, rtol=0
+        )
 
 
 @pytest.mark.parametrize(
-    ("name", "budget", "tokens"), [("qwen2_5_vl-0-200x120", {"max_pixels": 64 * 64}, 64), ("internvl-0-200x120", {"max_tiles": 1}, 16)]
+    ("name", "budget", "tokens"),
+    [
+        ("qwen2_5_vl-0-200x120", {"max_pixels": 64 * 64}, 64),
+        ("internvl-0-200x120", {"max_tiles": 1}, 16),
+    ],
 )
 def test_a_budget_limits_the_visual_tokens(name, budget, tokens, tmp_path):
     (case,) = [case for case in CASES if case.name == name]
@@ -300,11 +365,16 @@ def test_qwen_positions_are_three_dimensional_also_with_embeddings():
 
 def test_a_picture_too_thin_for_the_canvas_is_refused():
     (case,) = [case for case in CASES if case.name == "llava_next-0-200x120"]
-    with pytest.raises(InputError, match="1000 x 8 pixels leaves no row .* canvas of 112 x 56: crop its longer side"):
+    with pytest.raises(
+        InputError,
+        match="1000 x 8 pixels leaves no row .* canvas of 112 x 56: crop its longer side",
+    ):
         case.vlm().look(Image.new("RGB", (1000, 8)))
 
 
-@pytest.mark.parametrize(("grounding", "shape"), [("default", (4, 8)), ("canvas", (4, 8)), ("base", (4, 4))])
+@pytest.mark.parametrize(
+    ("grounding", "shape"), [("default", (4, 8)), ("canvas", (4, 8)), ("base", (4, 4))]
+)
 def test_grounding_on_the_canvas_or_the_base_tile(grounding, shape):
     (case,) = [case for case in CASES if case.name == "llava_next-0-200x120"]
     assert [view.shape for view in case.vlm(grounding).look(case.image()).views] == [shape]

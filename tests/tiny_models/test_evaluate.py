@@ -32,7 +32,13 @@ N = 6
 
 
 def config(folder, benchmark="mini_docvqa", method="entropy_gradient", **changes):
-    overrides = [f"benchmark={benchmark}", f"method={method}", "tracking=disabled", f"benchmark.examples={N}", f"results_dir={folder}"]
+    overrides = [
+        f"benchmark={benchmark}",
+        f"method={method}",
+        "tracking=disabled",
+        f"benchmark.examples={N}",
+        f"results_dir={folder}",
+    ]
     composed = compose_config([*overrides, f"method_name={method}"], "evaluate", EvaluateConfig)
     return replace(composed, **changes)
 
@@ -85,13 +91,20 @@ def test_a_second_run_adds_only_what_is_missing(tmp_path, tiny_vlm, straight):
 
 def test_a_run_that_is_killed_ends_with_the_same_rows(tmp_path, straight):
     """The real command in a process of its own, killed with SIGKILL at random moments; python tests/interruptions.py does it more often."""
-    rows, kills = killed_at_random(tmp_path, ["benchmark=mini_docvqa", f"benchmark.examples={N}", "flush_every=1"], kills=2, seed=0)
+    rows, kills = killed_at_random(
+        tmp_path,
+        ["benchmark=mini_docvqa", f"benchmark.examples={N}", "flush_every=1"],
+        kills=2,
+        seed=0,
+    )
     assert kills == 2
     same(rows, straight)
 
 
 def test_shards_side_by_side_lose_and_repeat_nothing(tmp_path, straight):
-    rows, stored = in_shards(tmp_path, ["benchmark=mini_docvqa", f"benchmark.examples={N}"], shards=2)
+    rows, stored = in_shards(
+        tmp_path, ["benchmark=mini_docvqa", f"benchmark.examples={N}"], shards=2
+    )
     same(rows, straight)
     assert len(stored) == len(set(stored)) == N
 
@@ -144,12 +157,17 @@ def test_out_of_memory_is_tried_with_fewer_crops_and_the_row_says_so(tmp_path, t
 
 
 def test_out_of_memory_without_a_way_out_is_a_failed_row(tmp_path, tiny_vlm):
-    rows = evaluate(config(tmp_path), Breaks(tiny_vlm, RuntimeError("DefaultCPUAllocator: not enough memory"), 0))
+    rows = evaluate(
+        config(tmp_path),
+        Breaks(tiny_vlm, RuntimeError("DefaultCPUAllocator: not enough memory"), 0),
+    )
     assert set(rows["status"]) == {"failed"}
     assert rows["reason"].str.startswith("Out of memory").all()
 
 
-@pytest.mark.parametrize(("name", "halved"), [("tiny_llava", False), ("tiny_internvl", True), ("tiny_qwen2_5_vl", True)])
+@pytest.mark.parametrize(
+    ("name", "halved"), [("tiny_llava", False), ("tiny_internvl", True), ("tiny_qwen2_5_vl", True)]
+)
 def test_fewer_pixels_are_fewer_visual_tokens_for_a_while(name, halved, scene):
     vlm = load_vlm(name)
     before = len(vlm.look(scene[0]).features)
@@ -165,13 +183,21 @@ def test_a_row_of_the_data_that_is_no_example_is_a_row_of_the_results(tmp_path, 
     from entropy_grounding.benchmarks.schemas import SCHEMAS
 
     features = Features(SCHEMAS["docvqa"])
-    rows = [{**dict.fromkeys(features), "questionId": str(n), "question": "What?", "answers": ["a"]} for n in range(2)]
+    rows = [
+        {**dict.fromkeys(features), "questionId": str(n), "question": "What?", "answers": ["a"]}
+        for n in range(2)
+    ]
     Dataset.from_list(rows, features=features).to_parquet(tmp_path / "rows.parquet")
     options = config(tmp_path / "results", "docvqa")
-    options = replace(options, benchmark=replace(options.benchmark, path=str(tmp_path / "rows.parquet")))
+    options = replace(
+        options, benchmark=replace(options.benchmark, path=str(tmp_path / "rows.parquet"))
+    )
     found = evaluate(options, tiny_vlm)
     assert list(found["status"]) == ["unusable"] * 2
-    assert list(found["reason"]) == ["Example '0' has no readable image.", "Example '1' has no readable image."]
+    assert list(found["reason"]) == [
+        "Example '0' has no readable image.",
+        "Example '1' has no readable image.",
+    ]
 
 
 def test_the_oracle_crops_the_evidence(tmp_path, tiny_vlm):
@@ -186,21 +212,34 @@ def sides(row):
     return [(round(x1 - x0, 6), round(y1 - y0, 6)) for x0, y0, x1, y1 in row.crops]
 
 
-@pytest.mark.parametrize("method", ["control_random", "control_center", "control_lowest", "control_blank"])
-def test_controls_have_the_number_and_sizes_of_the_crops_found_stored_or_not(tmp_path, tiny_vlm, method):
+@pytest.mark.parametrize(
+    "method", ["control_random", "control_center", "control_lowest", "control_blank"]
+)
+def test_controls_have_the_number_and_sizes_of_the_crops_found_stored_or_not(
+    tmp_path, tiny_vlm, method
+):
     alone = evaluate(config(tmp_path / "alone", method=method), tiny_vlm)
     found = evaluate(config(tmp_path / "beside"), tiny_vlm)
     beside = evaluate(config(tmp_path / "beside", method=method), tiny_vlm)
-    for copy, other, original in zip(beside.itertuples(), alone.itertuples(), found.itertuples(), strict=True):
+    for copy, other, original in zip(
+        beside.itertuples(), alone.itertuples(), found.itertuples(), strict=True
+    ):
         assert sides(copy) == sides(other) == sides(original)
         assert (copy.answer, copy.plain_answer) == (other.answer, original.plain_answer)
         assert copy.backwards == (1 if method == "control_lowest" else 0) <= other.backwards
-        assert other.backwards == original.backwards  # the first map, found on the way, serves the lowest place, too
+        assert (
+            other.backwards == original.backwards
+        )  # the first map, found on the way, serves the lowest place, too
 
 
 def test_crops_of_another_configuration_are_not_copied(tmp_path, tiny_vlm):
     one = config(tmp_path, "mini_infovqa")
-    evaluate(replace(one, method=replace(one.method, regions=replace(one.method.regions, max_regions=1))), tiny_vlm)
+    evaluate(
+        replace(
+            one, method=replace(one.method, regions=replace(one.method.regions, max_regions=1))
+        ),
+        tiny_vlm,
+    )
     rows = evaluate(config(tmp_path, "mini_infovqa", "control_center"), tiny_vlm)
     assert rows["crops"].map(len).max() == 2
     assert (rows["backwards"] > 0).all()
@@ -215,11 +254,16 @@ def test_a_row_says_where_the_method_looked(straight):
 
 def test_likelihood_chooses_the_option_with_the_smallest_loss(tmp_path, tiny_vlm):
     options = config(tmp_path, "mini_vstar", "base")
-    options = replace(options, benchmark=replace(options.benchmark, protocol=Protocol(answer_mode="likelihood")))
+    options = replace(
+        options, benchmark=replace(options.benchmark, protocol=Protocol(answer_mode="likelihood"))
+    )
     rows = evaluate(options, tiny_vlm)
     examples = list(load_benchmark(options.benchmark))
     for row, example in zip(rows.itertuples(), examples, strict=True):
-        losses = {letter: tiny_vlm.answer_loss(row.prompt, [tiny_vlm.look(example.image)], text) for letter, text in example.options}
+        losses = {
+            letter: tiny_vlm.answer_loss(row.prompt, [tiny_vlm.look(example.image)], text)
+            for letter, text in example.options
+        }
         assert row.answer == min(losses, key=losses.get)
         assert row.forwards == len(example.options)
         assert "A." not in row.prompt
@@ -232,12 +276,18 @@ def test_the_loss_of_an_answer_is_minus_the_log_of_its_probability(tiny_vlm, sce
     logits = tiny_vlm.logits(tiny_vlm.prompt(question, pictures)).log_softmax(-1)
     for word in ("K", "red", "left"):
         token = tiny_vlm.processor.tokenizer.convert_tokens_to_ids(word)
-        assert tiny_vlm.answer_loss(question, pictures, word) == pytest.approx(-float(logits[token]), abs=1e-3)
+        assert tiny_vlm.answer_loss(question, pictures, word) == pytest.approx(
+            -float(logits[token]), abs=1e-3
+        )
 
 
 @pytest.mark.parametrize(
     ("changes", "complaint"),
-    [({"shard": "9/8"}, "shard is '9/8'"), ({"flush_every": 0}, "flush_every is 0"), ({"threads": 0}, "threads is 0")],
+    [
+        ({"shard": "9/8"}, "shard is '9/8'"),
+        ({"flush_every": 0}, "flush_every is 0"),
+        ({"threads": 0}, "threads is 0"),
+    ],
 )
 def test_impossible_options_are_refused(tmp_path, changes, complaint):
     with pytest.raises(InputError, match=complaint):
@@ -246,7 +296,11 @@ def test_impossible_options_are_refused(tmp_path, changes, complaint):
 
 def test_data_is_checked_before_weights_are_loaded(tmp_path):
     options = config(tmp_path)
-    options = replace(options, vlm=replace(options.vlm, weights="./nowhere"), benchmark=replace(options.benchmark, path="./none.parquet"))
+    options = replace(
+        options,
+        vlm=replace(options.vlm, weights="./nowhere"),
+        benchmark=replace(options.benchmark, path="./none.parquet"),
+    )
     with pytest.raises(InputError, match="No data set at './none.parquet'"):
         evaluate(options)
 
@@ -254,7 +308,9 @@ def test_data_is_checked_before_weights_are_loaded(tmp_path):
 def test_control_crops_are_for_evaluations_only(tiny_vlm, scene):
     from entropy_grounding import ground
 
-    with pytest.raises(InputError, match="method.crops is 'oracle': such crops need evidence boxes"):
+    with pytest.raises(
+        InputError, match="method.crops is 'oracle': such crops need evidence boxes"
+    ):
         ground(tiny_vlm, scene[0], scene[1].text, ground_config(["method=control_oracle"]).method)
 
 
@@ -277,7 +333,10 @@ def test_an_offline_run_keeps_pictures_and_rows(tmp_path, tiny_vlm):
 # --- one example's exception is its row, and nothing else's ---
 
 
-@pytest.mark.parametrize("error", [StopIteration(), RuntimeError("decoder"), MemoryError(), KeyError("x"), RecursionError()])
+@pytest.mark.parametrize(
+    "error",
+    [StopIteration(), RuntimeError("decoder"), MemoryError(), KeyError("x"), RecursionError()],
+)
 def test_whatever_scoring_raises_is_the_row_of_its_example(tmp_path, tiny_vlm, monkeypatch, error):
     from entropy_grounding.benchmarks.docvqa import DocVQA
 
@@ -300,7 +359,10 @@ def test_whatever_scoring_raises_is_the_row_of_its_example(tmp_path, tiny_vlm, m
 def test_ten_failures_for_one_reason_stop_the_run(tmp_path, tiny_vlm):
     options = config(tmp_path)
     options = replace(options, benchmark=replace(options.benchmark, examples=30))
-    with pytest.raises(InputError, match=r"10 examples in a row failed for the same reason \(ZeroDivisionError: no\).*retry_failed=true"):
+    with pytest.raises(
+        InputError,
+        match=r"10 examples in a row failed for the same reason \(ZeroDivisionError: no\).*retry_failed=true",
+    ):
         evaluate(options, Breaks(tiny_vlm, ZeroDivisionError("no"), 0))
     assert merge(results_folder(options))[1] == 10
 
@@ -326,15 +388,22 @@ def without_evidence(folder, empty):
 
 def test_an_oracle_is_refused_where_no_row_has_a_box(tmp_path, tiny_vlm):
     options = config(tmp_path / "results", "docvqa", "control_oracle")
-    options = replace(options, benchmark=replace(options.benchmark, path=without_evidence(tmp_path, False)))
-    with pytest.raises(InputError, match=r"method.crops is 'oracle' and .* has no evidence boxes: name a file with them"):
+    options = replace(
+        options, benchmark=replace(options.benchmark, path=without_evidence(tmp_path, False))
+    )
+    with pytest.raises(
+        InputError,
+        match=r"method.crops is 'oracle' and .* has no evidence boxes: name a file with them",
+    ):
         evaluate(options, tiny_vlm)
     assert not (tmp_path / "results").exists()
 
 
 def test_an_oracle_answers_nothing_where_a_row_has_no_box(tmp_path, tiny_vlm):
     options = config(tmp_path / "results", "docvqa", "control_oracle")
-    options = replace(options, benchmark=replace(options.benchmark, path=without_evidence(tmp_path, True)))
+    options = replace(
+        options, benchmark=replace(options.benchmark, path=without_evidence(tmp_path, True))
+    )
     rows = evaluate(options, tiny_vlm)
     assert list(rows["status"]) == ["ok", "unusable"]
     assert rows["reason"].iloc[1].startswith("no evidence box")
@@ -351,7 +420,11 @@ def test_the_manifest_names_weights_data_and_environment(tmp_path, tiny_vlm):
     evaluate(options, tiny_vlm)
     _, manifest = load_rows(results_folder(options))
     assert manifest["environment"] == environment_of(tiny_vlm)
-    assert manifest["weights_sha256"] == manifest["weights"] == weights_identities("tiny:llava")["weights"]
+    assert (
+        manifest["weights_sha256"]
+        == manifest["weights"]
+        == weights_identities("tiny:llava")["weights"]
+    )
     assert manifest["data"] == "miniature:docvqa"
     assert manifest["complete"] == {"examples": N, "rows": N}
 
@@ -378,7 +451,14 @@ def test_rows_of_two_shards_are_never_taken_for_all(tmp_path, tiny_vlm):
 
 def test_sigterm_keeps_finished_examples(tmp_path):
     """The real command; nothing would be flushed before the hundredth row."""
-    process = start(["benchmark=mini_docvqa", "benchmark.examples=300", "flush_every=100", f"results_dir={tmp_path}"])
+    process = start(
+        [
+            "benchmark=mini_docvqa",
+            "benchmark.examples=300",
+            "flush_every=100",
+            f"results_dir={tmp_path}",
+        ]
+    )
     while process.poll() is None and not list(tmp_path.rglob("manifest.json")):
         time.sleep(0.05)
     time.sleep(3)
@@ -393,7 +473,13 @@ def test_sigterm_keeps_finished_examples(tmp_path):
 
 def test_in_a_multirun_the_others_go_on_and_the_status_tells(tmp_path, monkeypatch, capsys):
     """The first of both is refused; the sentence says which one it was."""
-    options = ["benchmark=mini_gqa", "benchmark.examples=1", "method=base", "tracking=disabled", f"results_dir={tmp_path / 'a, (b)'}"]
+    options = [
+        "benchmark=mini_gqa",
+        "benchmark.examples=1",
+        "method=base",
+        "tracking=disabled",
+        f"results_dir={tmp_path / 'a, (b)'}",
+    ]
     monkeypatch.setattr("sys.argv", ["evaluate", "-m", "shard=9/8,1/1", *options])
     with pytest.raises(SystemExit) as ended:
         main()

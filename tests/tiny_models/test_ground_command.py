@@ -25,7 +25,14 @@ def names_in(folder):
 
 def ground(*arguments, folder, tracking="disabled"):
     return subprocess.run(
-        [sys.executable, "-m", "entropy_grounding.ground", f"run_dir={folder}", f"tracking={tracking}", *arguments],
+        [
+            sys.executable,
+            "-m",
+            "entropy_grounding.ground",
+            f"run_dir={folder}",
+            f"tracking={tracking}",
+            *arguments,
+        ],
         capture_output=True,
         text=True,
         cwd=folder.parent,
@@ -51,10 +58,17 @@ def test_a_scene_is_answered_and_everything_is_written(tmp_path):
 def test_a_photo_with_an_unknown_word_is_answered_with_a_warning(tmp_path):
     noise = np.random.default_rng(0).integers(0, 255, (90, 160, 3), dtype=np.uint8)
     Image.fromarray(noise).save(tmp_path / "photo.jpg")
-    done = ground(f"image={tmp_path / 'photo.jpg'}", "question=What's on the sign, reader?", folder=tmp_path / "run")
+    done = ground(
+        f"image={tmp_path / 'photo.jpg'}",
+        "question=What's on the sign, reader?",
+        folder=tmp_path / "run",
+    )
     assert done.returncode == 0, done.stderr
     assert "does not know the words reader" in done.stderr
-    assert json.loads((tmp_path / "run" / "grounding.json").read_text())["question"] == "What's on the sign, reader?"
+    assert (
+        json.loads((tmp_path / "run" / "grounding.json").read_text())["question"]
+        == "What's on the sign, reader?"
+    )
 
 
 @pytest.mark.parametrize(
@@ -76,7 +90,9 @@ def test_a_photo_with_an_unknown_word_is_answered_with_a_warning(tmp_path):
         (["run_dir=dot.png"], "Could not write to 'dot.png'"),
     ],
 )
-def test_bad_input_ends_in_one_message_and_no_output(tmp_path, monkeypatch, capsys, arguments, complaint):
+def test_bad_input_ends_in_one_message_and_no_output(
+    tmp_path, monkeypatch, capsys, arguments, complaint
+):
     (tmp_path / "broken.jpg").write_text("no picture")
     (tmp_path / "empty").mkdir()
     Image.new("RGB", (1, 1)).save(tmp_path / "dot.png")
@@ -94,7 +110,9 @@ def test_bad_input_ends_in_one_message_and_no_output(tmp_path, monkeypatch, caps
 def test_an_error_is_one_line_and_a_failing_exit(tmp_path):
     done = ground("image=absent.jpg", "question=What?", folder=tmp_path / "run")
     assert done.returncode == 2
-    assert done.stderr.splitlines() == ["error: No image file at 'absent.jpg': check the path (image=...)."]
+    assert done.stderr.splitlines() == [
+        "error: No image file at 'absent.jpg': check the path (image=...)."
+    ]
     assert names_in(tmp_path) == []
 
 
@@ -113,7 +131,13 @@ def answer(monkeypatch, capsys, *arguments):
 def test_places_are_taken_as_typed(name, tmp_path, monkeypatch, capsys, scene):
     monkeypatch.chdir(tmp_path)
     scene[0].save(tmp_path / f"{name}.png")
-    status, said = answer(monkeypatch, capsys, f"image={name}.png", r"question=Is $\frac{1}$, or 'it'?", f"run_dir={name} run")
+    status, said = answer(
+        monkeypatch,
+        capsys,
+        f"image={name}.png",
+        r"question=Is $\frac{1}$, or 'it'?",
+        f"run_dir={name} run",
+    )
     assert status == 0, said.err
     assert names_in(tmp_path) == sorted([f"{name}.png", f"{name} run"])
     record = json.loads((tmp_path / f"{name} run" / "grounding.json").read_text())
@@ -124,16 +148,26 @@ def test_places_are_taken_as_typed(name, tmp_path, monkeypatch, capsys, scene):
 def test_a_place_in_the_home_folder_is_found(tmp_path, monkeypatch, capsys, scene):
     monkeypatch.setenv("HOME", str(tmp_path))
     scene[0].save(tmp_path / "photo.png")
-    status, said = answer(monkeypatch, capsys, "image=~/photo.png", "question=What letter is it?", "run_dir=~/run")
+    status, said = answer(
+        monkeypatch, capsys, "image=~/photo.png", "question=What letter is it?", "run_dir=~/run"
+    )
     assert status == 0, said.err
     assert names_in(tmp_path) == ["photo.png", "run"]
 
 
 def test_the_record_says_what_the_answer_came_from(tmp_path, monkeypatch, capsys, scene, tiny_vlm):
     scene[0].save(tmp_path / "photo.png")
-    answer(monkeypatch, capsys, f"image={tmp_path / 'photo.png'}", "question=What letter is it?", f"run_dir={tmp_path / 'run'}")
+    answer(
+        monkeypatch,
+        capsys,
+        f"image={tmp_path / 'photo.png'}",
+        "question=What letter is it?",
+        f"run_dir={tmp_path / 'run'}",
+    )
     record = json.loads((tmp_path / "run" / "grounding.json").read_text())
-    assert record["image_sha256"] == hashlib.sha256((tmp_path / "photo.png").read_bytes()).hexdigest()
+    assert (
+        record["image_sha256"] == hashlib.sha256((tmp_path / "photo.png").read_bytes()).hexdigest()
+    )
     assert record["seed"] is None
     assert record["weights"] == weights_identities("tiny:llava")
     assert record["commit"] == commit()
@@ -153,17 +187,30 @@ def test_a_figure_that_cannot_be_drawn_costs_no_answer_and_no_file(tmp_path, mon
     status, said = answer(monkeypatch, capsys, "seed=6", f"run_dir={tmp_path}")
     assert status == 2
     assert "zoomed answer  " in said.out
-    assert "The figure could not be drawn (no room for a figure): the answers and all other files are in" in said.err
+    assert (
+        "The figure could not be drawn (no room for a figure): the answers and all other files are in"
+        in said.err
+    )
     assert {"grounding.json", "crop_1.png"} <= set(names_in(tmp_path))
     assert not [name for name in names_in(tmp_path) if name.startswith((".", "grounding.png"))]
 
 
 def test_online_without_a_login_is_refused_before_the_work(tmp_path):
     login = {"NETRC": str(tmp_path / "none"), "HOME": str(tmp_path / "home")}
-    command = [sys.executable, "-m", "entropy_grounding.ground", f"run_dir={tmp_path / 'run'}", "tracking=online"]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")} | login
+    command = [
+        sys.executable,
+        "-m",
+        "entropy_grounding.ground",
+        f"run_dir={tmp_path / 'run'}",
+        "tracking=online",
+    ]
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("WANDB_")
+    } | login
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 2
     (said,) = done.stderr.splitlines()
-    assert said.startswith("error: tracking=online needs a login to Weights & Biases, and there is none")
+    assert said.startswith(
+        "error: tracking=online needs a login to Weights & Biases, and there is none"
+    )
     assert not (tmp_path / "run").exists()

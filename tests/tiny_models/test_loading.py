@@ -51,7 +51,9 @@ def in_shards(folder, target, count=3):
         file = f"model-{number + 1:05d}-of-{count:05d}.safetensors"
         save_file({name: tensors[name] for name in names}, target / file, metadata={"format": "pt"})
         weight_map |= dict.fromkeys(names.tolist(), file)
-    (target / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
+    (target / "model.safetensors.index.json").write_text(
+        json.dumps({"metadata": {}, "weight_map": weight_map})
+    )
     return target
 
 
@@ -82,13 +84,19 @@ def test_an_image_processor_of_another_backend_is_refused():
 
 def test_the_environment_names_what_can_change_an_answer(tiny_vlm):
     found = environment_of(tiny_vlm)
-    assert (found["device"], found["dtype"], found["kernel"]) == (tiny_vlm.model.device.type, "float32", "sdpa")
+    assert (found["device"], found["dtype"], found["kernel"]) == (
+        tiny_vlm.model.device.type,
+        "float32",
+        "sdpa",
+    )
     assert found["torch"] == torch.__version__
 
 
 def test_environments_differ_by_what_can_change_an_answer_only():
     stored = {"torch": "2.13.0+cpu", "device": "cpu", "torchvision": "0.29.1", "cpu": "AVX2"}
-    assert not differences(stored, {**stored, "torch": "2.13.0+cu126", "torchvision": "0.1", "cpu": "AVX512"})
+    assert not differences(
+        stored, {**stored, "torch": "2.13.0+cu126", "torchvision": "0.1", "cpu": "AVX512"}
+    )
     assert differences(stored, {**stored, "device": "cuda"}) == [("device", "cpu", "cuda")]
     assert differences(stored, {**stored, "torch": "2.14.1"}) == [("torch", "2.13.0+cpu", "2.14.1")]
 
@@ -108,7 +116,13 @@ def test_loading_leaves_the_log_of_the_caller_as_it_is():
 # --- whole weights ---
 
 
-@pytest.mark.parametrize("name", ["model.language_model.layers.0.mlp.up_proj.weight", "model.multi_modal_projector.linear_1.weight"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "model.language_model.layers.0.mlp.up_proj.weight",
+        "model.multi_modal_projector.linear_1.weight",
+    ],
+)
 @pytest.mark.parametrize("renamed", [True, False])
 def test_weights_that_lack_a_tensor_are_refused(folder, name, renamed):
     path = folder / "model.safetensors"
@@ -120,13 +134,20 @@ def test_weights_that_lack_a_tensor_are_refused(folder, name, renamed):
             tensors[stored.replace("weight", "renamed")] = tensor
 
     change_weights(path, change)
-    with pytest.raises(InputError, match=r"do not fit the model 'x': '.*" + name.rpartition(".")[0].rpartition(".")[2]):
+    with pytest.raises(
+        InputError,
+        match=r"do not fit the model 'x': '.*" + name.rpartition(".")[0].rpartition(".")[2],
+    ):
         load_vlm(VLMConfig(name="x", weights=str(folder)))
 
 
 def test_weights_of_another_shape_are_refused(folder):
     change_json(
-        folder / "config.json", text_config={**json.loads((folder / "config.json").read_text())["text_config"], "intermediate_size": 48}
+        folder / "config.json",
+        text_config={
+            **json.loads((folder / "config.json").read_text())["text_config"],
+            "intermediate_size": 48,
+        },
     )
     with pytest.raises(InputError, match="Could not load|do not fit"):
         load_vlm(VLMConfig(name="x", weights=str(folder)))
@@ -146,7 +167,9 @@ def test_a_flipped_byte_in_released_weights_is_refused(tmp_path, monkeypatch):
 
 
 def test_a_git_lfs_pointer_is_named(folder):
-    (folder / "model.safetensors").write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 2\n")
+    (folder / "model.safetensors").write_bytes(
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 2\n"
+    )
     with pytest.raises(InputError, match="is a git-lfs pointer"):
         load_vlm(VLMConfig(weights=str(folder)))
 
@@ -166,7 +189,10 @@ def test_an_index_that_names_another_file_is_refused(folder, tmp_path):
 
 
 def test_several_weight_files_load_as_one(folder, tmp_path):
-    one, several = (load_vlm(VLMConfig(weights=str(each))).model.state_dict() for each in (folder, in_shards(folder, tmp_path / "shards")))
+    one, several = (
+        load_vlm(VLMConfig(weights=str(each))).model.state_dict()
+        for each in (folder, in_shards(folder, tmp_path / "shards"))
+    )
     assert one.keys() == several.keys()
     assert all(one[name].equal(several[name]) for name in one)
 
@@ -175,31 +201,51 @@ def test_several_weight_files_load_as_one(folder, tmp_path):
 
 
 def test_the_identity_of_released_weights_is_their_file():
-    manifest = json.loads((TINY.parents[3] / "results/table1/tiny_llava/mini_gqa/entropy_gradient/manifest.json").read_text())
+    manifest = json.loads(
+        (
+            TINY.parents[3] / "results/table1/tiny_llava/mini_gqa/entropy_gradient/manifest.json"
+        ).read_text()
+    )
     assert weights_identities("tiny:llava") == {"weights": manifest["weights_sha256"]}
 
 
 def test_a_copy_elsewhere_is_the_same_checkpoint(tmp_path):
-    assert weights_identities(str(copy_of("llava", tmp_path / "elsewhere"))) == weights_identities("tiny:llava")
+    assert weights_identities(str(copy_of("llava", tmp_path / "elsewhere"))) == weights_identities(
+        "tiny:llava"
+    )
 
 
 def test_several_files_count_by_the_content_of_all(folder, tmp_path):
     first = in_shards(folder, tmp_path / "first")
     again = shutil.copytree(first, tmp_path / "again")
     other = shutil.copytree(first, tmp_path / "other")
-    change_weights(other / "model-00003-of-00003.safetensors", lambda tensors: next(iter(tensors.values())).add_(1))
+    change_weights(
+        other / "model-00003-of-00003.safetensors",
+        lambda tensors: next(iter(tensors.values())).add_(1),
+    )
     assert len(weights_identities(str(first))["weights"]) == 64
     assert weights_identities(str(first)) == weights_identities(str(again))
     assert weights_identities(str(first))["weights"] != weights_identities(str(other))["weights"]
 
 
 @pytest.mark.parametrize(
-    "file", ["chat_template.jinja", "tokenizer.json", "processor_config.json", "config.json", "generation_config.json"]
+    "file",
+    [
+        "chat_template.jinja",
+        "tokenizer.json",
+        "processor_config.json",
+        "config.json",
+        "generation_config.json",
+    ],
 )
 def test_the_small_files_of_a_checkpoint_count(folder, file):
     before = weights_identities(str(folder))
     path = folder / file
-    path.write_text(path.read_text() + " " if file.endswith("jinja") else json.dumps({**json.loads(path.read_text()), "new": 1}))
+    path.write_text(
+        path.read_text() + " "
+        if file.endswith("jinja")
+        else json.dumps({**json.loads(path.read_text()), "new": 1})
+    )
     assert weights_identities(str(folder)) != before
 
 
@@ -225,7 +271,9 @@ def test_a_cached_hub_checkpoint_has_the_commit_of_the_cache(tmp_path, monkeypat
     (repository / "snapshots" / commit / "config.json").write_text("{}")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    monkeypatch.setattr("entropy_grounding.vlm.identity.try_to_load_from_cache", _cache_in(tmp_path))
+    monkeypatch.setattr(
+        "entropy_grounding.vlm.identity.try_to_load_from_cache", _cache_in(tmp_path)
+    )
     assert weights_identities("someone/cached") == {"weights": commit}
 
 
@@ -237,7 +285,10 @@ def _cache_in(folder):
 
 def test_a_hub_checkpoint_whose_commit_nobody_knows_is_named(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(UnresolvedError, match="commit of 'nobody/nothing' on the hub is not known here .* vlm.revision=COMMIT"):
+    with pytest.raises(
+        UnresolvedError,
+        match="commit of 'nobody/nothing' on the hub is not known here .* vlm.revision=COMMIT",
+    ):
         weights_identities("nobody/nothing")
 
 
@@ -247,8 +298,14 @@ def test_a_hub_checkpoint_whose_commit_nobody_knows_is_named(monkeypatch):
 @pytest.mark.parametrize(
     ("overrides", "complaint"),
     [
-        (["vlm=tiny_llava", "vlm.weights='tiny:internvl'"], "architecture InternVL.*, not LlavaForConditionalGeneration"),
-        (["vlm=qwen2_5_vl_7b", "vlm.weights='tiny:qwen2_5_vl'"], "width 128, not 3584; layers 4, not 28"),
+        (
+            ["vlm=tiny_llava", "vlm.weights='tiny:internvl'"],
+            "architecture InternVL.*, not LlavaForConditionalGeneration",
+        ),
+        (
+            ["vlm=qwen2_5_vl_7b", "vlm.weights='tiny:qwen2_5_vl'"],
+            "width 128, not 3584; layers 4, not 28",
+        ),
     ],
 )
 def test_weights_of_another_kind_need_a_name_of_their_own(overrides, complaint):
@@ -258,12 +315,17 @@ def test_weights_of_another_kind_need_a_name_of_their_own(overrides, complaint):
 
 def test_other_weights_do_not_bear_the_name_of_a_tiny_vlm(tmp_path):
     other = copy_of("llava", tmp_path / "other")
-    change_weights(other / "model.safetensors", lambda tensors: next(iter(tensors.values())).add_(1))
+    change_weights(
+        other / "model.safetensors", lambda tensors: next(iter(tensors.values())).add_(1)
+    )
     config = ground_config(["vlm=tiny_llava"]).vlm
     load_vlm(VLMConfig(**{**vars(config), "weights": str(copy_of("llava", tmp_path / "same"))}))
     with pytest.raises(InputError, match=r"are not those of 'tiny_llava' \(SHA-256"):
         load_vlm(VLMConfig(**{**vars(config), "weights": str(other)}))
-    assert load_vlm(VLMConfig(**{**vars(config), "weights": str(other), "name": "mine"})).name == "mine"
+    assert (
+        load_vlm(VLMConfig(**{**vars(config), "weights": str(other), "name": "mine"})).name
+        == "mine"
+    )
 
 
 # --- no code of a checkpoint runs ---
@@ -273,7 +335,10 @@ def test_other_weights_do_not_bear_the_name_of_a_tiny_vlm(tmp_path):
 def test_code_that_comes_with_a_checkpoint_is_never_run(folder, tmp_path, monkeypatch, file):
     ran = tmp_path / "ran"
     (folder / "evil.py").write_text(f"open({str(ran)!r}, 'w').close()\nclass Evil: pass\n")
-    classes = {f"Auto{name}": "evil.Evil" for name in ("Config", "Processor", "ImageProcessor", "ModelForImageTextToText")}
+    classes = {
+        f"Auto{name}": "evil.Evil"
+        for name in ("Config", "Processor", "ImageProcessor", "ModelForImageTextToText")
+    }
     change_json(folder / file, auto_map={**classes, "AutoTokenizer": ["evil.Evil", "evil.Evil"]})
     if file == "config.json":
         change_json(folder / file, model_type="evil", architectures=["Evil"])
@@ -320,7 +385,9 @@ def test_settings_that_travel_with_weights_change_no_answer(tiny_vlm, scene, set
 def test_answers_end_where_the_checkpoint_says(tiny_vlm, scene):
     image, question = scene
     prompt = tiny_vlm.prompt(question.text, [tiny_vlm.look(image)])
-    assert tiny_vlm.generate(prompt, max_new_tokens=30) == tiny_vlm.generate(prompt, max_new_tokens=60)
+    assert tiny_vlm.generate(prompt, max_new_tokens=30) == tiny_vlm.generate(
+        prompt, max_new_tokens=60
+    )
 
 
 # --- passes that refuse what they cannot do ---
@@ -344,10 +411,16 @@ def test_a_pass_behind_another_runs_one_prompt(tiny_vlm, scene):
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode, torch.enable_grad])
 def test_grounding_works_in_every_mode_of_the_caller(tiny_vlm, scene, mode):
     image, question = scene
-    expected, map_ = ground(tiny_vlm, image, question.text), relevance_map(tiny_vlm, image, question.text)
+    expected, map_ = (
+        ground(tiny_vlm, image, question.text),
+        relevance_map(tiny_vlm, image, question.text),
+    )
     with mode():
         before = torch.is_grad_enabled(), torch.is_inference_mode_enabled()
-        found, again = ground(tiny_vlm, image, question.text), relevance_map(tiny_vlm, image, question.text)
+        found, again = (
+            ground(tiny_vlm, image, question.text),
+            relevance_map(tiny_vlm, image, question.text),
+        )
         assert (torch.is_grad_enabled(), torch.is_inference_mode_enabled()) == before
     assert found.crops == expected.crops
     assert found.answer == expected.answer
@@ -364,7 +437,9 @@ def test_a_vlm_that_was_loaded_in_inference_mode_has_gradients(scene):
 # --- older processors ---
 
 
-@pytest.mark.parametrize("missing", ["patch_size", "num_additional_image_tokens", "vision_feature_select_strategy"])
+@pytest.mark.parametrize(
+    "missing", ["patch_size", "num_additional_image_tokens", "vision_feature_select_strategy"]
+)
 def test_the_processor_of_an_older_checkpoint_is_completed_from_the_model(tmp_path, scene, missing):
     image, question = scene
     older = copy_of("llava", tmp_path / "older")
@@ -373,13 +448,17 @@ def test_the_processor_of_an_older_checkpoint_is_completed_from_the_model(tmp_pa
         del values[name]
     (older / "processor_config.json").write_text(json.dumps(values))
     vlm, released = load_vlm(VLMConfig(name="older", weights=str(older))), load_vlm("tiny_llava")
-    found, expected = (each.logits(each.prompt(question.text, [each.look(image)])) for each in (vlm, released))
+    found, expected = (
+        each.logits(each.prompt(question.text, [each.look(image)])) for each in (vlm, released)
+    )
     assert found.equal(expected)
 
 
 def test_a_processor_that_does_not_fit_its_model_is_refused_at_loading(folder):
     change_json(folder / "processor_config.json", patch_size=16)
-    with pytest.raises(InputError, match=r"makes \d+ placeholders of a picture and the model 64 visual tokens"):
+    with pytest.raises(
+        InputError, match=r"makes \d+ placeholders of a picture and the model 64 visual tokens"
+    ):
         load_vlm(VLMConfig(weights=str(folder)))
 
 
@@ -389,14 +468,25 @@ def test_an_image_token_outside_the_vocabulary_is_refused(folder):
         load_vlm(VLMConfig(weights=str(folder)))
 
 
-@pytest.mark.parametrize("template", ["{% for %}", "{{ ''.__class__.__mro__[1].__subclasses__() }}", "{{ 1 / 0 }}", "no placeholder"])
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{% for %}",
+        "{{ ''.__class__.__mro__[1].__subclasses__() }}",
+        "{{ 1 / 0 }}",
+        "no placeholder",
+    ],
+)
 def test_a_chat_template_that_does_not_work_is_refused_at_loading(folder, template):
     (folder / "chat_template.jinja").write_text(template)
     with pytest.raises(InputError):
         load_vlm(VLMConfig(weights=str(folder)))
 
 
-@pytest.mark.parametrize(("family", "fits"), [("llava", True), ("llava_next", False), ("qwen2_5_vl", False), ("internvl", False)])
+@pytest.mark.parametrize(
+    ("family", "fits"),
+    [("llava", True), ("llava_next", False), ("qwen2_5_vl", False), ("internvl", False)],
+)
 def test_padding_is_for_llava_alone(family, fits):
     config = VLMConfig(name="x", weights=f"tiny:{family}", image_fit="pad")
     if fits:

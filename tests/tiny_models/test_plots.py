@@ -13,20 +13,39 @@ from entropy_grounding.grounding import ground
 from entropy_grounding.method.options import GroundingOptions
 from entropy_grounding.method.regions import elbow_threshold
 from entropy_grounding.method.stopping import StoppingOptions
-from entropy_grounding.plots import plot_boxes, plot_elbow, plot_grounding, plot_token_grid, plot_values
+from entropy_grounding.plots import (
+    plot_boxes,
+    plot_elbow,
+    plot_grounding,
+    plot_token_grid,
+    plot_values,
+)
 from entropy_grounding.reporting.charts import plot_scores
 
 
 def titles(figure):
-    return [title for axes in figure.axes for title in (axes.get_title(), axes.get_title(loc="left")) if title]
+    return [
+        title
+        for axes in figure.axes
+        for title in (axes.get_title(), axes.get_title(loc="left"))
+        if title
+    ]
 
 
 def test_every_round_is_a_row_and_the_answer_is_the_last(tiny_vlm, scene):
     image, question = scene
-    grounding = ground(tiny_vlm, image, question.text, GroundingOptions(stopping=StoppingOptions(rule="fixed", rounds=2)))
+    grounding = ground(
+        tiny_vlm,
+        image,
+        question.text,
+        GroundingOptions(stopping=StoppingOptions(rule="fixed", rounds=2)),
+    )
     figure = plot_grounding(grounding, image)
     shown = titles(figure)
-    assert [title.split(":")[0] for title in shown if title.startswith("round")] == ["round 0", "round 1"]
+    assert [title.split(":")[0] for title in shown if title.startswith("round")] == [
+        "round 0",
+        "round 1",
+    ]
     assert f"answer: {grounding.answer}" in shown
     assert question.text in figure.get_suptitle()
     plt.close(figure)
@@ -34,7 +53,12 @@ def test_every_round_is_a_row_and_the_answer_is_the_last(tiny_vlm, scene):
 
 def test_rounds_beyond_the_limit_are_named(tiny_vlm, scene):
     image, question = scene
-    grounding = ground(tiny_vlm, image, question.text, GroundingOptions(stopping=StoppingOptions(rule="fixed", rounds=3)))
+    grounding = ground(
+        tiny_vlm,
+        image,
+        question.text,
+        GroundingOptions(stopping=StoppingOptions(rule="fixed", rounds=3)),
+    )
     figure = plot_grounding(grounding, image, max_rounds=1)
     assert "2 more rounds" in figure.get_suptitle()
     plt.close(figure)
@@ -42,7 +66,12 @@ def test_rounds_beyond_the_limit_are_named(tiny_vlm, scene):
 
 def test_no_zoom_shows_the_image_alone(tiny_vlm, scene):
     image, question = scene
-    figure = plot_grounding(ground(tiny_vlm, image, question.text, GroundingOptions(stopping=StoppingOptions(max_rounds=0))), image)
+    figure = plot_grounding(
+        ground(
+            tiny_vlm, image, question.text, GroundingOptions(stopping=StoppingOptions(max_rounds=0))
+        ),
+        image,
+    )
     assert len(titles(figure)) == 1
     plt.close(figure)
 
@@ -84,7 +113,12 @@ NASTY = [
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("text", NASTY)
 def test_texts_in_pictures_are_texts(text, tiny_vlm, scene, tmp_path):
-    grounding = ground(tiny_vlm, scene[0], scene[1].text, GroundingOptions(stopping=StoppingOptions(rule="fixed", rounds=1)))
+    grounding = ground(
+        tiny_vlm,
+        scene[0],
+        scene[1].text,
+        GroundingOptions(stopping=StoppingOptions(rule="fixed", rounds=1)),
+    )
     named = replace(grounding, question=text, plain_answer=text, answer=text)
     written = write_figure(tmp_path, named, scene[0])
     assert not any(each.get_parse_math() for each in written.findobj(Text) if each.get_text())
@@ -98,7 +132,14 @@ def test_names_with_dollar_signs_are_drawn_everywhere(scene):
     figure, axes = plt.subplots()
     plot_boxes(axes, [Box(1, 1, 9, 9)], [r"$\frac$"])
     plot_values(axes, np.eye(3), title=r"$\frac$")
-    scores = pd.DataFrame({"vlm": [r"$\a$"] * 2, "benchmark": ["b"] * 2, "method": [r"$\frac$"] * 2, "score": [0.0, 1.0]})
+    scores = pd.DataFrame(
+        {
+            "vlm": [r"$\a$"] * 2,
+            "benchmark": ["b"] * 2,
+            "method": [r"$\frac$"] * 2,
+            "score": [0.0, 1.0],
+        }
+    )
     plot_scores(scores).canvas.draw()
     figure.canvas.draw()
     plt.close("all")
@@ -114,7 +155,9 @@ def test_a_stored_example_is_grounded_again_as_it_was(tiny_vlm, pytestconfig, be
     from entropy_grounding.evaluation.archive import load_rows
     from entropy_grounding.reporting.gallery import regrounded
 
-    rows, source = load_rows(pytestconfig.rootpath / "results" / "table1" / "tiny_llava" / benchmark / "entropy_gradient")
+    rows, source = load_rows(
+        pytestconfig.rootpath / "results" / "table1" / "tiny_llava" / benchmark / "entropy_gradient"
+    )
     stored = rows.iloc[3]
     grounding, _ = regrounded(tiny_vlm, source, stored["example_id"])
     assert (grounding.plain_answer, grounding.answer) == (stored["plain_answer"], stored["answer"])

@@ -22,15 +22,26 @@ from entropy_grounding.experiments.job import CellConfig
 from entropy_grounding.experiments.launch import command_line
 from entropy_grounding.experiments.papermill import execute, executed_with
 
-CHOSEN = {"vlm": "tiny_llava", "benchmark": "mini_gqa", "method": "entropy_gradient,control_oracle", "tracking": "disabled"}
+CHOSEN = {
+    "vlm": "tiny_llava",
+    "benchmark": "mini_gqa",
+    "method": "entropy_gradient,control_oracle",
+    "tracking": "disabled",
+}
 
 
 @pytest.fixture
 def notebook(tmp_path):
     """A notebook that divides 1 by its parameter."""
     parameters = nbformat.v4.new_code_cell("number = 0", metadata={"tags": ["parameters"]})
-    made = nbformat.v4.new_notebook(cells=[parameters, nbformat.v4.new_code_cell("print(1 / number)")])
-    made.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    made = nbformat.v4.new_notebook(
+        cells=[parameters, nbformat.v4.new_code_cell("print(1 / number)")]
+    )
+    made.metadata["kernelspec"] = {
+        "name": "python3",
+        "display_name": "Python 3",
+        "language": "python",
+    }
     nbformat.write(made, tmp_path / "divide.ipynb")
     return tmp_path / "divide.ipynb"
 
@@ -42,7 +53,10 @@ def test_a_wrong_parameter_name_is_told_before_anything_runs(notebook, tmp_path)
 
 
 def test_a_notebook_that_fails_is_kept_under_another_name(notebook, tmp_path):
-    with pytest.raises(InputError, match=r"Cell 3 of divide.ipynb failed \(ZeroDivisionError: division by zero\); see .*done.failed.ipynb"):
+    with pytest.raises(
+        InputError,
+        match=r"Cell 3 of divide.ipynb failed \(ZeroDivisionError: division by zero\); see .*done.failed.ipynb",
+    ):
         execute(notebook, tmp_path / "done.ipynb", {"number": 0})
     assert {path.name for path in tmp_path.iterdir()} == {"divide.ipynb", "done.failed.ipynb"}
     execute(notebook, tmp_path / "done.ipynb", {"number": 2})
@@ -51,7 +65,10 @@ def test_a_notebook_that_fails_is_kept_under_another_name(notebook, tmp_path):
 
 
 def rows_of(root):
-    return {path.parent.name: load_rows(path.parent)[0].drop(columns=list(TIMES)) for path in root.rglob("rows.parquet")}
+    return {
+        path.parent.name: load_rows(path.parent)[0].drop(columns=list(TIMES))
+        for path in root.rglob("rows.parquet")
+    }
 
 
 def kill_after_the_first_rows(config, results):
@@ -68,13 +85,32 @@ def test_an_experiment_that_is_killed_ends_with_the_same_rows(tmp_path, monkeypa
     complete(load_experiment("table1", "smoke", results_dir=str(tmp_path / "straight"), **CHOSEN))
     results, notebooks = tmp_path / "results", tmp_path / "notebooks"
     method = CHOSEN["method"].replace(",", "+")
-    config = CellConfig("table1", "smoke", "tiny_llava/mini_gqa", method, (), str(results), str(notebooks), "disabled")
+    config = CellConfig(
+        "table1",
+        "smoke",
+        "tiny_llava/mini_gqa",
+        method,
+        (),
+        str(results),
+        str(notebooks),
+        "disabled",
+    )
     kill_after_the_first_rows(config, results)
     assert not config.executed().exists()
 
-    monkeypatch.setattr("entropy_grounding.rerun.execute", lambda name, target, _: target)  # the table is another test's
+    monkeypatch.setattr(
+        "entropy_grounding.rerun.execute", lambda name, target, _: target
+    )  # the table is another test's
     places = [f"results_dir={results}", f"output_dir={notebooks}"]
-    main(["run=smoke", *places, *(f"{name}={value}" for name, value in CHOSEN.items()), "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"])
+    main(
+        [
+            "run=smoke",
+            *places,
+            *(f"{name}={value}" for name, value in CHOSEN.items()),
+            "hydra/launcher=joblib",
+            "hydra.launcher.n_jobs=2",
+        ]
+    )
     straight, again = rows_of(tmp_path / "straight"), rows_of(results)
     assert set(straight) == set(again) == {"entropy_gradient", "control_oracle"}
     assert all(again[name].equals(rows) for name, rows in straight.items())
@@ -83,15 +119,32 @@ def test_an_experiment_that_is_killed_ends_with_the_same_rows(tmp_path, monkeypa
 
 
 def answered(root):
-    return {each for path in root.rglob("parts/shard*.parquet") for each in pd.read_parquet(path)["example_id"]}
+    return {
+        each
+        for path in root.rglob("parts/shard*.parquet")
+        for each in pd.read_parquet(path)["example_id"]
+    }
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGKILL, -signal.SIGKILL)])
-def test_no_process_of_a_rerun_that_ends_stays_and_what_it_has_answered_is_stored(number, status, tmp_path):
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGTERM, 143), (signal.SIGKILL, -signal.SIGKILL)]
+)
+def test_no_process_of_a_rerun_that_ends_stays_and_what_it_has_answered_is_stored(
+    number, status, tmp_path
+):
     """Part files hold 16 rows: more, or another number, were stored because the kernel was interrupted and not killed."""
     places = [f"results_dir={tmp_path / 'rows [v1]'}", f"output_dir={tmp_path / 'notebooks (1)'}"]
-    chosen = ["vlm=tiny_llava", "benchmark=mini_gqa", "method=entropy_gradient", "benchmark.examples=300", "tracking=offline"]
-    process = subprocess.Popen([sys.executable, "-m", "entropy_grounding.rerun", "run=smoke", *chosen, *places], stderr=subprocess.PIPE)
+    chosen = [
+        "vlm=tiny_llava",
+        "benchmark=mini_gqa",
+        "method=entropy_gradient",
+        "benchmark.examples=300",
+        "tracking=offline",
+    ]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "entropy_grounding.rerun", "run=smoke", *chosen, *places],
+        stderr=subprocess.PIPE,
+    )
     while process.poll() is None and not answered(tmp_path):
         time.sleep(0.05)
     time.sleep(0.7)
@@ -104,4 +157,8 @@ def test_no_process_of_a_rerun_that_ends_stays_and_what_it_has_answered_is_store
     assert len(children) > 1
     assert not psutil.wait_procs(children, timeout=2 * PATIENCE)[1]
     assert before < answered(tmp_path)
-    assert not [path for path in tmp_path.rglob("*") if "partial" in path.name or path.name.endswith("error.txt")]
+    assert not [
+        path
+        for path in tmp_path.rglob("*")
+        if "partial" in path.name or path.name.endswith("error.txt")
+    ]

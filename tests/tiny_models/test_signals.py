@@ -58,7 +58,9 @@ def test_a_later_answer_token_is_seen_after_the_earlier_ones(vlm, case):
     if ids[0] in vlm.processor.tokenizer.all_special_ids:
         assert prompt_and_first.inputs["input_ids"].equal(prompt.inputs["input_ids"])
     else:
-        assert prompt_and_first.inputs["input_ids"][0].equal(torch.cat([prompt.inputs["input_ids"][0], ids]))
+        assert prompt_and_first.inputs["input_ids"][0].equal(
+            torch.cat([prompt.inputs["input_ids"][0], ids])
+        )
         second = vlm._greedy(prompt, 2)[1]
         assert vlm.logits(prompt_and_first).argmax() == second
 
@@ -67,7 +69,10 @@ def test_the_first_layers_alone_skip_the_others_and_the_model_is_put_back(vlm, c
     prompt = vlm.prompt(QUESTION, [vlm.look(case.image())])
     whole = vlm.logits(prompt)
     ran = []
-    hooks = [layer.register_forward_hook(lambda *_, n=n: ran.append(n)) for n, layer in enumerate(vlm.model.get_decoder().layers)]
+    hooks = [
+        layer.register_forward_hook(lambda *_, n=n: ran.append(n))
+        for n, layer in enumerate(vlm.model.get_decoder().layers)
+    ]
     with vlm.first_layers(1):
         vlm.logits(prompt)
     assert ran == [0]
@@ -77,7 +82,10 @@ def test_the_first_layers_alone_skip_the_others_and_the_model_is_put_back(vlm, c
 
 
 def test_more_layers_than_there_are_is_an_error(vlm, case):
-    with pytest.raises(InputError, match="method.decoder_layers is 3: this model has 2"), vlm.first_layers(3):
+    with (
+        pytest.raises(InputError, match="method.decoder_layers is 3: this model has 2"),
+        vlm.first_layers(3),
+    ):
         pass
 
 
@@ -88,7 +96,9 @@ def test_attention_follows_the_visual_tokens(vlm, case):
     found = vlm.attention(prompt).weights
     changed = prompt.features[0].clone()
     changed[3] *= -3.0
-    moved = vlm.attention(type(prompt)(prompt.text, prompt.inputs, (changed,), prompt.views)).weights
+    moved = vlm.attention(
+        type(prompt)(prompt.text, prompt.inputs, (changed,), prompt.views)
+    ).weights
     assert int((moved[0] - found[0]).abs().sum(0).argmax()) == 3
 
 
@@ -106,7 +116,11 @@ def test_the_gradient_of_attention_is_the_chain_rule_at_the_last_layer(vlm, case
         hook.remove()
     (gradient,) = torch.autograd.grad(max_log_probability(logits), seen["outputs"])
     heads, width = layer.config.num_attention_heads, layer.head_dim
-    values = seen["values"][0].reshape(-1, layer.config.num_key_value_heads, width).repeat_interleave(layer.num_key_value_groups, 1)
+    values = (
+        seen["values"][0]
+        .reshape(-1, layer.config.num_key_value_heads, width)
+        .repeat_interleave(layer.num_key_value_groups, 1)
+    )
     expected = torch.einsum("hd,thd->ht", gradient[0, -1].reshape(heads, width), values)
     places = prompt.inputs["input_ids"][0] == vlm.model.config.image_token_id
     found = vlm.attention(prompt, max_log_probability).gradients
@@ -126,7 +140,9 @@ def test_pixels_are_laid_out_as_the_view_shows_them(vlm, case):
     assert found.pixels.shape == found.gradient.shape
     rows, cols = found.view.shape
     bright = found.pixels.sum(0).numpy()
-    blocks = bright.reshape(rows, bright.shape[0] // rows, cols, bright.shape[1] // cols).mean((1, 3))
+    blocks = bright.reshape(rows, bright.shape[0] // rows, cols, bright.shape[1] // cols).mean(
+        (1, 3)
+    )
     assert np.unravel_index(np.argmax(blocks), blocks.shape) == (row, col)
 
 
@@ -136,18 +152,26 @@ def test_the_pixel_gradient_agrees_with_finite_differences(vlm, case):
     inputs = vlm._alone(picture.image)
 
     pixels = inputs["pixel_values"].clone().requires_grad_()
-    logits = vlm.logits(vlm.prompt(QUESTION, [picture]), vlm._features({**inputs, "pixel_values": pixels}))
+    logits = vlm.logits(
+        vlm.prompt(QUESTION, [picture]), vlm._features({**inputs, "pixel_values": pixels})
+    )
     (gradient,) = torch.autograd.grad(max_log_probability(logits), pixels)
     direction = gradient / gradient.norm()
 
     def value(step):
         with torch.no_grad():
-            tokens = vlm._features({**inputs, "pixel_values": inputs["pixel_values"] + step * direction})
-            return float(max_log_probability(vlm.logits(vlm.prompt(QUESTION, [picture]), tokens).double()))
+            tokens = vlm._features(
+                {**inputs, "pixel_values": inputs["pixel_values"] + step * direction}
+            )
+            return float(
+                max_log_probability(vlm.logits(vlm.prompt(QUESTION, [picture]), tokens).double())
+            )
 
     expected = (value(1e-2) - value(-1e-2)) / 2e-2
     assert float(gradient.norm()) == pytest.approx(expected, rel=0.02)
-    laid_out = vlm.family.picture(vlm.model.config, vlm.processor, inputs, gradient, picture.image.size)
+    laid_out = vlm.family.picture(
+        vlm.model.config, vlm.processor, inputs, gradient, picture.image.size
+    )
     torch.testing.assert_close(found.gradient, laid_out)
 
 
@@ -156,7 +180,9 @@ def test_every_signal_runs_the_loop(vlm, case, signal):
     options = GroundingOptions(signal=signal, neutral_question="vlm")
     grounding = ground(vlm, case.image(), QUESTION, options)
     assert grounding.steps
-    most = 2 * len(grounding.steps) * SIGNALS[signal].backwards  # fewer where crops were proposed again
+    most = (
+        2 * len(grounding.steps) * SIGNALS[signal].backwards
+    )  # fewer where crops were proposed again
     assert min(most, 2) <= grounding.cost.backwards <= most
 
 
@@ -182,28 +208,42 @@ def test_the_upscaled_image_has_about_the_tokens_of_image_and_crops(scene):
 
     vlm = load_vlm("tiny_qwen2_5_vl")
     like = (Box(10, 10, 50, 50), Box(100, 100, 140, 140))
-    grounding = ground(vlm, scene[0], scene[1].text, GroundingOptions(crops="upscaled"), given=Given(like=like))
+    grounding = ground(
+        vlm, scene[0], scene[1].text, GroundingOptions(crops="upscaled"), given=Given(like=like)
+    )
     assert grounding.cost.visual_tokens == pytest.approx(3 * 64, rel=0.15)
     assert len(vlm.look(scene[0]).features) == 64
 
 
 @pytest.mark.parametrize("crops", ["oracle", "oracle_budget"])
 def test_an_oracle_needs_evidence(tiny_vlm, scene, crops):
-    with pytest.raises(InputError, match=f"method.crops is '{crops}': such crops need evidence boxes"):
+    with pytest.raises(
+        InputError, match=f"method.crops is '{crops}': such crops need evidence boxes"
+    ):
         ground(tiny_vlm, scene[0], "What?", GroundingOptions(crops=crops))
 
 
 @pytest.mark.parametrize("layer", [None, 4, -1])
 def test_a_chosen_layer_must_exist(tiny_vlm, scene, layer):
     tiny_vlm.attention_layer = layer
-    with pytest.raises(InputError, match=f"vlm.attention_layer is {layer}: method.layers=chosen needs one from 0 to 3"):
+    with pytest.raises(
+        InputError,
+        match=f"vlm.attention_layer is {layer}: method.layers=chosen needs one from 0 to 3",
+    ):
         ground(tiny_vlm, scene[0], "What?", GroundingOptions(signal="attention", layers="chosen"))
 
 
-@pytest.mark.parametrize(("size", "grid"), [((800, 1000), (1, 1)), ((2000, 1000), (2, 1)), ((1000, 2100), (1, 3))])
+@pytest.mark.parametrize(
+    ("size", "grid"), [((800, 1000), (1, 1)), ((2000, 1000), (2, 1)), ((1000, 2100), (1, 3))]
+)
 def test_tiles_of_high_resolution_also_for_portraits(random_vlm, size, grid):
     """Columns = int(rows * width / height), where the released code has none for the first of these."""
-    session = Session(random_vlm, Image.fromarray(np.random.default_rng(0).integers(0, 255, (*size[::-1], 3), dtype=np.uint8)))
+    session = Session(
+        random_vlm,
+        Image.fromarray(
+            np.random.default_rng(0).integers(0, 255, (*size[::-1], 3), dtype=np.uint8)
+        ),
+    )
     found = tiles(session, 1024)
     assert (len(found[0]), len(found)) == grid
     assert found[-1][-1].box.x1 == pytest.approx(size[0], abs=grid[0])
@@ -211,7 +251,9 @@ def test_tiles_of_high_resolution_also_for_portraits(random_vlm, size, grid):
 
 
 def test_high_resolution_reads_every_tile(tiny_vlm, scene):
-    options = GroundingOptions(signal="attention", crops="window", window=WindowOptions(high_res=True, tile=128))
+    options = GroundingOptions(
+        signal="attention", crops="window", window=WindowOptions(high_res=True, tile=128)
+    )
     grounding = ground(tiny_vlm, scene[0], scene[1].text, options)
     assert grounding.steps[0].maps[0].values.shape == (16, 16)
     assert grounding.cost.forwards == 4 + 2

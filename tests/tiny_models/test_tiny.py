@@ -10,13 +10,27 @@ from PIL import ImageChops
 
 from entropy_grounding.app.question import unknown_words
 from entropy_grounding.benchmarks.miniature.questions import held_out_example, sample_questions
-from entropy_grounding.benchmarks.miniature.scenes import CANVAS, SMALL, Element, Scene, draw_scene, sample_scene
+from entropy_grounding.benchmarks.miniature.scenes import (
+    CANVAS,
+    SMALL,
+    Element,
+    Scene,
+    draw_scene,
+    sample_scene,
+)
 from entropy_grounding.benchmarks.miniature.words import COLORS
 from entropy_grounding.core.errors import InputError
 from entropy_grounding.core.geometry import Box, View
 from entropy_grounding.core.records import RelevanceMap
 from entropy_grounding.tiny.architectures import RECIPES, Size, build_internvl, build_llava
-from entropy_grounding.tiny.batches import IGNORE, LABELS, Stage, StageBatches, patch_labels, sample_crop
+from entropy_grounding.tiny.batches import (
+    IGNORE,
+    LABELS,
+    Stage,
+    StageBatches,
+    patch_labels,
+    sample_crop,
+)
 from entropy_grounding.tiny.check import CheckConfig, check, evidence_hit
 from entropy_grounding.tiny.tokenizer import build_tokenizer
 from entropy_grounding.tiny.weight_transfer import inherit, shared_words
@@ -32,7 +46,9 @@ def batches(family, stage, start=0):
     torch.manual_seed(0)
     model, processor = RECIPES[family].build(SMALL_MODEL)
     adapter = FAMILIES[type(model).__name__]
-    return model, StageBatches(stage, 1, processor, RECIPES[family], adapter, model.config, seed=0, start=start)
+    return model, StageBatches(
+        stage, 1, processor, RECIPES[family], adapter, model.config, seed=0, start=start
+    )
 
 
 def test_a_seed_draws_the_same_picture():
@@ -79,7 +95,10 @@ def test_every_word_of_the_questions_is_known():
 
 
 def test_unknown_words_are_named_once_in_order():
-    assert unknown_words(build_tokenizer(WORDS), "What zebra is on the unicorn zebra?") == ["zebra", "unicorn"]
+    assert unknown_words(build_tokenizer(WORDS), "What zebra is on the unicorn zebra?") == [
+        "zebra",
+        "unicorn",
+    ]
 
 
 @pytest.mark.parametrize("mark", [*'"“”«»!#*+=<>[]{}…—。', "€", "→", "☃", "\u200b", "''"])
@@ -89,7 +108,9 @@ def test_marks_are_no_unknown_words(mark):
 
 
 def test_a_quoted_word_is_known_without_its_quotes():
-    assert unknown_words(build_tokenizer(WORDS), 'What does the "red" sign say, “red” or «zebra»?') == ["zebra"]
+    assert unknown_words(
+        build_tokenizer(WORDS), 'What does the "red" sign say, “red” or «zebra»?'
+    ) == ["zebra"]
 
 
 def grid(crop):
@@ -114,7 +135,9 @@ def test_a_letter_that_is_mostly_cut_off_is_not_a_label():
     assert LABELS["letters"].index("T") not in letters
 
 
-@pytest.mark.parametrize(("side", "color", "letter"), [(16, True, False), (8, False, False), (24, True, True)])
+@pytest.mark.parametrize(
+    ("side", "color", "letter"), [(16, True, False), (8, False, False), (24, True, True)]
+)
 def test_labels_ask_only_for_what_the_input_shows(side, color, letter):
     """At a quarter of the size, a card of 8 pixels is 2 and one of 16 is 4: too small for color, for a letter."""
     scene = Scene((Element("card", "red", "T", Box(0, 0, side, side)),), 0)
@@ -137,7 +160,10 @@ def test_the_letters_of_a_sign_know_their_place():
 
 def test_a_row_has_a_key_without_a_letter_and_a_bar_a_stem():
     whole = Box(0, 0, CANVAS, CANVAS)
-    for element in (Element("row", "red", "T K", Box(0, 0, 192, 64)), Element("bar", "red", "T", Box(0, 0, 64, 256))):
+    for element in (
+        Element("row", "red", "T K", Box(0, 0, 192, 64)),
+        Element("bar", "red", "T", Box(0, 0, 64, 256)),
+    ):
         cells = element.cells()
         assert sorted(cell.letter for cell in cells) == sorted(["", *element.letters])
         assert sum(cell.box.area for cell in cells) == element.box.area
@@ -146,7 +172,9 @@ def test_a_row_has_a_key_without_a_letter_and_a_bar_a_stem():
 
 
 def test_tokens_know_their_third_of_the_picture():
-    labels = patch_labels(Scene((), 0), Box(0, 0, CANVAS, CANVAS), grid(Box(0, 0, CANVAS, CANVAS)), 8)
+    labels = patch_labels(
+        Scene((), 0), Box(0, 0, CANVAS, CANVAS), grid(Box(0, 0, CANVAS, CANVAS)), 8
+    )
     assert (labels["columns"] == [0, 0, 0, 2, 2, 1, 1, 1]).all()
     assert (labels["rows"] == np.array([[0, 0, 0, 2, 2, 1, 1, 1]]).T).all()
 
@@ -165,11 +193,15 @@ def test_the_committed_weights_are_those_of_the_recipe(family):
     """Every tensor has the name and shape that the builder gives it, and the processor is the builder's."""
     model, processor = RECIPES[family].build()
     released = load_vlm(f"tiny_{family}")
-    assert {name: t.shape for name, t in model.state_dict().items()} == {name: t.shape for name, t in released.model.state_dict().items()}
+    assert {name: t.shape for name, t in model.state_dict().items()} == {
+        name: t.shape for name, t in released.model.state_dict().items()
+    }
     assert processor.chat_template == released.processor.chat_template
     assert processor.tokenizer.get_vocab() == released.processor.tokenizer.get_vocab()
     for key in ("size", "crop_size", "max_patches", "image_grid_pinpoints", "do_pad"):
-        built, stored = (getattr(each.image_processor, key, None) for each in (processor, released.processor))
+        built, stored = (
+            getattr(each.image_processor, key, None) for each in (processor, released.processor)
+        )
         assert built == stored, key
 
 
@@ -186,7 +218,9 @@ def test_batches_are_the_same_in_a_resumed_run(family, kind):
 def test_training_prompts_are_those_of_the_chat_template(family):
     _, drawn = batches(family, Stage("question", 5, 1, 1e-3, crops=(1,)))
     processor, adapter, batch = drawn.processor, drawn.family, drawn[0]
-    text = processor.apply_chat_template([{"role": "user", "content": adapter.content("What", 2)}], add_generation_prompt=True)
+    text = processor.apply_chat_template(
+        [{"role": "user", "content": adapter.content("What", 2)}], add_generation_prompt=True
+    )
     rng = np.random.default_rng([0, 1, 0])
     _, pictures = drawn._text_example(rng, 1)
     expected = processor(text=text, images=pictures, return_tensors="pt")["input_ids"][0]
@@ -202,7 +236,9 @@ def test_labels_are_the_answers_and_the_end_of_each(family):
     for row in range(3):
         turns, _ = drawn._text_example(rng, 0)
         labelled = batch["labels"][row]
-        assert torch.equal(labelled[labelled != IGNORE], batch["input_ids"][row][labelled != IGNORE])
+        assert torch.equal(
+            labelled[labelled != IGNORE], batch["input_ids"][row][labelled != IGNORE]
+        )
         spoken = tokenizer.decode(labelled[labelled != IGNORE]).replace("\n", " ").split()
         assert spoken == [word for _, answer in turns for word in (answer, tokenizer.eos_token)]
 
@@ -223,7 +259,9 @@ def test_an_heir_sees_what_its_donor_sees(tiny_vlm):
     picture = draw_scene(held_out_example(3)[0])
     pixels = tiny_vlm.processor.image_processor([picture], return_tensors="pt")["pixel_values"]
     with torch.no_grad():
-        donor = tiny_vlm.model.model.vision_tower(pixels, output_hidden_states=True).hidden_states[-1]
+        donor = tiny_vlm.model.model.vision_tower(pixels, output_hidden_states=True).hidden_states[
+            -1
+        ]
         heir = model.eval().model.vision_tower(pixels).last_hidden_state
     assert torch.cosine_similarity(donor, heir, dim=-1).mean() > 0.9
 
@@ -249,7 +287,12 @@ def test_an_interrupted_training_resumes_to_the_same_weights(tmp_path, monkeypat
     def config(folder):
         stages = [Stage("align", 3, 4, 1e-3), Stage("question", 4, 2, 1e-3, crops=(0, 1))]
         untracked = train.TrackingConfig(mode="disabled")
-        return train.TrainConfig(run_dir=str(tmp_path / folder), checkpoint_every=2, stages=tuple(stages), tracking=untracked)
+        return train.TrainConfig(
+            run_dir=str(tmp_path / folder),
+            checkpoint_every=2,
+            stages=tuple(stages),
+            tracking=untracked,
+        )
 
     straight = train.Trainer(config("straight")).fit()
     save, calls = train.Trainer._save, []
@@ -265,7 +308,9 @@ def test_an_interrupted_training_resumes_to_the_same_weights(tmp_path, monkeypat
         train.Trainer(config("resumed")).fit()
     monkeypatch.setattr(train.Trainer, "_save", save)
     resumed = train.Trainer(config("resumed")).fit()
-    assert (straight / "model.safetensors").read_bytes() == (resumed / "model.safetensors").read_bytes()
+    assert (straight / "model.safetensors").read_bytes() == (
+        resumed / "model.safetensors"
+    ).read_bytes()
 
 
 def test_evidence_hit_and_chance_by_hand():
@@ -290,5 +335,8 @@ def test_workers_of_the_check_change_nothing_but_its_time():
 def test_a_family_without_a_recipe_is_refused(tmp_path):
     from entropy_grounding.tiny.train import TrainConfig, Trainer
 
-    with pytest.raises(InputError, match="Unknown family 'unicorn': there is a recipe for llava, llava_next, internvl, qwen2_5_vl"):
+    with pytest.raises(
+        InputError,
+        match="Unknown family 'unicorn': there is a recipe for llava, llava_next, internvl, qwen2_5_vl",
+    ):
         Trainer(TrainConfig(family="unicorn", run_dir=str(tmp_path)))

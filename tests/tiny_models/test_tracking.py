@@ -50,7 +50,12 @@ for number in range(2):
 
 
 def python(text, *arguments, **environment):
-    return subprocess.run([sys.executable, "-c", text, *arguments], capture_output=True, text=True, env=os.environ | environment)
+    return subprocess.run(
+        [sys.executable, "-c", text, *arguments],
+        capture_output=True,
+        text=True,
+        env=os.environ | environment,
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -73,7 +78,12 @@ def test_a_killed_service_is_told_once_and_the_work_goes_on(tmp_path):
 def test_the_environment_names_no_run_of_ours_and_nothing_is_written_elsewhere(tmp_path):
     home = tmp_path / "home"
     home.mkdir()
-    names = {"WANDB_RUN_ID": "fixed", "WANDB_RESUME": "allow", "WANDB_SWEEP_ID": "sweep", "HOME": str(home)}
+    names = {
+        "WANDB_RUN_ID": "fixed",
+        "WANDB_RESUME": "allow",
+        "WANDB_SWEEP_ID": "sweep",
+        "HOME": str(home),
+    }
     done = python(NAMED, str(tmp_path / "run"), **names)
     assert done.stderr == ""
     first, second = (line.split() for line in done.stdout.splitlines())
@@ -85,10 +95,22 @@ def test_the_environment_names_no_run_of_ours_and_nothing_is_written_elsewhere(t
 
 def test_a_run_that_the_caller_has_open_is_left_alone(tmp_path, tiny_vlm, monkeypatch):
     monkeypatch.setenv("WANDB_SILENT", "true")
-    overrides = ["benchmark=mini_docvqa", "benchmark.examples=2", f"results_dir={tmp_path}/rows", "method_name=m", "method=base"]
+    overrides = [
+        "benchmark=mini_docvqa",
+        "benchmark.examples=2",
+        f"results_dir={tmp_path}/rows",
+        "method_name=m",
+        "method=base",
+    ]
     seen = []
-    monkeypatch.setattr(evaluation, "log_evaluation", lambda tracked, *_: tracked.attempt(lambda run: seen.append(run.id)))
-    with wandb.init(mode="offline", dir=str(tmp_path), settings=wandb.Settings(silent=True)) as mine:
+    monkeypatch.setattr(
+        evaluation,
+        "log_evaluation",
+        lambda tracked, *_: tracked.attempt(lambda run: seen.append(run.id)),
+    )
+    with wandb.init(
+        mode="offline", dir=str(tmp_path), settings=wandb.Settings(silent=True)
+    ) as mine:
         evaluate(compose_config(overrides, "evaluate", EvaluateConfig), tiny_vlm)
         assert wandb.run is mine
         mine.log({"still": "open"})
@@ -111,28 +133,40 @@ def test_whatever_fails_is_told_once(tmp_path, capsys):
         tracked.attempt(lambda run: 1 / 0)
         tracked.log({"x": 1})
         tracked.attempt(lambda run: 1 / 0)
-    assert capsys.readouterr().err.splitlines() == ["warning: Weights & Biases failed (division by zero): the work goes on without it."]
+    assert capsys.readouterr().err.splitlines() == [
+        "warning: Weights & Biases failed (division by zero): the work goes on without it."
+    ]
 
 
 def test_an_error_of_the_work_stays_what_it_is_without_a_traceback_of_ours(tmp_path, capsys):
-    with pytest.raises(InputError, match="Bad"), tracked_run(TrackingConfig(), tmp_path, job_type="test", config={}):
+    with (
+        pytest.raises(InputError, match="Bad"),
+        tracked_run(TrackingConfig(), tmp_path, job_type="test", config={}),
+    ):
         raise InputError("Bad.")
     assert capsys.readouterr().err == ""
 
 
 def test_disabled_starts_nothing(tmp_path):
-    with tracked_run(TrackingConfig(mode="disabled"), tmp_path / "run", job_type="test", config={}) as tracked:
+    with tracked_run(
+        TrackingConfig(mode="disabled"), tmp_path / "run", job_type="test", config={}
+    ) as tracked:
         tracked.log({"x": 1})
     assert not list(tmp_path.iterdir())
 
 
 def test_online_without_a_login_is_refused_before_the_work(monkeypatch):
-    with pytest.raises(InputError, match="tracking=online needs a login to Weights & Biases, and there is none: run 'wandb login'"):
+    with pytest.raises(
+        InputError,
+        match="tracking=online needs a login to Weights & Biases, and there is none: run 'wandb login'",
+    ):
         TrackingConfig(mode="online")
     with pytest.raises(InputError, match="run 'wandb login', or pass tracking=offline"):
         ground_config(["tracking=online"])
     monkeypatch.setenv("WANDB_API_KEY", "short")
-    with pytest.raises(InputError, match=r"needs a login to Weights & Biases \(.*\): run 'wandb login'"):
+    with pytest.raises(
+        InputError, match=r"needs a login to Weights & Biases \(.*\): run 'wandb login'"
+    ):
         TrackingConfig(mode="online")
 
 

@@ -37,10 +37,16 @@ def prompt(random_vlm, scene):
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_a_prompt_is_what_the_processor_makes_of_text_and_pictures(case):
     vlm, image = case.vlm(), case.image()
-    pictures = [vlm.look(image), vlm.look(image, Box(3, 5, 40, 50)), vlm.look(image, Box(10, 10, 60, 30))]
+    pictures = [
+        vlm.look(image),
+        vlm.look(image, Box(3, 5, 40, 50)),
+        vlm.look(image, Box(10, 10, 60, 30)),
+    ]
     for answer in ("", "red A"):
         text = vlm._text("What does it say?\nAnswer.", 3, answer)
-        made = vlm.processor(text=text, images=[picture.image for picture in pictures], return_tensors="pt")
+        made = vlm.processor(
+            text=text, images=[picture.image for picture in pictures], return_tensors="pt"
+        )
         expected = {name: value for name, value in made.items() if not name.startswith("pixel")}
         prepared = vlm._prepared("What does it say?\nAnswer.", pictures, answer)
         assert expected.keys() == prepared.keys()
@@ -50,7 +56,9 @@ def test_a_prompt_is_what_the_processor_makes_of_text_and_pictures(case):
 @pytest.mark.parametrize("crops", [[], [CROP], [CROP, Box(100, 100, 256, 256)]])
 def test_logits_equal_the_ordinary_forward_from_pixels(random_vlm, scene, crops):
     image, question = scene
-    prompt = random_vlm.prompt(question.text, [random_vlm.look(image), *(random_vlm.look(image, box) for box in crops)])
+    prompt = random_vlm.prompt(
+        question.text, [random_vlm.look(image), *(random_vlm.look(image, box) for box in crops)]
+    )
     pictures = [image, *(image.crop(box.xyxy()) for box in crops)]
     inputs = random_vlm.processor(text=prompt.text, images=pictures, return_tensors="pt")
     random_vlm.model.eval()
@@ -68,11 +76,17 @@ def test_gradient_matches_finite_differences(random_vlm, prompt):
     generator = torch.Generator().manual_seed(0)
     random_vlm.model.eval()
     for _ in range(4):
-        direction = unit(found.gradients) + unit(torch.randn(found.embeddings.shape, generator=generator))
+        direction = unit(found.gradients) + unit(
+            torch.randn(found.embeddings.shape, generator=generator)
+        )
         step = 1e-2 * found.embeddings.norm() / direction.norm()
         with torch.no_grad():
-            up = next_token_entropy(random_vlm.logits(prompt, found.embeddings + step * direction).double())
-            down = next_token_entropy(random_vlm.logits(prompt, found.embeddings - step * direction).double())
+            up = next_token_entropy(
+                random_vlm.logits(prompt, found.embeddings + step * direction).double()
+            )
+            down = next_token_entropy(
+                random_vlm.logits(prompt, found.embeddings - step * direction).double()
+            )
         exact = (found.gradients * direction).sum().double()
         assert abs(exact - (up - down) / (2 * step)) < 1e-2 * abs(exact)
 
@@ -81,7 +95,9 @@ def test_gradient_agrees_with_captum(random_vlm, prompt):
     """Captum differentiates the same scalar on its own."""
     found = random_vlm.gradient(prompt, next_token_entropy)
     random_vlm.model.eval()
-    saliency = Saliency(lambda tokens: next_token_entropy(random_vlm.logits(prompt, tokens[0])).reshape(1))
+    saliency = Saliency(
+        lambda tokens: next_token_entropy(random_vlm.logits(prompt, tokens[0])).reshape(1)
+    )
     theirs = saliency.attribute(found.embeddings[None].requires_grad_(), abs=False)[0]
     random_vlm.model.zero_grad()
     torch.testing.assert_close(found.gradients, theirs.detach(), atol=1e-7, rtol=1e-4)
@@ -95,8 +111,15 @@ def test_every_visual_token_has_one_gradient_and_parameters_have_none(random_vlm
 
 
 def state_of(model):
-    hooks = sum(len(m._forward_hooks) + len(m._forward_pre_hooks) + len(m._backward_hooks) for m in model.modules())
-    return [m.training for m in model.modules()], [p.requires_grad for p in model.parameters()], hooks
+    hooks = sum(
+        len(m._forward_hooks) + len(m._forward_pre_hooks) + len(m._backward_hooks)
+        for m in model.modules()
+    )
+    return (
+        [m.training for m in model.modules()],
+        [p.requires_grad for p in model.parameters()],
+        hooks,
+    )
 
 
 @pytest.mark.parametrize("failing", [False, True])
@@ -123,7 +146,9 @@ def test_the_model_is_returned_as_found(scene, failing):
 
 
 def test_a_model_without_gradients_is_refused(random_vlm, prompt, monkeypatch):
-    monkeypatch.setattr(random_vlm, "_run", lambda *_, **__: SimpleNamespace(logits=torch.zeros(1, 1, 5)))
+    monkeypatch.setattr(
+        random_vlm, "_run", lambda *_, **__: SimpleNamespace(logits=torch.zeros(1, 1, 5))
+    )
     with pytest.raises(InputError, match="passes no gradient to its visual tokens"):
         random_vlm.gradient(prompt, next_token_entropy)
 
@@ -178,18 +203,36 @@ def test_a_planted_patch_moves_only_the_tokens_whose_cells_it_meets(random_vlm):
     planted = image.copy()
     planted.paste((255, 0, 0), (96, 32, 128, 64))
     (view,) = random_vlm.look(image).views
-    (embed,) = [module for name, module in random_vlm.model.named_modules() if name.endswith("patch_embedding")]
-    tokens = [embed(random_vlm.processor.image_processor([p], return_tensors="pt")["pixel_values"])[0] for p in (image, planted)]
+    (embed,) = [
+        module
+        for name, module in random_vlm.model.named_modules()
+        if name.endswith("patch_embedding")
+    ]
+    tokens = [
+        embed(random_vlm.processor.image_processor([p], return_tensors="pt")["pixel_values"])[0]
+        for p in (image, planted)
+    ]
     moved = (tokens[0] - tokens[1]).abs().amax(0).detach().numpy() > 0.2
     rows, cols = view.shape
     meets = np.array(
-        [[view.cell_box((r, c, r + 1, c + 1)).intersection(Box(96, 32, 128, 64)) is not None for c in range(cols)] for r in range(rows)]
+        [
+            [
+                view.cell_box((r, c, r + 1, c + 1)).intersection(Box(96, 32, 128, 64)) is not None
+                for c in range(cols)
+            ]
+            for r in range(rows)
+        ]
     )
     assert (moved == meets).all()
 
 
 @pytest.mark.parametrize(
-    ("size", "box"), [((256, 256), (0, 0, 256, 256)), ((200, 100), (0, -50, 200, 150)), ((90, 120), (-15, 0, 105, 120))]
+    ("size", "box"),
+    [
+        ((256, 256), (0, 0, 256, 256)),
+        ((200, 100), (0, -50, 200, 150)),
+        ((90, 120), (-15, 0, 105, 120)),
+    ],
 )
 def test_padding_reaches_outside_the_image(random_vlm, size, box):
     (view,) = random_vlm.look(Image.new("RGB", size)).views
@@ -202,10 +245,14 @@ def test_views_of_a_crop_lie_where_the_crop_lies(random_vlm, scene):
     assert view.box.width == view.box.height == 70
 
 
-@pytest.mark.parametrize(("size", "box"), [((100, 50), (25, 0, 75, 50)), ((50, 100), (0, 25, 50, 75))])
+@pytest.mark.parametrize(
+    ("size", "box"), [((100, 50), (25, 0, 75, 50)), ((50, 100), (0, 25, 50, 75))]
+)
 def test_the_hub_port_sees_only_the_central_square(size, box):
     model, processor = build_llava(Size(32, 1, 1))
-    processor.image_processor = CLIPImageProcessorPil(size={"shortest_edge": 64}, crop_size={"height": 64, "width": 64})
+    processor.image_processor = CLIPImageProcessorPil(
+        size={"shortest_edge": 64}, crop_size={"height": 64, "width": 64}
+    )
     vlm = VLM(model, processor, LlavaFamily())
     (view,) = vlm.look(Image.new("RGB", size)).views
     assert view.box.xyxy() == box
@@ -228,10 +275,14 @@ def test_saved_weights_load_by_folder(tmp_path, scene):
     save_release(model, processor, tmp_path)
     vlm = load_vlm(VLMConfig(weights=str(tmp_path)))
     assert not any(parameter.requires_grad for parameter in vlm.model.parameters())
-    assert isinstance(vlm.generate(vlm.prompt("What?", [vlm.look(scene[0])]), max_new_tokens=2), str)
+    assert isinstance(
+        vlm.generate(vlm.prompt("What?", [vlm.look(scene[0])]), max_new_tokens=2), str
+    )
 
 
-@pytest.mark.parametrize("missing", ["model.safetensors", "config.json", "tokenizer.json", "processor_config.json"])
+@pytest.mark.parametrize(
+    "missing", ["model.safetensors", "config.json", "tokenizer.json", "processor_config.json"]
+)
 def test_a_folder_without_a_file_is_refused(tmp_path, missing):
     from entropy_grounding.tiny.train import save_release
 
@@ -247,23 +298,36 @@ def test_unsupported_architectures_are_named(tmp_path):
     save_release(*build_llava(Size(32, 1, 1)), tmp_path)
     config = tmp_path / "config.json"
     config.write_text(config.read_text().replace('"LlavaForConditionalGeneration"', '"Other"'))
-    with pytest.raises(InputError, match="architecture Other .* supported are LlavaForConditionalGeneration"):
+    with pytest.raises(
+        InputError, match="architecture Other .* supported are LlavaForConditionalGeneration"
+    ):
         load_vlm(VLMConfig(weights=str(tmp_path)))
 
 
 @pytest.mark.parametrize(
     ("config", "complaint"),
     [
-        (VLMConfig(weights="tiny:unheard_of"), "No tiny weights 'tiny:unheard_of': this repository has tiny:internvl, tiny:llava"),
+        (
+            VLMConfig(weights="tiny:unheard_of"),
+            "No tiny weights 'tiny:unheard_of': this repository has tiny:internvl, tiny:llava",
+        ),
         (VLMConfig(weights="./nowhere"), "No weights folder at './nowhere'"),
         (VLMConfig(image_fit="squeeze"), "Unknown image_fit 'squeeze'"),
         (VLMConfig(dtype="float8"), "Unknown dtype 'float8'"),
-        (VLMConfig(grounding="thumbnail"), "Unknown grounding 'thumbnail' for Llava.*: use default, all, image"),
-        (VLMConfig(quantization="2bit"), "Unknown quantization '2bit': use one of none, 8bit, 4bit"),
+        (
+            VLMConfig(grounding="thumbnail"),
+            "Unknown grounding 'thumbnail' for Llava.*: use default, all, image",
+        ),
+        (
+            VLMConfig(quantization="2bit"),
+            "Unknown quantization '2bit': use one of none, 8bit, 4bit",
+        ),
         (VLMConfig(max_tiles=0), "vlm.max_tiles is 0: a picture would have no visual token"),
         (VLMConfig(max_pixels=0), "vlm.max_pixels is 0: a picture would have no visual token"),
         pytest.param(
-            VLMConfig(device="cuda"), "torch sees no GPU", marks=pytest.mark.skipif(torch.cuda.is_available(), reason="has a GPU")
+            VLMConfig(device="cuda"),
+            "torch sees no GPU",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="has a GPU"),
         ),
     ],
 )
@@ -279,7 +343,10 @@ def test_an_unreachable_hub_says_how_to_fetch_ahead(monkeypatch):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="has a GPU")
-@pytest.mark.parametrize(("quantization", "installed", "complaint"), [("8bit", False, "needs bitsandbytes"), ("4bit", True, "needs a GPU")])
+@pytest.mark.parametrize(
+    ("quantization", "installed", "complaint"),
+    [("8bit", False, "needs bitsandbytes"), ("4bit", True, "needs a GPU")],
+)
 def test_quantisation_that_cannot_work_is_refused(monkeypatch, quantization, installed, complaint):
     monkeypatch.setattr("entropy_grounding.vlm.load.is_bitsandbytes_available", lambda: installed)
     with pytest.raises(InputError, match=complaint):
@@ -308,11 +375,16 @@ def test_memory_is_estimated_from_the_configuration():
 def test_a_large_model_on_a_cpu_is_warned_of_before_it_loads(monkeypatch):
     """The tiny VLM stands in for a large one by a lower limit."""
     monkeypatch.setattr("entropy_grounding.vlm.load.LARGE", 0.001)
-    with pytest.warns(UserWarning, match="'tiny_llava' runs on the CPU: about 0 GB of weights in bfloat16 and 0.0 GB"):
+    with pytest.warns(
+        UserWarning,
+        match="'tiny_llava' runs on the CPU: about 0 GB of weights in bfloat16 and 0.0 GB",
+    ):
         load_vlm(VLMConfig(dtype="bfloat16"))
 
 
-@pytest.mark.parametrize("error", [ValueError("absolute aspect ratio must be smaller than 200"), None])
+@pytest.mark.parametrize(
+    "error", [ValueError("absolute aspect ratio must be smaller than 200"), None]
+)
 def test_a_picture_without_visual_tokens_is_refused(random_vlm, monkeypatch, error):
     def process(image):
         if error:

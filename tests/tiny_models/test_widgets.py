@@ -21,7 +21,9 @@ class Shown:
 
     def __init__(self, panel):
         self.all = list(self.inside(panel))
-        self.by_label = {each.description: each for each in self.all if getattr(each, "description", "")}
+        self.by_label = {
+            each.description: each for each in self.all if getattr(each, "description", "")
+        }
 
     def inside(self, widget):
         yield widget
@@ -38,7 +40,11 @@ class Shown:
         return " ".join(each.value for each in self.all if isinstance(each, ipywidgets.HTML))
 
     def figure(self):
-        (figure,) = (each for each in self.all if isinstance(each, ipywidgets.Image) and each.layout.display is not None)
+        (figure,) = (
+            each
+            for each in self.all
+            if isinstance(each, ipywidgets.Image) and each.layout.display is not None
+        )
         return figure
 
 
@@ -64,7 +70,15 @@ def asked(monkeypatch):
 
 def uploaded(name, content):
     now = datetime.datetime.now(datetime.UTC)
-    return ({"name": name, "type": "image/png", "size": len(content), "content": memoryview(content), "last_modified": now},)
+    return (
+        {
+            "name": name,
+            "type": "image/png",
+            "size": len(content),
+            "content": memoryview(content),
+            "last_modified": now,
+        },
+    )
 
 
 def png(size):
@@ -217,7 +231,9 @@ def test_an_upload_that_is_no_picture_is_named_and_the_old_one_stays(panel, aske
 def test_answers_and_questions_are_text_not_html(panel, monkeypatch):
     ground = entropy_grounding.widgets.ground
     monkeypatch.setattr(
-        entropy_grounding.widgets, "ground", lambda *given, **more: replace(ground(*given, **more), answer="<script>1</script>")
+        entropy_grounding.widgets,
+        "ground",
+        lambda *given, **more: replace(ground(*given, **more), answer="<script>1</script>"),
     )
     panel.run()
     assert "<script>" not in panel.text()

@@ -49,11 +49,23 @@ def test_the_first_map_peaks_on_the_evidence(tiny_vlm, scene):
 def test_every_round_is_recorded_and_counted(tiny_vlm, scene):
     image, question = scene
     grounding = ground(tiny_vlm, image, question.text, options(rule="fixed", rounds=3))
-    assert [len(step.crops) for step in grounding.steps] == [0, *(len(step.regions) for step in grounding.steps[:-1])]
-    assert [step.visual_tokens for step in grounding.steps] == [64 * (1 + len(step.crops)) for step in grounding.steps]
-    assert (grounding.cost.forwards, grounding.cost.backwards) == (4, 3)  # the plain answer goes on from the first map's forward
-    answer = 64 * len(grounding.crops)  # behind the full image, which has been through the language model
-    assert grounding.cost.visual_tokens == sum(step.visual_tokens for step in grounding.steps) + answer
+    assert [len(step.crops) for step in grounding.steps] == [
+        0,
+        *(len(step.regions) for step in grounding.steps[:-1]),
+    ]
+    assert [step.visual_tokens for step in grounding.steps] == [
+        64 * (1 + len(step.crops)) for step in grounding.steps
+    ]
+    assert (grounding.cost.forwards, grounding.cost.backwards) == (
+        4,
+        3,
+    )  # the plain answer goes on from the first map's forward
+    answer = 64 * len(
+        grounding.crops
+    )  # behind the full image, which has been through the language model
+    assert (
+        grounding.cost.visual_tokens == sum(step.visual_tokens for step in grounding.steps) + answer
+    )
     assert grounding.crops == tuple(region.box for region in grounding.steps[-1].regions)
     assert all(step.target == step.entropy for step in grounding.steps)
     assert all(0 < step.top_probability <= 1 for step in grounding.steps)
@@ -63,7 +75,11 @@ def test_each_crop_is_encoded_once(tiny_vlm, scene, monkeypatch):
     image, question = scene
     seen = []
     look = type(tiny_vlm).look
-    monkeypatch.setattr(type(tiny_vlm), "look", lambda self, image, box=None: seen.append(box) or look(self, image, box))
+    monkeypatch.setattr(
+        type(tiny_vlm),
+        "look",
+        lambda self, image, box=None: seen.append(box) or look(self, image, box),
+    )
     ground(tiny_vlm, image, question.text, options(rule="fixed", rounds=3))
     assert len(seen) == len(set(seen))
 
@@ -73,7 +89,10 @@ def test_rollback_answers_from_the_crops_before_the_rise(random_vlm):
     kept = lagged = None
     for drawn, question in rising:
         image = draw_scene(drawn)
-        kept, lagged = (ground(random_vlm, image, question.text, options(rollback=rollback, offset=1.5)) for rollback in (True, False))
+        kept, lagged = (
+            ground(random_vlm, image, question.text, options(rollback=rollback, offset=1.5))
+            for rollback in (True, False)
+        )
         if kept.stop_reason == "entropy_rose":
             break
     assert kept.stop_reason == lagged.stop_reason == "entropy_rose"
@@ -108,28 +127,37 @@ def test_an_all_zero_map_is_no_error(tiny_vlm, scene, monkeypatch):
 @pytest.mark.parametrize("relevance", RELEVANCES)
 def test_every_target_and_relevance_gives_crops(random_vlm, scene, target, relevance):
     image, question = scene
-    chosen = GroundingOptions(target=target, relevance=relevance, stopping=StoppingOptions(rule="fixed", rounds=1))
+    chosen = GroundingOptions(
+        target=target, relevance=relevance, stopping=StoppingOptions(rule="fixed", rounds=1)
+    )
     assert ground(random_vlm, image, question.text, chosen).crops
 
 
 def test_kl_to_uniform_gives_the_same_map_as_entropy(tiny_vlm, scene):
     image, question = scene
     entropy, divergence = (
-        relevance_map(tiny_vlm, image, question.text, GroundingOptions(target=t)).values for t in ("entropy", "kl_to_uniform")
+        relevance_map(tiny_vlm, image, question.text, GroundingOptions(target=t)).values
+        for t in ("entropy", "kl_to_uniform")
     )
     np.testing.assert_allclose(entropy, divergence, rtol=1e-3, atol=1e-5 * entropy.max())
 
 
 def test_a_map_relative_to_its_own_question_is_flat(tiny_vlm, scene):
     image, question = scene
-    found = relevance_map(tiny_vlm, image, question.text, GroundingOptions(neutral_question=question.text))
+    found = relevance_map(
+        tiny_vlm, image, question.text, GroundingOptions(neutral_question=question.text)
+    )
     assert found.values.max() == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("size", [(256, 96), (96, 256)])
 def test_crops_of_padded_images_stay_on_the_image(random_vlm, size):
-    image = Image.fromarray(np.random.default_rng(0).integers(0, 255, (size[1], size[0], 3), dtype=np.uint8))
-    grounding = ground(random_vlm, image, "What letter is on the red card?", options(rule="none", max_rounds=4))
+    image = Image.fromarray(
+        np.random.default_rng(0).integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
+    )
+    grounding = ground(
+        random_vlm, image, "What letter is on the red card?", options(rule="none", max_rounds=4)
+    )
     assert grounding.stop_reason in ("max_rounds", "no_region")
     for step in grounding.steps:
         for region in step.regions:
@@ -162,13 +190,22 @@ def test_an_empty_question_is_refused(tiny_vlm, scene, question):
 @pytest.mark.parametrize("mode", ["L", "RGBA", "CMYK"])
 def test_pictures_in_other_modes_are_converted(random_vlm, scene, mode):
     image, question = scene
-    assert ground(random_vlm, image.convert(mode), question.text, options(rule="fixed", rounds=1)).size == image.size
+    assert (
+        ground(random_vlm, image.convert(mode), question.text, options(rule="fixed", rounds=1)).size
+        == image.size
+    )
 
 
 def test_progress_sees_every_round(tiny_vlm, scene):
     image, question = scene
     calls = []
-    ground(tiny_vlm, image, question.text, options(rule="fixed", rounds=2), progress=lambda *call: calls.append(call))
+    ground(
+        tiny_vlm,
+        image,
+        question.text,
+        options(rule="fixed", rounds=2),
+        progress=lambda *call: calls.append(call),
+    )
     assert [rounds for rounds, _ in calls] == [1, 2]
     assert [decision is None for _, decision in calls] == [True, False]
 
@@ -183,7 +220,9 @@ def test_an_oracle_crop_has_context_and_a_random_one_its_size():
 
 def test_given_crops_answer_without_a_map(tiny_vlm, scene):
     image, question = scene
-    grounding = answer_from_crops(tiny_vlm, image, question.text, [oracle_box(question.evidence[0], image.size)])
+    grounding = answer_from_crops(
+        tiny_vlm, image, question.text, [oracle_box(question.evidence[0], image.size)]
+    )
     assert grounding.answer == question.answer
     assert dataclasses.astuple(grounding.cost)[:2] == (2, 0)
 
@@ -194,7 +233,9 @@ def test_crops_beyond_the_context_are_dropped_lowest_rank_first(scene):
     model.config.get_text_config().max_position_embeddings = 64 * 3 + 30  # the image and two crops
     vlm = VLM(model, processor, LlavaFamily())
     crops = [Box(x, 0, x + 40, 40) for x in (0, 50, 100, 150)]
-    with pytest.warns(UserWarning, match="4 crops do not fit into the context: the first 2 by rank are used"):
+    with pytest.warns(
+        UserWarning, match="4 crops do not fit into the context: the first 2 by rank are used"
+    ):
         grounding = answer_from_crops(vlm, image, question.text, crops)
     assert grounding.crops == tuple(crops[:2])
     with pytest.warns(UserWarning, match="the first 2 by rank"):

@@ -25,10 +25,17 @@ def by_hand(values, size, window):
     cell = size[0] / cols, size[1] / rows
     results = []
     for ratio in RATIOS:
-        n = min(max(int(window * ratio / cell[0]), 1), cols), min(max(int(window * ratio / cell[1]), 1), rows)
+        n = (
+            min(max(int(window * ratio / cell[0]), 1), cols),
+            min(max(int(window * ratio / cell[1]), 1), rows),
+        )
         if n == (cols, rows):
             break
-        sums = {(x, y): values[y : y + n[1], x : x + n[0]].sum() for x in range(cols - n[0] + 1) for y in range(rows - n[1] + 1)}
+        sums = {
+            (x, y): values[y : y + n[1], x : x + n[0]].sum()
+            for x in range(cols - n[0] + 1)
+            for y in range(rows - n[1] + 1)
+        }
         x, y = max(sums, key=sums.get)
         beside = [sums[p] for p in ((x - 1, y), (x + 1, y), (x, y - 1), (x, y + 1)) if p in sums]
         center = (x + n[0] / 2) * cell[0], (y + n[1] / 2) * cell[1]
@@ -36,7 +43,10 @@ def by_hand(values, size, window):
     if not results:
         return 0, 0, *size
     _, center, side = max(results, key=lambda result: result[0])
-    low = [min(max(c - side / 2, 0), max(limit - side, 0)) for c, limit in zip(center, size, strict=True)]
+    low = [
+        min(max(c - side / 2, 0), max(limit - side, 0))
+        for c, limit in zip(center, size, strict=True)
+    ]
     return *low, *(min(a + side, limit) for a, limit in zip(low, size, strict=True))
 
 
@@ -44,7 +54,9 @@ def by_hand(values, size, window):
 def test_the_window_follows_the_description(seed, rows, cols, window):
     values = np.random.default_rng(seed).exponential(size=(rows, cols))
     size = (cols * 25, rows * 30)
-    np.testing.assert_allclose(search_window(values, size, window), by_hand(values, size, window), atol=1e-6)
+    np.testing.assert_allclose(
+        search_window(values, size, window), by_hand(values, size, window), atol=1e-6
+    )
 
 
 def test_the_window_is_a_square_of_its_ratio_around_a_peak():
@@ -67,7 +79,12 @@ def test_the_window_stays_inside_the_image():
 
 
 def test_a_window_that_covers_the_map_is_the_whole_image():
-    assert search_window(np.random.default_rng(0).random((24, 24)), (300, 200), 336) == (0, 0, 300, 200)
+    assert search_window(np.random.default_rng(0).random((24, 24)), (300, 200), 336) == (
+        0,
+        0,
+        300,
+        200,
+    )
 
 
 def test_a_window_smaller_than_a_cell_is_one_cell():
@@ -96,7 +113,9 @@ def test_candidates_cover_the_image(size, count):
 
 def map_of(values, box=None):
     rows, cols = values.shape
-    view = View(0, np.arange(values.size).reshape(values.shape), box or Box(0, 0, cols * 10.0, rows * 10.0))
+    view = View(
+        0, np.arange(values.size).reshape(values.shape), box or Box(0, 0, cols * 10.0, rows * 10.0)
+    )
     return RelevanceMap(view, values, values, np.ones(values.shape, bool))
 
 
@@ -109,12 +128,17 @@ def test_the_lowest_box_lies_where_no_relevance_is():
 
 
 def test_two_lowest_boxes_are_apart_where_there_is_room():
-    first, second = lowest_boxes(map_of(np.random.default_rng(0).random((10, 10))), [Box(0, 0, 20, 20)] * 2, (100, 100))
+    first, second = lowest_boxes(
+        map_of(np.random.default_rng(0).random((10, 10))), [Box(0, 0, 20, 20)] * 2, (100, 100)
+    )
     assert first.iou(second) < 0.5
 
 
 def test_a_lowest_box_as_large_as_the_image_is_the_image():
-    assert lowest_boxes(map_of(np.ones((4, 4))), [Box(0, 0, 40, 40)] * 2, (40, 40)) == [Box(0, 0, 40, 40)] * 2
+    assert (
+        lowest_boxes(map_of(np.ones((4, 4))), [Box(0, 0, 40, 40)] * 2, (40, 40))
+        == [Box(0, 0, 40, 40)] * 2
+    )
 
 
 def test_a_center_box_keeps_its_sides():
@@ -125,7 +149,10 @@ def test_the_oracle_at_a_budget_has_as_many_crops():
     evidence = [Box(20, 20, 30, 30), Box(100, 100, 110, 110)]
     for count in range(5):
         assert len(budget_boxes(evidence, count, (256, 256))) == count
-    assert budget_boxes(evidence[:1], 2, (256, 256)) == [oracle_box(evidence[0], (256, 256)), oracle_box(evidence[0], (256, 256), 6.0)]
+    assert budget_boxes(evidence[:1], 2, (256, 256)) == [
+        oracle_box(evidence[0], (256, 256)),
+        oracle_box(evidence[0], (256, 256), 6.0),
+    ]
     (hull,) = budget_boxes(evidence, 1, (256, 256))
     assert all(hull.intersection(box) == box for box in evidence)
     assert budget_boxes([], 2, (256, 256)) == []
@@ -134,7 +161,10 @@ def test_the_oracle_at_a_budget_has_as_many_crops():
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        ({"signal": "pixel_gradient"}, "Unknown signal 'pixel_gradient': use one of gradient, attention"),
+        (
+            {"signal": "pixel_gradient"},
+            "Unknown signal 'pixel_gradient': use one of gradient, attention",
+        ),
         ({"crops": "somewhere"}, "Unknown crops 'somewhere'"),
         ({"layers": "last"}, "Unknown layers 'last': use one of mean, chosen"),
         ({"candidates": 0}, "candidates is 0"),

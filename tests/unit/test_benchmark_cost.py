@@ -4,7 +4,12 @@ import pandas as pd
 import pytest
 import torch
 
-from entropy_grounding.profiling.passes import big_memory, by_operation, interleaved, operation_times
+from entropy_grounding.profiling.passes import (
+    big_memory,
+    by_operation,
+    interleaved,
+    operation_times,
+)
 from entropy_grounding.profiling.random_vlm import SHAPES, shaped
 from entropy_grounding.reporting.tables import cost_table
 
@@ -34,7 +39,9 @@ def test_ratios_are_to_the_reference_of_the_same_repeat(monkeypatch):
 
 def attend_and_multiply():
     matrix = torch.ones(1, 1, 64, 64)
-    return torch.nn.functional.scaled_dot_product_attention(matrix, matrix, matrix[0, 0] @ matrix + 1)
+    return torch.nn.functional.scaled_dot_product_attention(
+        matrix, matrix, matrix[0, 0] @ matrix + 1
+    )
 
 
 def test_operations_are_counted_by_kind():
@@ -44,8 +51,14 @@ def test_operations_are_counted_by_kind():
 
 def test_the_shares_of_operations_are_those_of_a_plain_forward():
     found = by_operation({"plain": attend_and_multiply, "map": attend_and_multiply})
-    assert sum(value for name, value in found.items() if name.startswith("plain, share of")) == pytest.approx(1)
-    assert {name for name in found if name.startswith("map")} == {"map, matrix products", "map, attention", "map, the rest"}
+    assert sum(
+        value for name, value in found.items() if name.startswith("plain, share of")
+    ) == pytest.approx(1)
+    assert {name for name in found if name.startswith("map")} == {
+        "map, matrix products",
+        "map, attention",
+        "map, the rest",
+    }
 
 
 def test_a_map_of_16_000_tokens_of_the_7b_model_fits_with_checkpointing_only():
@@ -56,6 +69,17 @@ def test_a_map_of_16_000_tokens_of_the_7b_model_fits_with_checkpointing_only():
 
 @pytest.mark.parametrize(("limit", "kept"), [(2.2, "yes"), (2.0, "**no**"), (None, "")])
 def test_the_table_says_which_limits_are_kept(limit, kept):
-    found = pd.DataFrame([{"figure": "map", "value": 2.1, "limit": limit, "repeats": 7, "examples": 300, "commit": "abc"}])
+    found = pd.DataFrame(
+        [
+            {
+                "figure": "map",
+                "value": 2.1,
+                "limit": limit,
+                "repeats": 7,
+                "examples": 300,
+                "commit": "abc",
+            }
+        ]
+    )
     line = cost_table(found).splitlines()[2]
     assert line.split("|")[4].strip() == kept

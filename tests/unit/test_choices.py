@@ -137,7 +137,9 @@ def test_a_reference_is_a_letter_or_an_options_text(answer, letter):
 
 def test_options_that_differ_in_marks_alone_are_told_apart():
     options = {"A": "€5", "B": "5%", "C": "$5", "D": "5 km"}
-    assert [parse_choice(f"It costs {text}, I think", options) for text in options.values()] == list(options)
+    assert [
+        parse_choice(f"It costs {text}, I think", options) for text in options.values()
+    ] == list(options)
     assert parse_choice("5", options) is None
 
 
@@ -180,13 +182,18 @@ def test_stored_answers_keep_their_scores(benchmark):
     """Every row of the main table, whose prompt lists the options that it was scored against."""
     columns = ["prompt", "references", "plain_answer", "answer", "plain_score", "score", "status"]
     results = Path(__file__).parents[2] / "results" / "table1"
-    rows = pd.concat(pd.read_parquet(path, columns=columns) for path in results.glob(f"*/{benchmark}/*/rows.parquet"))
+    rows = pd.concat(
+        pd.read_parquet(path, columns=columns)
+        for path in results.glob(f"*/{benchmark}/*/rows.parquet")
+    )
     rows = rows[rows["status"] == "ok"]
     assert len(rows) > 10_000
 
     pairs = (("plain_answer", "plain_score"), ("answer", "score"))
     said = pd.concat(
-        rows[["prompt", answer, score]].set_axis(["prompt", "answer", "score"], axis=1).assign(right=rows["references"].str[0])
+        rows[["prompt", answer, score]]
+        .set_axis(["prompt", "answer", "score"], axis=1)
+        .assign(right=rows["references"].str[0])
         for answer, score in pairs
     ).drop_duplicates()
     for each in said.itertuples():

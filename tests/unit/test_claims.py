@@ -47,7 +47,10 @@ def changed(experiment, method=None):
     """(method, vlm, benchmark): "better" or "worse", for what is significant."""
     found = differences(cells(experiment))
     sure = found[(found["p"] < 0.05) & ((found["method"] == method) | (method is None))]
-    return {(row.method, row.vlm, row.benchmark): "better" if row.change > 0 else "worse" for row in sure.itertuples()}
+    return {
+        (row.method, row.vlm, row.benchmark): "better" if row.change > 0 else "worse"
+        for row in sure.itertuples()
+    }
 
 
 def mean(method, vlm, column="score"):
@@ -68,7 +71,8 @@ def later_stops_score_more_on_infovqa():
     found = changed("ablation_stopping")
     table = cells("ablation_stopping").set_index(["method", "vlm", "benchmark"])["passes"]
     return all(
-        found.get((rule, vlm, "infovqa")) == "better" and table[(rule, vlm, "infovqa")] > table[("entropy_gradient", vlm, "infovqa")]
+        found.get((rule, vlm, "infovqa")) == "better"
+        and table[(rule, vlm, "infovqa")] > table[("entropy_gradient", vlm, "infovqa")]
         for rule in ("fixed_2", "no_rule")
         for vlm in FAMILIES
     )
@@ -131,7 +135,9 @@ STATEMENTS = {
 def gate_keeps_the_gain():
     """Of the table in docs/cost.md, which another test holds against the rows."""
     measured = (ROOT / "docs" / "cost.md").read_text().splitlines()
-    line = next(line for line in measured if line.startswith("| all "))  # the first table; the second is cross-validation
+    line = next(
+        line for line in measured if line.startswith("| all ")
+    )  # the first table; the second is cross-validation
     kept, passes = (float(cell.strip(" %")) for cell in line.split("|")[-3:-1])
     return kept >= 95 and 75 <= passes <= 85
 
@@ -168,13 +174,21 @@ def test_a_refuted_claim_is_called_refuted_with_what_refutes_it():
         }
     )
     said = verdict("11_table2_localization", rows)
-    assert "energy in the evidence than attention in the same loop: **holds in part**, in 1 of 2 comparisons; not tiny_llava vstar" in said
-    assert "higher IoU than those of attention in the same loop: **refuted**, in 0 of 2 comparisons" in said
+    assert (
+        "energy in the evidence than attention in the same loop: **holds in part**, in 1 of 2 comparisons; not tiny_llava vstar"
+        in said
+    )
+    assert (
+        "higher IoU than those of attention in the same loop: **refuted**, in 0 of 2 comparisons"
+        in said
+    )
     assert "ViCrop's relative attention: **not tested**" in said
 
 
 def test_a_gain_counts_only_where_it_is_significant():
-    rows = pd.DataFrame({"vlm": "v", "benchmark": ["textvqa", "vstar"], "method": "entropy_gradient", "n": 9})
+    rows = pd.DataFrame(
+        {"vlm": "v", "benchmark": ["textvqa", "vstar"], "method": "entropy_gradient", "n": 9}
+    )
     rows = rows.assign(p_plain=[0.001, 0.2], gained=[9, 9], lost=[0, 0])
     assert gains(rows) == {"v textvqa": True, "v vstar": False}
 
@@ -185,7 +199,9 @@ def test_every_claim_is_decided_in_its_notebook(name):
     assert any(f'verdict("{name}"' in cell.source for cell in notebook.cells)
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "conf" / "experiment").glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "conf" / "experiment").glob("*.yaml")), ids=lambda path: path.stem
+)
 def test_captions_name_only_variants_that_run(path):
     experiment = yaml.safe_load(path.read_text())
     notebook = nbformat.read(ROOT / "notebooks" / f"{experiment['notebook']}.ipynb", as_version=4)
@@ -198,7 +214,11 @@ def test_captions_name_only_variants_that_run(path):
 def test_documents_hold_tables_of_shipped_weights_only():
     from entropy_grounding.vlm.weights import TINY, weights_identities
 
-    shipped = {weights_identities(f"tiny:{folder.name}")["weights"][:12] for folder in TINY.iterdir() if folder.is_dir()}
+    shipped = {
+        weights_identities(f"tiny:{folder.name}")["weights"][:12]
+        for folder in TINY.iterdir()
+        if folder.is_dir()
+    }
     for document in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
         rows = [line for line in document.read_text().splitlines() if "(SHA-256)" in line]
         named = {each for line in rows for each in re.findall(r"\b[0-9a-f]{12}\b", line)}

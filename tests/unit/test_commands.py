@@ -14,7 +14,17 @@ from entropy_grounding.core.errors import InputError
 from entropy_grounding.core.paths import CONF_DIR
 
 MODULES = [
-    *("ground", "evaluate", "merge", "calibrate", "rerun", "cell", "notebooks", "report", "executed"),
+    *(
+        "ground",
+        "evaluate",
+        "merge",
+        "calibrate",
+        "rerun",
+        "cell",
+        "notebooks",
+        "report",
+        "executed",
+    ),
     *("tiny.train", "tiny.check", "benchmark_cost", "baselines.layers"),
 ]
 
@@ -53,7 +63,9 @@ def main_of(monkeypatch, tmp_path, signals):
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_help_is_shown_anywhere_and_an_unknown_option_is_one_sentence(module, main_of, capsys, tmp_path):
+def test_help_is_shown_anywhere_and_an_unknown_option_is_one_sentence(
+    module, main_of, capsys, tmp_path
+):
     assert main_of(module, "--help") == 0
     shown = capsys.readouterr()
     assert shown.err == ""
@@ -69,17 +81,27 @@ def test_help_is_shown_anywhere_and_an_unknown_option_is_one_sentence(module, ma
 @pytest.mark.parametrize(
     ("module", "argument", "said"),
     [
-        ("report", "nonsense", "error: 'nonsense' is no clone of this project's repository (no README.md)"),
+        (
+            "report",
+            "nonsense",
+            "error: 'nonsense' is no clone of this project's repository (no README.md)",
+        ),
         ("report", ".", "error: '.' is no clone"),
         ("executed", "00_quickstart", "error: '.' is no clone"),
         ("ground", "nonsense", "error: 'nonsense' is no option: use NAME=VALUE"),
-        ("evaluate", "nonsense=1", "error: Could not override 'nonsense'. Key 'nonsense' not in 'EvaluateConfig'"),
+        (
+            "evaluate",
+            "nonsense=1",
+            "error: Could not override 'nonsense'. Key 'nonsense' not in 'EvaluateConfig'",
+        ),
         ("ground", "method=[", "error: "),
         ("rerun", "run.examples=1", "error: 'run.examples=1' reaches no cell"),
         ("merge", "nonsense", "error: The results folder 'nonsense' holds no rows"),
     ],
 )
-def test_what_a_user_can_fix_is_one_sentence_and_status_2(module, argument, said, main_of, capsys, tmp_path):
+def test_what_a_user_can_fix_is_one_sentence_and_status_2(
+    module, argument, said, main_of, capsys, tmp_path
+):
     assert main_of(module, argument) == 2
     refused = capsys.readouterr().err
     assert refused.startswith(said)
@@ -101,7 +123,9 @@ def test_the_environment_can_ask_for_the_traceback(tmp_path):
 
 
 def test_the_flags_that_are_let_through_are_those_of_hydra():
-    assert {flag for action in get_args_parser()._actions for flag in action.option_strings} == FLAGS
+    assert {
+        flag for action in get_args_parser()._actions for flag in action.option_strings
+    } == FLAGS
     check_arguments(["-m", "--cfg", "job", "seed=1", "~x", "+y=2", "--multirun"])
 
 
@@ -117,8 +141,16 @@ def raising(error):
     [
         (InputError("No ü."), 2, "error: No ü.\n"),
         (SystemExit("error: No."), 2, "error: No.\n"),
-        (KeyboardInterrupt(), 130, "interrupted: what was finished is kept; run the same command again to go on.\n"),
-        (SystemExit(143), 143, "terminated: what was finished is kept; run the same command again to go on.\n"),
+        (
+            KeyboardInterrupt(),
+            130,
+            "interrupted: what was finished is kept; run the same command again to go on.\n",
+        ),
+        (
+            SystemExit(143),
+            143,
+            "terminated: what was finished is kept; run the same command again to go on.\n",
+        ),
         (SystemExit(3), 3, ""),
     ],
 )
@@ -136,13 +168,19 @@ def test_an_error_of_the_program_itself_keeps_its_traceback(signals):
 
 def test_a_terminal_without_a_glyph_shows_its_code(tmp_path):
     text = "import sys; from entropy_grounding.commands import command; command(lambda: print('ü →', file=sys.stdout))"
-    shown = subprocess.run([sys.executable, "-c", text], capture_output=True, env=os.environ | {"PYTHONIOENCODING": "ascii"})
+    shown = subprocess.run(
+        [sys.executable, "-c", text],
+        capture_output=True,
+        env=os.environ | {"PYTHONIOENCODING": "ascii"},
+    )
     assert (shown.returncode, shown.stdout) == (0, b"\\xfc \\u2192\n")
 
 
 def test_a_reader_that_has_gone_is_no_error():
     text = "from entropy_grounding.commands import command; command(lambda: print('line\\n' * 100_000))"
-    process = subprocess.Popen([sys.executable, "-c", text], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        [sys.executable, "-c", text], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
     process.stdout.readline()
     process.stdout.close()
     assert process.stderr.read() == b""

@@ -57,6 +57,11 @@ def test_bad_options_are_named(override, complaint):
 
 
 def test_help_names_the_options():
-    shown = subprocess.run([sys.executable, "-m", "entropy_grounding.ground", "--help"], capture_output=True, text=True, check=True).stdout
+    shown = subprocess.run(
+        [sys.executable, "-m", "entropy_grounding.ground", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
     for option in ("image", "question", "vlm", "method", "max_regions", "rule"):
         assert option in shown

@@ -43,7 +43,13 @@ def test_an_error_of_the_machine_has_its_own_advice_also_as_a_cause(error, advic
 
 
 @pytest.mark.parametrize(
-    "error", [of(errno.EACCES, "/data/rows.parquet"), of(errno.ENOENT, "/weights/x"), ValueError("Broken."), OSError("?")]
+    "error",
+    [
+        of(errno.EACCES, "/data/rows.parquet"),
+        of(errno.ENOENT, "/weights/x"),
+        ValueError("Broken."),
+        OSError("?"),
+    ],
 )
 def test_another_error_has_none(error):
     assert machine_remedy(error) is None
@@ -60,6 +66,10 @@ command(lambda: list(load_benchmark(BenchmarkConfig(name="docvqa", kind="docvqa"
 def test_a_cache_that_cannot_be_written_is_told_as_one(tmp_path):
     rows = parquet(tmp_path, GOOD)
     environment = os.environ | {"HF_HOME": "/dev/null/cache"}
-    done = subprocess.run([sys.executable, "-c", READ, rows], capture_output=True, text=True, env=environment)
+    done = subprocess.run(
+        [sys.executable, "-c", READ, rows], capture_output=True, text=True, env=environment
+    )
     assert done.returncode == 2
-    assert done.stderr.splitlines()[-1].endswith("The cache '/dev/null/cache' cannot be written: set HF_HOME to a folder that can be.")
+    assert done.stderr.splitlines()[-1].endswith(
+        "The cache '/dev/null/cache' cannot be written: set HF_HOME to a folder that can be."
+    )

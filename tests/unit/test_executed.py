@@ -16,7 +16,9 @@ def notebook_with(picture):
     buffer = io.BytesIO()
     picture.save(buffer, "PNG")
     data = {"image/png": base64.b64encode(buffer.getvalue()).decode()}
-    cell = nbformat.v4.new_code_cell("1", outputs=[nbformat.v4.new_output("display_data", data=data)])
+    cell = nbformat.v4.new_code_cell(
+        "1", outputs=[nbformat.v4.new_output("display_data", data=data)]
+    )
     return nbformat.v4.new_notebook(cells=[cell])
 
 
@@ -53,8 +55,12 @@ def test_a_plain_drawing_stays_a_png_and_a_transparent_ground_turns_white():
 def test_times_bars_and_widgets_are_removed():
     shown = nbformat.v4.new_output("stream", name="stdout", text="kept")
     bar = nbformat.v4.new_output("stream", name="stderr", text="50%")
-    widget = nbformat.v4.new_output("display_data", data={"application/vnd.jupyter.widget-view+json": {}})
-    cell = nbformat.v4.new_code_cell("1", outputs=[shown, bar, widget], metadata={"papermill": {"duration": 1}, "execution": {}})
+    widget = nbformat.v4.new_output(
+        "display_data", data={"application/vnd.jupyter.widget-view+json": {}}
+    )
+    cell = nbformat.v4.new_code_cell(
+        "1", outputs=[shown, bar, widget], metadata={"papermill": {"duration": 1}, "execution": {}}
+    )
     notebook = nbformat.v4.new_notebook(cells=[cell], metadata={"papermill": {}, "widgets": {}})
     tidy(notebook)
     assert notebook.cells[0].outputs == [shown]

@@ -12,7 +12,12 @@ from entropy_grounding.core.errors import InputError
 from entropy_grounding.core.paths import CONF_DIR
 from entropy_grounding.evaluation.archive import stored_folder, stored_index, write_results
 from entropy_grounding.evaluation.config import results_folder, run_manifest
-from entropy_grounding.experiments.config import as_option, evaluations, experiments, load_experiment
+from entropy_grounding.experiments.config import (
+    as_option,
+    evaluations,
+    experiments,
+    load_experiment,
+)
 from entropy_grounding.reporting.charts import plot_cost, plot_variants, vlm_color
 from entropy_grounding.reporting.experiment import directions, results_json, summary, write_tables
 from entropy_grounding.reporting.tables import latex_table
@@ -26,7 +31,9 @@ N = 20
 def test_every_experiment_composes_and_has_a_notebook(name, run):
     setup = load_experiment(name, run)
     without_boxes = [name for name in setup.benchmarks() if boxes_note(benchmark_config(name))]
-    oracles = [variant for variant in setup.variants() if variant.method.startswith("control_oracle")]
+    oracles = [
+        variant for variant in setup.variants() if variant.method.startswith("control_oracle")
+    ]
     every = len(setup.benchmarks()) * len(setup.variants()) - len(without_boxes) * len(oracles)
     assert len(list(evaluations(setup))) == len(setup.vlms()) * every
     assert (CONF_DIR.parent / "notebooks" / f"{setup.experiment.notebook}.ipynb").is_file()
@@ -67,7 +74,10 @@ def test_wrong_names_are_told_before_anything_runs(chosen, message):
         load_experiment("table1", "smoke", **chosen)
 
 
-@pytest.mark.parametrize(("override", "message"), [("regions.sigma=2", "Could not override"), ("method.sigma=2", "Key 'sigma' not in")])
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [("regions.sigma=2", "Could not override"), ("method.sigma=2", "Key 'sigma' not in")],
+)
 def test_wrong_overrides_are_told_before_anything_runs(override, message):
     with pytest.raises(InputError, match=message):
         load_experiment("table1", "smoke", [override])
@@ -75,7 +85,11 @@ def test_wrong_overrides_are_told_before_anything_runs(override, message):
 
 def test_the_number_of_examples_can_be_overridden():
     setup = load_experiment("table1", "mini", ["benchmark.examples=7"])
-    assert {config.benchmark.examples for _, config in evaluations(setup)} == {setup.run.examples} == {7}
+    assert (
+        {config.benchmark.examples for _, config in evaluations(setup)}
+        == {setup.run.examples}
+        == {7}
+    )
 
 
 def test_a_results_folder_may_have_any_name(tmp_path):
@@ -89,9 +103,25 @@ def test_an_override_reaches_every_evaluation():
 
 
 def stored(folder, config, scores, plain):
-    rows = pd.DataFrame({"example_id": [str(n) for n in range(N)], "number": range(N), "status": "ok", "score": np.asarray(scores, float)})
+    rows = pd.DataFrame(
+        {
+            "example_id": [str(n) for n in range(N)],
+            "number": range(N),
+            "status": "ok",
+            "score": np.asarray(scores, float),
+        }
+    )
     rows["plain_score"] = np.asarray(plain, float)
-    for name in ("iou", "pointing", "energy", "chance", "visual_tokens", "seconds", "forwards", "backwards"):
+    for name in (
+        "iou",
+        "pointing",
+        "energy",
+        "chance",
+        "visual_tokens",
+        "seconds",
+        "forwards",
+        "backwards",
+    ):
         rows[name] = 1.0
     return write_results(folder, rows, run_manifest(config))
 
@@ -99,7 +129,11 @@ def stored(folder, config, scores, plain):
 @pytest.fixture
 def setup(tmp_path):
     found = load_experiment(
-        "table1", "smoke", results_dir=str(tmp_path / "own"), benchmark="mini_gqa", method="entropy_gradient,control_oracle"
+        "table1",
+        "smoke",
+        results_dir=str(tmp_path / "own"),
+        benchmark="mini_gqa",
+        method="entropy_gradient,control_oracle",
     )
     return replace(found, run=replace(found.run, examples=N))
 
@@ -112,7 +146,12 @@ def test_rows_of_the_same_configuration_are_found_under_another_experiment(setup
 
 def test_rows_of_another_configuration_or_too_few_do_not_count(setup, tmp_path):
     ((_, config), _) = evaluations(setup)
-    stored(results_folder(config), replace(config, vlm=replace(config.vlm, dtype="float16")), np.ones(N), np.ones(N))
+    stored(
+        results_folder(config),
+        replace(config, vlm=replace(config.vlm, dtype="float16")),
+        np.ones(N),
+        np.ones(N),
+    )
     assert stored_folder(config, stored_index(tmp_path / "own")) is None
     stored(results_folder(config), config, np.ones(N), np.ones(N))
     assert stored_folder(config, {}) == results_folder(config)
@@ -124,8 +163,12 @@ def test_rows_of_another_configuration_or_too_few_do_not_count(setup, tmp_path):
 def cells(setup):
     """Plain 5 of 20 right, the method all, the oracle all but one."""
     plain, folders = np.arange(N) % 4 == 0, {}
-    for (variant, config), scores in zip(evaluations(setup), (np.ones(N), np.arange(N) > 0), strict=True):
-        folders[config.vlm.name, config.benchmark.name, variant.name] = stored(results_folder(config), config, scores, plain)
+    for (variant, config), scores in zip(
+        evaluations(setup), (np.ones(N), np.arange(N) > 0), strict=True
+    ):
+        folders[config.vlm.name, config.benchmark.name, variant.name] = stored(
+            results_folder(config), config, scores, plain
+        )
     return summary(setup, folders)
 
 
@@ -147,15 +190,28 @@ def test_every_tiny_vlm_has_a_checkpoint_of_the_paper():
 
 
 def test_the_best_method_is_bold_in_latex_and_controls_are_not(cells):
-    lines = {line.split("&")[1].strip(): line for line in latex_table(cells).splitlines() if "&" in line}
+    lines = {
+        line.split("&")[1].strip(): line for line in latex_table(cells).splitlines() if "&" in line
+    }
     assert r"\textbf{100.0}" in lines["entropy gradient"]
     assert "textbf" not in lines["control oracle"]
 
 
 def test_results_for_machines_hold_value_interval_and_source(setup, cells):
-    record = next(each for each in results_json(setup, cells) if each["method"] == "entropy_gradient")
+    record = next(
+        each for each in results_json(setup, cells) if each["method"] == "entropy_gradient"
+    )
     assert record["value"] == 1.0
-    assert {"experiment", "vlm", "benchmark", "low", "high", "n", "weights", "commit"} <= record.keys()
+    assert {
+        "experiment",
+        "vlm",
+        "benchmark",
+        "low",
+        "high",
+        "n",
+        "weights",
+        "commit",
+    } <= record.keys()
 
 
 def test_tables_are_written_in_markdown_and_latex(cells, tmp_path):
@@ -167,26 +223,41 @@ def test_tables_are_written_in_markdown_and_latex(cells, tmp_path):
 def test_a_figure_has_a_panel_for_each_benchmark_and_a_point_for_each_variant(cells):
     (axes,) = plot_variants(cells).axes
     assert axes.get_title() == "gqa"
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["entropy_gradient", "control_oracle"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == [
+        "entropy_gradient",
+        "control_oracle",
+    ]
     plt.close("all")
 
 
 def test_a_line_may_be_in_some_runs_only():
-    mini, full = ({variant.name for variant in load_experiment("cost", run).variants()} for run in ("mini", "full"))
+    mini, full = (
+        {variant.name for variant in load_experiment("cost", run).variants()}
+        for run in ("mini", "full")
+    )
     assert mini - full == {"gated"}
     assert full <= mini
 
 
 def test_a_method_keeps_its_number_where_another_has_no_such_cost(cells):
-    partly = cells.assign(visual_tokens=[100.0 if method == "entropy_gradient" else float("nan") for method in cells["method"]])
-    labels = [[text.get_text() for text in plot_cost(partly, cost=cost).legends[0].texts] for cost in ("passes", "visual_tokens")]
+    partly = cells.assign(
+        visual_tokens=[
+            100.0 if method == "entropy_gradient" else float("nan") for method in cells["method"]
+        ]
+    )
+    labels = [
+        [text.get_text() for text in plot_cost(partly, cost=cost).legends[0].texts]
+        for cost in ("passes", "visual_tokens")
+    ]
     assert labels[0].index("1  entropy_gradient") == 1
     assert labels[1] == ["1  entropy_gradient"]
     plt.close("all")
 
 
 def test_the_frontier_of_cost_joins_what_no_cheaper_method_beats(cells):
-    worse = cells[cells["method"] == "entropy_gradient"].assign(method="worse", score=0.2, passes=9.0)
+    worse = cells[cells["method"] == "entropy_gradient"].assign(
+        method="worse", score=0.2, passes=9.0
+    )
     (axes,) = plot_cost(pd.concat([cells, worse])).axes
     assert 9.0 not in axes.lines[0].get_xdata()
     plt.close("all")

@@ -45,7 +45,9 @@ def test_a_strip_is_refused(tmp_path):
 def test_exif_rotation_is_applied(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # the camera was turned by 90 degrees
-    assert load_image(saved(tmp_path, Image.new("RGB", (30, 20)), "turned.jpg", exif=exif)).size == (20, 30)
+    assert load_image(
+        saved(tmp_path, Image.new("RGB", (30, 20)), "turned.jpg", exif=exif)
+    ).size == (20, 30)
 
 
 def test_transparent_pixels_turn_white(tmp_path):
@@ -78,7 +80,9 @@ def test_cmyk_becomes_rgb(tmp_path):
     assert max(green, blue) < 80
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "I", "F", "I;16"])
+@pytest.mark.parametrize(
+    "mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "I", "F", "I;16"]
+)
 def test_every_mode_becomes_rgb(mode):
     assert to_rgb(Image.new(mode, (9, 8))).mode == "RGB"
 

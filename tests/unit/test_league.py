@@ -14,7 +14,15 @@ from entropy_grounding.reporting.comparisons import dominating, location_shares,
 from entropy_grounding.reporting.documents import report
 from entropy_grounding.reporting.failures import failures
 from entropy_grounding.reporting.summary import cells
-from entropy_grounding.reporting.tables import location_table, mean_table, place_table, reference_table, score_table, sources, wins_table
+from entropy_grounding.reporting.tables import (
+    location_table,
+    mean_table,
+    place_table,
+    reference_table,
+    score_table,
+    sources,
+    wins_table,
+)
 
 N = 40
 PLAIN = np.arange(N) % 4 == 0
@@ -31,10 +39,23 @@ SCORES = {
 def root(tmp_path_factory):
     folder = tmp_path_factory.mktemp("league")
     for method, scores in SCORES.items():
-        rows = pd.DataFrame({"example_id": [str(n) for n in range(N)], "plain_score": PLAIN.astype(float)})
-        rows = rows.assign(status="failed" if scores is None else "ok", score=None if scores is None else scores.astype(float))
+        rows = pd.DataFrame(
+            {"example_id": [str(n) for n in range(N)], "plain_score": PLAIN.astype(float)}
+        )
         rows = rows.assign(
-            iou=0.25, pointing=1.0, energy=0.5, chance=0.1, forwards=4, backwards=2, visual_tokens=128, lm_tokens=256, seconds=0.5
+            status="failed" if scores is None else "ok",
+            score=None if scores is None else scores.astype(float),
+        )
+        rows = rows.assign(
+            iou=0.25,
+            pointing=1.0,
+            energy=0.5,
+            chance=0.1,
+            forwards=4,
+            backwards=2,
+            visual_tokens=128,
+            lm_tokens=256,
+            seconds=0.5,
         )
         config = {"vlm": {"name": "tiny_llava"}, "benchmark": {"name": "mini_vstar"}}
         source = {"config": config, "weights_sha256": "abcdef0123456789", "commit": "1234567"}
@@ -59,7 +80,15 @@ def test_scores_carry_intervals_marks_and_flips(root):
 
 def test_places_and_cost_are_means(root):
     found = lines_by_method(place_table(cells(root), "tiny_llava"))["`entropy_gradient`"]
-    assert [part.strip() for part in found.split("|")[2:-1]] == ["0.250", "100.0 %", "50.0 %", "10.0 %", "8.0", "128", "0.500"]
+    assert [part.strip() for part in found.split("|")[2:-1]] == [
+        "0.250",
+        "100.0 %",
+        "50.0 %",
+        "10.0 %",
+        "8.0",
+        "128",
+        "0.500",
+    ]
 
 
 def test_a_baseline_that_wins_is_listed_and_oracles_do_not_compete(root):
@@ -70,14 +99,31 @@ def test_a_baseline_that_wins_is_listed_and_oracles_do_not_compete(root):
 
 
 def test_a_win_that_many_tests_explain_is_listed_with_both_p_values():
-    lines = [("entropy_gradient", 0.6, None), ("search_8", 0.7, 0.03), ("nested", 0.65, 0.2), ("map_attention", 0.5, 0.001)]
-    found = pd.DataFrame(lines, columns=["method", "score", "p_ours"]).assign(vlm="tiny_llava", benchmark="vstar")
+    lines = [
+        ("entropy_gradient", 0.6, None),
+        ("search_8", 0.7, 0.03),
+        ("nested", 0.65, 0.2),
+        ("map_attention", 0.5, 0.001),
+    ]
+    found = pd.DataFrame(lines, columns=["method", "score", "p_ours"]).assign(
+        vlm="tiny_llava", benchmark="vstar"
+    )
     table = wins_table(found)
     assert table.startswith(
         "0 of 3 cells are significantly better than `entropy_gradient` (adjusted p < 0.05); with an unadjusted p < 0.05: 1 "
     )
-    assert [part.strip() for part in table.splitlines()[-1].split("|")[1:-1]] == ["tiny_llava", "vstar", "search_8", "10.0", "0.03", "0.06"]
-    assert reference_table(found).splitlines()[0] == "1 of 3 cells are significantly different from `entropy_gradient` (change in points):"
+    assert [part.strip() for part in table.splitlines()[-1].split("|")[1:-1]] == [
+        "tiny_llava",
+        "vstar",
+        "search_8",
+        "10.0",
+        "0.03",
+        "0.06",
+    ]
+    assert (
+        reference_table(found).splitlines()[0]
+        == "1 of 3 cells are significantly different from `entropy_gradient` (change in points):"
+    )
 
 
 def test_a_method_that_scores_as_much_for_less_is_said_to_dominate():
@@ -88,7 +134,9 @@ def test_a_method_that_scores_as_much_for_less_is_said_to_dominate():
         ("search_8", 0.7, 9.0),
         ("control_oracle", 0.9, 2.0),
     ]
-    found = pd.DataFrame(lines, columns=["method", "score", "passes"]).assign(vlm="tiny_llava", benchmark="vstar", n=40)
+    found = pd.DataFrame(lines, columns=["method", "score", "passes"]).assign(
+        vlm="tiny_llava", benchmark="vstar", n=40
+    )
     said = dominating(found)
     assert said == "tiny_llava: gated (+2.0 points, 5.0 passes); entropy_gradient takes 8.0 passes."
     assert dominating(found[found["method"] != "gated"]).startswith("tiny_llava: none;")
@@ -102,14 +150,29 @@ def test_means_are_of_methods_with_all_benchmarks():
         ("tiny_qwen2_5_vl", "vstar", "entropy_gradient", 0.8, 6.0),
         ("tiny_qwen2_5_vl", "vstar", "search_8", 0.9, 9.0),
     ]
-    found = pd.DataFrame(lines, columns=["vlm", "benchmark", "method", "score", "passes"]).assign(n=40)
-    table = {method: [part.strip() for part in line.split("|")[2:-1]] for method, line in lines_by_method(mean_table(found)).items()}
-    assert table == {"`entropy_gradient`": ["60.0 (5.0)", "80.0 (6.0)"], "`search_8`": ["", "90.0 (9.0)"]}
+    found = pd.DataFrame(lines, columns=["vlm", "benchmark", "method", "score", "passes"]).assign(
+        n=40
+    )
+    table = {
+        method: [part.strip() for part in line.split("|")[2:-1]]
+        for method, line in lines_by_method(mean_table(found)).items()
+    }
+    assert table == {
+        "`entropy_gradient`": ["60.0 (5.0)", "80.0 (6.0)"],
+        "`search_8`": ["", "90.0 (9.0)"],
+    }
 
 
 def test_a_mean_over_some_of_the_benchmarks_is_none():
-    lines = [("vstar", "search_8", 100.0), ("gqa", "search_8", np.nan), ("vstar", "nested", 100.0), ("gqa", "nested", 200.0)]
-    found = pd.DataFrame(lines, columns=["benchmark", "method", "visual_tokens"]).assign(vlm="tiny_llava", score=0.5, n=40)
+    lines = [
+        ("vstar", "search_8", 100.0),
+        ("gqa", "search_8", np.nan),
+        ("vstar", "nested", 100.0),
+        ("gqa", "nested", 200.0),
+    ]
+    found = pd.DataFrame(lines, columns=["benchmark", "method", "visual_tokens"]).assign(
+        vlm="tiny_llava", score=0.5, n=40
+    )
     tokens = mean_costs(found, "visual_tokens").set_index("method")["visual_tokens"]
     assert np.isnan(tokens["search_8"])
     assert tokens["nested"] == 150
@@ -123,7 +186,10 @@ def test_location_explains_two_thirds_here(root):
 
 
 def test_tables_name_their_source(root):
-    assert sources(cells(root)) == "Weights (SHA-256): `tiny_llava` abcdef012345 (commit 1234567, n = 40)."
+    assert (
+        sources(cells(root))
+        == "Weights (SHA-256): `tiny_llava` abcdef012345 (commit 1234567, n = 40)."
+    )
 
 
 def test_nothing_stored_is_an_error(tmp_path):
@@ -140,10 +206,15 @@ def test_no_default_of_a_stored_option_has_changed(pytestconfig):
     assert json.loads(path.read_text()) == now
 
 
-@pytest.mark.parametrize(("method", "counts"), [("entropy_gradient", False), ("vicrop_rel_att", False), ("vicrop_rel_att_chosen", True)])
+@pytest.mark.parametrize(
+    ("method", "counts"),
+    [("entropy_gradient", False), ("vicrop_rel_att", False), ("vicrop_rel_att_chosen", True)],
+)
 def test_the_layer_of_attention_counts_only_where_a_method_asks_for_it(method, counts):
     def fingerprint(*overrides):
-        config = compose_config([f"method={method}", "method_name=any", *overrides], "evaluate", EvaluateConfig)
+        config = compose_config(
+            [f"method={method}", "method_name=any", *overrides], "evaluate", EvaluateConfig
+        )
         return run_manifest(config)["config_hash"]
 
     assert (fingerprint("vlm.attention_layer=1") != fingerprint("vlm.attention_layer=2")) == counts

@@ -29,14 +29,28 @@ from entropy_grounding.metrics.localization import (
 
 SIDES = st.integers(0, 12)
 BOXES = st.lists(
-    st.builds(lambda x, y, w, h: Box(float(x), float(y), float(x + w), float(y + h)), SIDES, SIDES, SIDES, SIDES), min_size=0, max_size=4
+    st.builds(
+        lambda x, y, w, h: Box(float(x), float(y), float(x + w), float(y + h)),
+        SIDES,
+        SIDES,
+        SIDES,
+        SIDES,
+    ),
+    min_size=0,
+    max_size=4,
 )
 
 
 def make_map(values, box=None, inside=None):
     values = np.asarray(values, dtype=float)
-    view = View(0, np.arange(values.size).reshape(values.shape), box or Box(0.0, 0.0, 10.0 * values.shape[1], 10.0 * values.shape[0]))
-    return RelevanceMap(view, values, values, np.ones(values.shape, bool) if inside is None else inside)
+    view = View(
+        0,
+        np.arange(values.size).reshape(values.shape),
+        box or Box(0.0, 0.0, 10.0 * values.shape[1], 10.0 * values.shape[0]),
+    )
+    return RelevanceMap(
+        view, values, values, np.ones(values.shape, bool) if inside is None else inside
+    )
 
 
 def rasterised(boxes):
@@ -92,7 +106,9 @@ def test_recall_counts_targets_met_by_the_first_boxes():
         recall_at_k(boxes, targets, 0)
 
 
-@pytest.mark.parametrize(("side", "expected"), [(7, "small"), (7.072, "medium"), (22.3, "medium"), (22.361, "large")])
+@pytest.mark.parametrize(
+    ("side", "expected"), [(7, "small"), (7.072, "medium"), (22.3, "medium"), (22.361, "large")]
+)
 def test_size_bins_of_textvqa(side, expected):
     assert size_bin([Box(0, 0, side, side)], (100, 100)) == expected
 
@@ -143,7 +159,9 @@ def test_ranking_metrics_by_hand():
     assert average_precision(found, targets) == pytest.approx((1 + 2 / 3) / 2)
 
 
-@pytest.mark.parametrize("rule", [energy_in_box, chance, enrichment, pointing_game, roc_auc, average_precision])
+@pytest.mark.parametrize(
+    "rule", [energy_in_box, chance, enrichment, pointing_game, roc_auc, average_precision]
+)
 def test_without_a_target_a_map_has_no_score(rule):
     assert math.isnan(rule(make_map([[2, 1]]), []))
 

@@ -53,9 +53,13 @@ def test_at_most_32_periods_are_removed():
     assert normalize_vqa("." * 40) == "." * 8
 
 
-@pytest.mark.parametrize(("matching", "score"), [(0, 0.0), (1, 0.3), (2, 0.6), (3, 0.9), (4, 1.0), (10, 1.0)])
+@pytest.mark.parametrize(
+    ("matching", "score"), [(0, 0.0), (1, 0.3), (2, 0.6), (3, 0.9), (4, 1.0), (10, 1.0)]
+)
 def test_vqa_accuracy_of_ten_annotators(matching, score):
-    assert vqa_accuracy("Two", ["2"] * matching + ["none such"] * (10 - matching)) == pytest.approx(score)
+    assert vqa_accuracy("Two", ["2"] * matching + ["none such"] * (10 - matching)) == pytest.approx(
+        score
+    )
 
 
 def test_a_single_annotator_scores_nothing():
@@ -79,7 +83,11 @@ def test_the_official_script_compares_unanimous_answers_as_written():
         ("", "", 1.0),
         ("", "a", 0.0),
         ("a  b", "a b", 1.0),
-        ("a   x", "a b", 0.8),  # distance of "a x" and "a b" is 1, length counts all five characters
+        (
+            "a   x",
+            "a b",
+            0.8,
+        ),  # distance of "a x" and "a b" is 1, length counts all five characters
     ],
 )
 def test_anls_by_hand(prediction, reference, score):
@@ -109,7 +117,9 @@ def table_of_distances(first, second):
 
 
 # Casing changes the length of some letters: "ß" in capitals is two, "İ" in small ones too.
-LETTERS = st.one_of(st.text("ab", max_size=70), st.text("aßİıſﬁ Жж中\n\u0301", max_size=40), st.text())
+LETTERS = st.one_of(
+    st.text("ab", max_size=70), st.text("aßİıſﬁ Жж中\n\u0301", max_size=40), st.text()
+)
 
 
 @given(LETTERS, LETTERS)
@@ -117,7 +127,9 @@ def test_levenshtein_equals_the_table_of_distances(a, b):
     assert levenshtein(a, b) == table_of_distances(a, b)
 
 
-@given(LETTERS, st.lists(LETTERS, min_size=1, max_size=3), st.sampled_from([0.0, 0.3, 0.5, 0.8, 1.0]))
+@given(
+    LETTERS, st.lists(LETTERS, min_size=1, max_size=3), st.sampled_from([0.0, 0.3, 0.5, 0.8, 1.0])
+)
 def test_anls_equals_its_definition(prediction, references, threshold):
     def similarity(reference):
         longest = max(len(prediction.upper()), len(reference.upper()))
@@ -141,7 +153,13 @@ def test_levenshtein_of_a_textbook_pair():
 
 @pytest.mark.parametrize(
     ("prediction", "reference", "ours", "without_punctuation"),
-    [("Yes.", "yes", 1, 1), (" yes ", "yes", 1, 1), ("t-shirt", "tshirt", 0, 1), ("2.5", "25", 0, 1), ("hot dog", "dog", 0, 0)],
+    [
+        ("Yes.", "yes", 1, 1),
+        (" yes ", "yes", 1, 1),
+        ("t-shirt", "tshirt", 0, 1),
+        ("2.5", "25", 0, 1),
+        ("hot dog", "dog", 0, 0),
+    ],
 )
 def test_exact_match_and_its_variant(prediction, reference, ours, without_punctuation):
     assert exact_match(prediction, reference) == ours
@@ -157,8 +175,31 @@ def test_the_docvqa_rule_of_vicrop_counts_an_empty_prediction():
 @pytest.mark.parametrize(
     ("text", "answer"),
     [
-        *[(text, "no") for text in ("no", "No", "NO", "no\n", "No, there is none", "It is not there", "no. yes")],
-        *[(text, "yes") for text in ("yes", "Yes.", "", "garbage", "isn't", "nothing", "Yes. There is no dog", "no!")],
+        *[
+            (text, "no")
+            for text in (
+                "no",
+                "No",
+                "NO",
+                "no\n",
+                "No, there is none",
+                "It is not there",
+                "no. yes",
+            )
+        ],
+        *[
+            (text, "yes")
+            for text in (
+                "yes",
+                "Yes.",
+                "",
+                "garbage",
+                "isn't",
+                "nothing",
+                "Yes. There is no dog",
+                "no!",
+            )
+        ],
     ],
 )
 def test_pope_answers_by_the_official_rule(text, answer):
@@ -171,24 +212,36 @@ def test_binary_scores_by_hand():
 
 
 def test_undefined_binary_scores_are_zero():
-    assert binary_scores(["no"], ["no"]) == {"accuracy": 1.0, "precision": 0.0, "recall": 0.0, "f1": 0.0, "yes_ratio": 0.0}
+    assert binary_scores(["no"], ["no"]) == {
+        "accuracy": 1.0,
+        "precision": 0.0,
+        "recall": 0.0,
+        "f1": 0.0,
+        "yes_ratio": 0.0,
+    }
     assert set(binary_scores([], []).values()) == {0.0}
 
 
 @pytest.mark.parametrize(
-    ("predictions", "labels", "complaint"), [(["maybe"], ["yes"], "'maybe' is neither"), (["no"], [], "1 predictions for 0")]
+    ("predictions", "labels", "complaint"),
+    [(["maybe"], ["yes"], "'maybe' is neither"), (["no"], [], "1 predictions for 0")],
 )
 def test_binary_scores_refuse_what_is_not_parsed(predictions, labels, complaint):
     with pytest.raises(InputError, match=complaint):
         binary_scores(predictions, labels)
 
 
-@pytest.mark.parametrize(("prediction", "score"), [("B", 1), ("right", 1), ("Right!", 1), ("The answer is A", 0), ("not B", 0), ("", 0)])
+@pytest.mark.parametrize(
+    ("prediction", "score"),
+    [("B", 1), ("right", 1), ("Right!", 1), ("The answer is A", 0), ("not B", 0), ("", 0)],
+)
 def test_realworldqa_letters(prediction, score):
     assert realworldqa_match(prediction, "B", {"A": "left", "B": "right"}) == score
 
 
-@pytest.mark.parametrize(("prediction", "score"), [("Four.", 1), ("four", 1), (" 4 ", 1), ("5", 0), ("four cars", 0)])
+@pytest.mark.parametrize(
+    ("prediction", "score"), [("Four.", 1), ("four", 1), (" 4 ", 1), ("5", 0), ("four cars", 0)]
+)
 def test_realworldqa_words_and_numbers(prediction, score):
     assert realworldqa_match(prediction, "4", {}) == score
 

@@ -34,13 +34,20 @@ def test_rows_have_the_published_columns_and_the_evidence(kind):
 @EACH
 def test_a_seed_draws_the_same_examples(kind):
     for first, again in zip(examples(kind, 4), examples(kind, 4), strict=True):
-        assert (first.id, first.prompt, first.references, first.boxes) == (again.id, again.prompt, again.references, again.boxes)
+        assert (first.id, first.prompt, first.references, first.boxes) == (
+            again.id,
+            again.prompt,
+            again.references,
+            again.boxes,
+        )
         assert ImageChops.difference(first.image, again.image).getbbox() is None
 
 
 @EACH
 def test_splits_and_canvases_show_other_pictures(kind):
-    pictures = [np.asarray(examples(kind, 1, split=split)[0].image) for split in ("test", "validation")]
+    pictures = [
+        np.asarray(examples(kind, 1, split=split)[0].image) for split in ("test", "validation")
+    ]
     assert not np.array_equal(*pictures)
     assert examples(kind, 1, canvas=512)[0].image.size == (512, 512)
 
@@ -49,14 +56,18 @@ def test_splits_and_canvases_show_other_pictures(kind):
 def test_every_word_is_in_the_vocabulary(kind):
     _, processor = build_llava()
     for example in examples(kind):
-        assert not unknown_words(processor.tokenizer, f"{example.prompt} {' '.join(example.references)}")
+        assert not unknown_words(
+            processor.tokenizer, f"{example.prompt} {' '.join(example.references)}"
+        )
 
 
 @EACH
 def test_ids_are_unique_and_boxes_lie_in_the_picture(kind):
     found = examples(kind)
     assert len({example.id for example in found}) == len(found)
-    assert all(Box(0, 0, 256, 256).intersection(box) == box for example in found for box in example.boxes)
+    assert all(
+        Box(0, 0, 256, 256).intersection(box) == box for example in found for box in example.boxes
+    )
 
 
 @EACH
@@ -76,21 +87,36 @@ def test_the_evidence_is_what_the_question_is_about(kind):
             assert element.color in question.text or f"letter {element.text}?" in question.text
 
 
-@pytest.mark.parametrize(("kind", "low", "high"), [("textvqa", 14, 18), ("vstar", 14, 18), ("docvqa", 14, 18), ("infovqa", 14, 18)])
+@pytest.mark.parametrize(
+    ("kind", "low", "high"),
+    [("textvqa", 14, 18), ("vstar", 14, 18), ("docvqa", 14, 18), ("infovqa", 14, 18)],
+)
 def test_hidden_evidence_is_small(kind, low, high):
-    heights = [box.height for *_, question in MINIATURES[kind].questions("test", 256) for box in question.evidence]
+    heights = [
+        box.height
+        for *_, question in MINIATURES[kind].questions("test", 256)
+        for box in question.evidence
+    ]
     assert low <= min(heights) <= max(heights) <= high
 
 
 @pytest.mark.parametrize("kind", ["pope", "infovqa", "gqa"])
 def test_yes_and_no_are_balanced(kind):
-    answers = [question.answer for *_, question in MINIATURES[kind].questions("test", 256) if question.answer in ("yes", "no")]
+    answers = [
+        question.answer
+        for *_, question in MINIATURES[kind].questions("test", 256)
+        if question.answer in ("yes", "no")
+    ]
     assert len(answers) > 200
     assert 0.4 < answers.count("yes") / len(answers) < 0.6
 
 
 def test_letters_of_the_right_option_are_balanced():
-    found = [letter_of(q) for *_, q in MINIATURES["vstar"].questions("test", 256) if q.group == "direct_attributes"]
+    found = [
+        letter_of(q)
+        for *_, q in MINIATURES["vstar"].questions("test", 256)
+        if q.group == "direct_attributes"
+    ]
     assert len(found) > 400
     assert all(0.2 < found.count(letter) / len(found) < 0.3 for letter in "ABCD")
 
@@ -105,7 +131,10 @@ def test_pope_has_its_three_kinds_of_negatives_and_yes_boxes_only():
     ("arguments", "complaint"),
     [
         (("mmlu", None, "test", 256), "Unknown miniature 'mmlu': use one of textvqa"),
-        (("gqa", None, "train", 256), "The miniature 'gqa' has no split 'train': use test or validation"),
+        (
+            ("gqa", None, "train", 256),
+            "The miniature 'gqa' has no split 'train': use test or validation",
+        ),
         (("vstar", "images", "test", 256), "The miniature 'vstar' has no configuration 'images'"),
     ],
 )

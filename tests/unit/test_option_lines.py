@@ -31,9 +31,14 @@ def read(question):
 @st.composite
 def questions(draw):
     """A question with 2 to 6 options, each in a style of its own, and what stands around them."""
-    texts = draw(st.lists(TEXT.filter(lambda text: text[0].isalnum()), min_size=2, max_size=6))  # a mark would belong to the letter
+    texts = draw(
+        st.lists(TEXT.filter(lambda text: text[0].isalnum()), min_size=2, max_size=6)
+    )  # a mark would belong to the letter
     styles = draw(st.lists(st.sampled_from(STYLES), min_size=len(texts), max_size=len(texts)))
-    lines = [style.format(letter) + text for style, letter, text in zip(styles, "ABCDEF", texts, strict=False)]
+    lines = [
+        style.format(letter) + text
+        for style, letter, text in zip(styles, "ABCDEF", texts, strict=False)
+    ]
     between = draw(st.sampled_from(["\n", "\n\n", "\r\n", "\n \n", "\nor\n"]))
     start = draw(
         st.sampled_from(
@@ -46,7 +51,11 @@ def questions(draw):
             ]
         )
     )
-    end = draw(st.sampled_from(["", "\n", "\nPlease answer with the letter only.", "\n\nA letter only.", "\nZ. last"]))
+    end = draw(
+        st.sampled_from(
+            ["", "\n", "\nPlease answer with the letter only.", "\n\nA letter only.", "\nZ. last"]
+        )
+    )
     return start + between.join(lines) + end, texts
 
 

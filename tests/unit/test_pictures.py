@@ -11,7 +11,12 @@ from PIL import Image, ImageFile
 from entropy_grounding.core.errors import InputError
 from entropy_grounding.core.images import decode_image, load_image, to_rgb
 
-EXTRA = {"TIFF": [{"compression": name} for name in ("raw", "tiff_lzw", "jpeg", "tiff_deflate", "packbits")], "WEBP": [{"lossless": True}]}
+EXTRA = {
+    "TIFF": [
+        {"compression": name} for name in ("raw", "tiff_lzw", "jpeg", "tiff_deflate", "packbits")
+    ],
+    "WEBP": [{"lossless": True}],
+}
 
 
 def formats():
@@ -22,14 +27,22 @@ def formats():
     for name in sorted(Image.SAVE):
         for mode in ("RGB", "L", "RGBA", "P", "1", "I;16", "F", "CMYK"):
             wide = mode in ("I;16", "F")
-            image = Image.fromarray(noise[..., 0].astype(np.uint16 if mode == "I;16" else np.float32)) if wide else Image.fromarray(noise)
-            image = image if wide else image.convert("RGB").convert(mode) if mode != "RGBA" else image
+            image = (
+                Image.fromarray(noise[..., 0].astype(np.uint16 if mode == "I;16" else np.float32))
+                if wide
+                else Image.fromarray(noise)
+            )
+            image = (
+                image if wide else image.convert("RGB").convert(mode) if mode != "RGBA" else image
+            )
             for options in ({}, *EXTRA.get(name, [])):
                 sink = io.BytesIO()
                 try:
                     image.save(sink, name, **options)
                     Image.open(io.BytesIO(sink.getvalue())).load()
-                except Exception:  # a mode that the format does not have, or a format that is only written
+                except (
+                    Exception
+                ):  # a mode that the format does not have, or a format that is only written
                     continue
                 found.append((f"{name} {mode} {options}", sink.getvalue()))
     return found
@@ -39,7 +52,9 @@ FORMATS = formats()
 
 
 def test_the_usual_formats_are_among_those_that_are_tried():
-    assert {"PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP", "JPEG2000", "AVIF", "DDS", "BLP"} <= {name.split()[0] for name, _ in FORMATS}
+    assert {"PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP", "JPEG2000", "AVIF", "DDS", "BLP"} <= {
+        name.split()[0] for name, _ in FORMATS
+    }
 
 
 def test_a_damaged_picture_is_read_or_refused_in_one_sentence():
@@ -73,7 +88,11 @@ def test_a_picture_is_read_as_pillow_shows_it(name, content):
 def test_a_truncated_picture_is_refused_also_where_the_caller_allows_it(format, monkeypatch):
     """Never filled with grey."""
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
-    content = next(content for name, content in FORMATS if name.startswith(f"{format} RGB ") or name.startswith(f"{format} P "))
+    content = next(
+        content
+        for name, content in FORMATS
+        if name.startswith(f"{format} RGB ") or name.startswith(f"{format} P ")
+    )
     with pytest.raises(InputError):
         decode_image(content[: len(content) * 2 // 3], "The picture")
     assert ImageFile.LOAD_TRUNCATED_IMAGES
@@ -81,10 +100,20 @@ def test_a_truncated_picture_is_refused_also_where_the_caller_allows_it(format, 
 
 @pytest.mark.parametrize(
     "address",
-    ["https://example.org/a.png", "http://x/y", "s3://b/a.png", "hf://x/y.png", "ftp://a/b", "file:///a.png", "data:image/png;base64,aa"],
+    [
+        "https://example.org/a.png",
+        "http://x/y",
+        "s3://b/a.png",
+        "hf://x/y.png",
+        "ftp://a/b",
+        "file:///a.png",
+        "data:image/png;base64,aa",
+    ],
 )
 def test_an_address_is_no_file(address):
-    with pytest.raises(InputError, match="nothing is fetched from the network: download the picture"):
+    with pytest.raises(
+        InputError, match="nothing is fetched from the network: download the picture"
+    ):
         load_image(address)
 
 
@@ -92,7 +121,9 @@ def test_an_address_is_no_file(address):
 
 
 def grey(values, dtype):
-    return np.asarray(to_rgb(Image.fromarray(np.array(values, dtype).reshape(2, -1))))[..., 0].ravel()
+    return np.asarray(to_rgb(Image.fromarray(np.array(values, dtype).reshape(2, -1))))[
+        ..., 0
+    ].ravel()
 
 
 def test_pixels_that_are_not_finite_do_not_decide_the_scale():
@@ -107,7 +138,16 @@ def test_a_picture_without_a_finite_pixel_is_refused():
 
 
 @pytest.mark.parametrize(
-    ("top", "scale"), [(1, 255), (200, 1), (255, 1), (1000, 255 / 4095), (4095, 255 / 4095), (4096, 255 / 65535), (65535, 255 / 65535)]
+    ("top", "scale"),
+    [
+        (1, 255),
+        (200, 1),
+        (255, 1),
+        (1000, 255 / 4095),
+        (4095, 255 / 4095),
+        (4096, 255 / 65535),
+        (65535, 255 / 65535),
+    ],
 )
 def test_grey_values_are_scaled_by_the_smallest_usual_range_that_holds_them(top, scale):
     """A mask, 8, 12 and 16 bits."""
@@ -116,14 +156,19 @@ def test_grey_values_are_scaled_by_the_smallest_usual_range_that_holds_them(top,
 
 
 def test_twelve_bits_in_a_file_are_no_black_picture(tmp_path):
-    Image.fromarray(np.tile(np.linspace(0, 4095, 64).astype(np.uint16), (64, 1))).save(tmp_path / "xray.png")
+    Image.fromarray(np.tile(np.linspace(0, 4095, 64).astype(np.uint16), (64, 1))).save(
+        tmp_path / "xray.png"
+    )
     assert np.asarray(load_image(tmp_path / "xray.png")).max() == 255
 
 
 # --- what is written beside the pixels ---
 
 
-@pytest.mark.parametrize("exif", [b"Exif\0\0garbage", b"Exif\0\0MM\0*\0\0\0\x08\xff\xff", b"Exif\0\0II*\0\xff\xff\xff\xff", b""])
+@pytest.mark.parametrize(
+    "exif",
+    [b"Exif\0\0garbage", b"Exif\0\0MM\0*\0\0\0\x08\xff\xff", b"Exif\0\0II*\0\xff\xff\xff\xff", b""],
+)
 def test_exif_that_cannot_be_read_means_no_rotation(tmp_path, exif):
     Image.new("RGB", (30, 20), "red").save(tmp_path / "a.jpg", exif=exif)
     assert load_image(tmp_path / "a.jpg").size == (30, 20)

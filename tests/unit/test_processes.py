@@ -51,9 +51,15 @@ child.wait()
 @pytest.fixture
 def work(tmp_path):
     """A folder with the notebook of `WORK`."""
-    parameters = nbformat.v4.new_code_cell("folder = ''\nseed = 6\nshown = True", metadata={"tags": ["parameters"]})
+    parameters = nbformat.v4.new_code_cell(
+        "folder = ''\nseed = 6\nshown = True", metadata={"tags": ["parameters"]}
+    )
     made = nbformat.v4.new_notebook(cells=[parameters, nbformat.v4.new_code_cell(WORK)])
-    made.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    made.metadata["kernelspec"] = {
+        "name": "python3",
+        "display_name": "Python 3",
+        "language": "python",
+    }
     nbformat.write(made, tmp_path / "work.ipynb")
     return tmp_path
 
@@ -71,7 +77,11 @@ def left(processes):
 
 
 def script(folder, text, *, watched):
-    begin = "import signal; signal.signal(signal.SIGTERM, end_together); end_with_parent()" if watched else ""
+    begin = (
+        "import signal; signal.signal(signal.SIGTERM, end_together); end_with_parent()"
+        if watched
+        else ""
+    )
     path = folder / "script.py"
     path.write_text(text.format(setup="end_together, end_with_parent", begin=begin))
     return path
@@ -79,7 +89,11 @@ def script(folder, text, *, watched):
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_notebook_that_is_told_to_end_stores_what_it_has(work, number, status):
-    process = subprocess.Popen([sys.executable, script(work, EXECUTE, watched=False), work], stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, script(work, EXECUTE, watched=False), work],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     children = begun(work, process)
     process.send_signal(number)
     said = process.communicate()[1]
@@ -115,15 +129,31 @@ def test_a_notebook_is_executed_by_a_command(work, monkeypatch, capsys):
     short = nbformat.read(work / "work.ipynb", 4)
     del short.cells[1:]
     nbformat.write(short, work / "short [v1].ipynb")
-    monkeypatch.setattr("sys.argv", ["notebooks", f"{work}/short [v1].ipynb", f"{work}/done (1).ipynb", "folder=it's", "seed=7"])
+    monkeypatch.setattr(
+        "sys.argv",
+        [
+            "notebooks",
+            f"{work}/short [v1].ipynb",
+            f"{work}/done (1).ipynb",
+            "folder=it's",
+            "seed=7",
+        ],
+    )
     main()
     assert "executed" in capsys.readouterr().out
-    assert nbformat.read(work / "done (1).ipynb", 4).metadata.papermill.parameters == {"folder": "it's", "seed": 7}
+    assert nbformat.read(work / "done (1).ipynb", 4).metadata.papermill.parameters == {
+        "folder": "it's",
+        "seed": 7,
+    }
 
 
 def test_parameters_have_the_kind_of_the_notebooks_defaults(work):
     notebook = work / "work.ipynb"
-    assert parameters_of(notebook, ["folder=007", "seed=3", "shown=False"]) == {"folder": "007", "seed": 3, "shown": False}
+    assert parameters_of(notebook, ["folder=007", "seed=3", "shown=False"]) == {
+        "folder": "007",
+        "seed": 3,
+        "shown": False,
+    }
     with pytest.raises(InputError, match="The parameter seed is 'three': use a value such as 6"):
         parameters_of(notebook, ["seed=three"])
     with pytest.raises(InputError, match="'seed' is no parameter: use NAME=VALUE"):
@@ -137,5 +167,7 @@ def test_a_notebook_that_is_damaged_is_one_sentence(tmp_path):
 
 
 def test_a_notebook_that_is_not_there_is_one_sentence(tmp_path):
-    with pytest.raises(InputError, match=r"No notebook at '.*absent.ipynb': notebooks come with the repository"):
+    with pytest.raises(
+        InputError, match=r"No notebook at '.*absent.ipynb': notebooks come with the repository"
+    ):
         execute(tmp_path / "absent.ipynb", tmp_path / "done.ipynb", {})

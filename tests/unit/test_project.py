@@ -14,12 +14,17 @@ from entropy_grounding.evaluation.archive import load_rows
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-PINS = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line)
+PINS = dict(
+    line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line
+)
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
 def requirements():
-    everything = [*PROJECT["dependencies"], *(r for extra in PROJECT["optional-dependencies"].values() for r in extra)]
+    everything = [
+        *PROJECT["dependencies"],
+        *(r for extra in PROJECT["optional-dependencies"].values() for r in extra),
+    ]
     return [each for each in map(Requirement, everything) if each.name != PROJECT["name"]]
 
 
@@ -52,7 +57,9 @@ def test_notebooks_are_stripped_and_parameterised(path):
         assert "keep_output" in cell.metadata.get("tags", []) or not cell.outputs
         assert len(cell.source.splitlines()) <= 16
         assert ".cuda(" not in cell.source
-        assert path.stem == "40_extend" or not re.search(r"^\s*(def|class) ", cell.source, re.MULTILINE)
+        assert path.stem == "40_extend" or not re.search(
+            r"^\s*(def|class) ", cell.source, re.MULTILINE
+        )
     assert sum("parameters" in cell.metadata.get("tags", []) for cell in code) == 1
 
 
@@ -80,14 +87,21 @@ def test_the_table_of_cost_comes_from_stored_figures():
     assert cost_with_table(ROOT) == (ROOT / "docs" / "cost.md").read_text()
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "conf" / "calibration").glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "conf" / "calibration").glob("*.yaml")), ids=lambda path: path.stem
+)
 def test_calibrations_are_those_of_the_stored_validation_rows(path):
     from entropy_grounding.evaluation.thresholds import calibrate
 
     rows, source = load_rows(ROOT / "results" / "calibration" / path.stem)
     found = calibrate(rows, source["accept"])
     stored = OmegaConf.to_container(OmegaConf.load(path))
-    assert stored == {"weights": list(found.weights), "threshold": found.threshold, "settle": found.settle, "accept": found.accept}
+    assert stored == {
+        "weights": list(found.weights),
+        "threshold": found.threshold,
+        "settle": found.settle,
+        "accept": found.accept,
+    }
     assert source["split"] == "validation"
 
 
@@ -101,14 +115,25 @@ def test_the_attention_layers_of_the_tiny_vlms_are_those_measured():
     from entropy_grounding.evaluation.archive import read_summary
     from entropy_grounding.profiling.attention_layers import ATTENTION_LAYERS, best_layers
 
-    stored = {path.stem: yaml.safe_load(path.read_text())["attention_layer"] for path in (ROOT / "conf" / "vlm").glob("tiny_*.yaml")}
+    stored = {
+        path.stem: yaml.safe_load(path.read_text())["attention_layer"]
+        for path in (ROOT / "conf" / "vlm").glob("tiny_*.yaml")
+    }
     assert stored == best_layers(read_summary(ROOT / "results" / ATTENTION_LAYERS))
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "results" / "executed").glob("*.ipynb")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "results" / "executed").glob("*.ipynb")), ids=lambda path: path.stem
+)
 def test_executed_notebooks_ran_the_code_of_the_notebooks(path):
-    source, executed = (nbformat.read(each, as_version=4).cells for each in (ROOT / "notebooks" / path.name, path))
-    kept = [cell.source for cell in executed if "injected-parameters" not in cell.metadata.get("tags", [])]
+    source, executed = (
+        nbformat.read(each, as_version=4).cells for each in (ROOT / "notebooks" / path.name, path)
+    )
+    kept = [
+        cell.source
+        for cell in executed
+        if "injected-parameters" not in cell.metadata.get("tags", [])
+    ]
     assert kept == [cell.source for cell in source]
     assert path.stat().st_size < 500_000
 
@@ -120,9 +145,18 @@ def test_summaries_come_from_stored_rows():
 
     stored = read_summary(ROOT / "results" / "league" / "cells.json")
     for expected in stored.sample(8, random_state=0).to_dict("records"):
-        found = cell(ROOT / "results" / "table1", expected["vlm"], f"mini_{expected['benchmark']}", expected["method"])
+        found = cell(
+            ROOT / "results" / "table1",
+            expected["vlm"],
+            f"mini_{expected['benchmark']}",
+            expected["method"],
+        )
         for name, value in found.items():
-            assert value == (pytest.approx(expected[name], nan_ok=True) if isinstance(value, float) else expected[name]), name
+            assert value == (
+                pytest.approx(expected[name], nan_ok=True)
+                if isinstance(value, float)
+                else expected[name]
+            ), name
 
 
 @pytest.mark.parametrize(
@@ -143,6 +177,10 @@ def test_what_is_required_of_a_miniature(benchmark, plain, oracle, met):
 
 
 def test_links_in_the_documents_lead_somewhere():
-    for document in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "figures" / "README.md"]:
+    for document in [
+        *ROOT.glob("*.md"),
+        *(ROOT / "docs").glob("*.md"),
+        ROOT / "figures" / "README.md",
+    ]:
         for target in re.findall(r"\]\(([^)#:]+)\)", document.read_text()):
             assert (document.parent / target).exists(), f"{document.name}: {target}"

@@ -16,10 +16,23 @@ from PIL import Image as Pillow
 from test_benchmarks import DEFAULTS, load, parquet, picture
 
 from entropy_grounding.benchmarks.base import Example, LoadedBenchmark, Unusable
-from entropy_grounding.benchmarks.columns import answer_of, box_of, boxes_of, id_of, picture_of, text_of, texts_of
+from entropy_grounding.benchmarks.columns import (
+    answer_of,
+    box_of,
+    boxes_of,
+    id_of,
+    picture_of,
+    text_of,
+    texts_of,
+)
 from entropy_grounding.benchmarks.config import BenchmarkConfig
 from entropy_grounding.benchmarks.identity import data_identities
-from entropy_grounding.benchmarks.load import BENCHMARKS, benchmark_config, boxes_note, load_benchmark
+from entropy_grounding.benchmarks.load import (
+    BENCHMARKS,
+    benchmark_config,
+    boxes_note,
+    load_benchmark,
+)
 from entropy_grounding.benchmarks.schemas import SCHEMAS
 from entropy_grounding.benchmarks.sources import local_files
 from entropy_grounding.core.errors import InputError
@@ -34,7 +47,10 @@ from entropy_grounding.core.geometry import Box
         ("1 May", ("1 May",)),
         (["1 May", "May 1"], ("1 May", "May 1")),
         (np.array(["a", "b"]), ("a", "b")),
-        ([{"answer": "red", "answer_confidence": "yes", "answer_id": 1}, {"answer": "blue"}], ("red", "blue")),
+        (
+            [{"answer": "red", "answer_confidence": "yes", "answer_id": 1}, {"answer": "blue"}],
+            ("red", "blue"),
+        ),
         ({"text": ["Paris"], "answer_start": [3]}, ("Paris",)),
         (7, ("7",)),
         ([2.5, "x"], ("2.5", "x")),
@@ -46,7 +62,24 @@ def test_references_are_read_as_what_they_are(value, references):
 
 
 @pytest.mark.parametrize(
-    "value", [None, [], "", "  ", [""], [None], ["a", None], {"text": []}, {"other": 1}, True, float("nan"), [["a"]], b"bytes", [{}], {}]
+    "value",
+    [
+        None,
+        [],
+        "",
+        "  ",
+        [""],
+        [None],
+        ["a", None],
+        {"text": []},
+        {"other": 1},
+        True,
+        float("nan"),
+        [["a"]],
+        b"bytes",
+        [{}],
+        {},
+    ],
 )
 def test_what_is_no_reference_makes_a_row_unusable(value):
     with pytest.raises(InputError, match="Example '1' has"):
@@ -82,7 +115,17 @@ def test_boxes_are_four_finite_numbers():
 
 
 @pytest.mark.parametrize(
-    "value", [[1, 2, 3], [1, 2, 3, None], [1, 2, 3, float("nan")], [1, 2, -3, 4], ["1", "2", "3", "4"], None, "1234", [True] * 4]
+    "value",
+    [
+        [1, 2, 3],
+        [1, 2, 3, None],
+        [1, 2, 3, float("nan")],
+        [1, 2, -3, 4],
+        ["1", "2", "3", "4"],
+        None,
+        "1234",
+        [True] * 4,
+    ],
 )
 def test_what_is_no_box_is_named(value):
     with pytest.raises(InputError, match="An evidence box is"):
@@ -118,7 +161,10 @@ def test_a_path_is_read_inside_the_data_sets_folder(tmp_path):
         assert picture_of({"image": image}, "1", folder=tmp_path).size == (40, 30)
 
 
-@pytest.mark.parametrize("path", ["/etc/passwd", "../outside.png", "link.png", "missing.png", "folder", "~/x.png", "a\0b"])
+@pytest.mark.parametrize(
+    "path",
+    ["/etc/passwd", "../outside.png", "link.png", "missing.png", "folder", "~/x.png", "a\0b"],
+)
 def test_a_path_outside_the_data_sets_folder_is_never_opened(tmp_path, path):
     inside = tmp_path / "data"
     (inside / "folder").mkdir(parents=True)
@@ -131,7 +177,14 @@ def test_a_path_outside_the_data_sets_folder_is_never_opened(tmp_path, path):
         picture_of({"image": path}, "1", folder=None)
 
 
-ADDRESSES = ["hf://datasets/a/b.png", "ftp://host/a.png", "s3://bucket/a.png", "file:///etc/passwd", "gs://b/a", "data:image/png;base64,aa"]
+ADDRESSES = [
+    "hf://datasets/a/b.png",
+    "ftp://host/a.png",
+    "s3://bucket/a.png",
+    "file:///etc/passwd",
+    "gs://b/a",
+    "data:image/png;base64,aa",
+]
 
 
 @pytest.mark.parametrize("urls", [False, True])
@@ -151,11 +204,22 @@ def test_a_web_address_is_fetched_only_where_allowed(no_network, tmp_path):
 
 def test_rows_whose_pictures_lie_elsewhere_are_unusable_and_end_nothing(no_network, tmp_path):
     features = Features(SCHEMAS["docvqa"])
-    paths = ["/etc/hostname", "s3://b/a.png", "hf://datasets/x/y.png", "https://example.org/a.png", "in.png"]
+    paths = [
+        "/etc/hostname",
+        "s3://b/a.png",
+        "hf://datasets/x/y.png",
+        "https://example.org/a.png",
+        "in.png",
+    ]
     common = {**dict.fromkeys(features), **DEFAULTS["docvqa"]}
-    rows = [{**common, "questionId": str(n), "image": {"bytes": None, "path": path}} for n, path in enumerate(paths)]
+    rows = [
+        {**common, "questionId": str(n), "image": {"bytes": None, "path": path}}
+        for n, path in enumerate(paths)
+    ]
     (tmp_path / "in.png").write_bytes(png())
-    pq.write_table(pa.Table.from_pylist(rows, schema=features.arrow_schema), tmp_path / "rows.parquet")
+    pq.write_table(
+        pa.Table.from_pylist(rows, schema=features.arrow_schema), tmp_path / "rows.parquet"
+    )
     *elsewhere, inside = load(str(tmp_path / "rows.parquet"), "docvqa")
     assert all(isinstance(each, Unusable) for each in elsewhere)
     assert inside.image.size == (40, 30)
@@ -181,12 +245,27 @@ class Strange(type(BENCHMARKS["docvqa"])):
         yield from super().examples(row, identity, protocol)
 
 
-ERRORS = [KeyError("x"), StopIteration(), RuntimeError("decoder"), MemoryError(), NotImplementedError(), RecursionError()]
+ERRORS = [
+    KeyError("x"),
+    StopIteration(),
+    RuntimeError("decoder"),
+    MemoryError(),
+    NotImplementedError(),
+    RecursionError(),
+]
 
 
 @pytest.mark.parametrize("place", ["identify", "examples", "evidence"])
 @pytest.mark.parametrize(
-    "error", [KeyError("x"), StopIteration(), RuntimeError("decoder"), MemoryError(), NotImplementedError(), RecursionError()]
+    "error",
+    [
+        KeyError("x"),
+        StopIteration(),
+        RuntimeError("decoder"),
+        MemoryError(),
+        NotImplementedError(),
+        RecursionError(),
+    ],
 )
 def test_whatever_a_row_raises_makes_that_row_unusable(place, error):
     def evidence(row, identity):
@@ -195,7 +274,9 @@ def test_whatever_a_row_raises_makes_that_row_unusable(place, error):
         return ()
 
     rows = [{**DEFAULTS["docvqa"], "questionId": str(n), "image": picture()} for n in range(3)]
-    found = list(LoadedBenchmark(Strange(place, error), rows, BenchmarkConfig(kind="docvqa"), evidence))
+    found = list(
+        LoadedBenchmark(Strange(place, error), rows, BenchmarkConfig(kind="docvqa"), evidence)
+    )
     assert [isinstance(each, Unusable) for each in found] == [False, True, False]
     assert type(error).__name__ in found[1].reason
 
@@ -224,8 +305,12 @@ def test_evidence_of_another_shape_is_the_rows_fault(tmp_path):
 
 
 def test_pope_rows_without_an_image_source_are_no_crash(tmp_path):
-    path = parquet(tmp_path, "pope", {"image_source": None}, {"question_id": "2", "category": "popular"})
-    (tmp_path / "older.json").write_text(json.dumps({"image": "a.jpg", "text": "Is there a dog in the image?"}))
+    path = parquet(
+        tmp_path, "pope", {"image_source": None}, {"question_id": "2", "category": "popular"}
+    )
+    (tmp_path / "older.json").write_text(
+        json.dumps({"image": "a.jpg", "text": "Is there a dog in the image?"})
+    )
     found = list(load(path, "pope", rows_in=str(tmp_path / "older.json")))
     assert found[-1].group == "popular"
 
@@ -236,7 +321,11 @@ def test_mutated_rows_become_an_example_or_a_sentence():
     outcomes = {"example": 0, "unusable": 0}
     for number in tries(600):
         kind = sorted(DEFAULTS)[number % len(DEFAULTS)]
-        row = {**DEFAULTS[kind], "image": {"bytes": png(), "path": None}, "evidence": [[1.0, 2.0, 5.0, 6.0]]}
+        row = {
+            **DEFAULTS[kind],
+            "image": {"bytes": png(), "path": None},
+            "evidence": [[1.0, 2.0, 5.0, 6.0]],
+        }
         for _ in range(int(generator.integers(1, 3))):
             column = sorted(row)[int(generator.integers(len(row)))]
             change = int(generator.integers(4))
@@ -269,11 +358,17 @@ def copied(folder, kind, *places):
     """A local copy with the same rows in several places, each row named by its place."""
     for number, place in enumerate(places):
         (folder / place).parent.mkdir(parents=True, exist_ok=True)
-        parquet((folder / place).parent, kind, {"questionId": str(number)}, name=(folder / place).name)
+        parquet(
+            (folder / place).parent, kind, {"questionId": str(number)}, name=(folder / place).name
+        )
     return str(folder)
 
 
-TWO = ("DocVQA/validation-00000-of-00001.parquet", "InfographicVQA/validation-00000-of-00001.parquet", "DocVQA/test-00000-of-00001.parquet")
+TWO = (
+    "DocVQA/validation-00000-of-00001.parquet",
+    "InfographicVQA/validation-00000-of-00001.parquet",
+    "DocVQA/test-00000-of-00001.parquet",
+)
 CARD = """---
 configs:
 - config_name: DocVQA
@@ -309,14 +404,22 @@ def test_the_message_of_an_unreachable_hub_leads_to_a_copy_that_loads(tmp_path, 
 
 def test_a_folder_of_several_configurations_is_refused_without_a_name(tmp_path):
     path = copied(tmp_path, "docvqa", *TWO)
-    with pytest.raises(InputError, match=r"several configurations, DocVQA, InfographicVQA: name one with benchmark.config=NAME"):
+    with pytest.raises(
+        InputError,
+        match=r"several configurations, DocVQA, InfographicVQA: name one with benchmark.config=NAME",
+    ):
         load(path, "docvqa")
     with pytest.raises(InputError, match="configuration 'Other' is none of them"):
         load(path, "docvqa", config="Other")
 
 
 def test_a_folder_without_the_split_is_refused(tmp_path):
-    path = copied(tmp_path, "docvqa", "data/train-00000-of-00001.parquet", "data/testdev-00000-of-00001.parquet")
+    path = copied(
+        tmp_path,
+        "docvqa",
+        "data/train-00000-of-00001.parquet",
+        "data/testdev-00000-of-00001.parquet",
+    )
     with pytest.raises(InputError, match="has no split 'test', only testdev, train"):
         load(path, "docvqa", split="test")
 
@@ -326,8 +429,12 @@ def test_the_images_of_gqa_come_from_their_configuration(tmp_path):
     features = Features(SCHEMAS["gqa_images"])
     tables = {
         "testdev_balanced_instructions/testdev-0.parquet": Dataset.from_dict(questions),
-        "testdev_balanced_images/testdev-0.parquet": Dataset.from_list([{"id": "n1", "image": picture()}], features=features),
-        "train_balanced_images/train-0.parquet": Dataset.from_list([{"id": "n1", "image": picture(9, 9)}], features=features),
+        "testdev_balanced_images/testdev-0.parquet": Dataset.from_list(
+            [{"id": "n1", "image": picture()}], features=features
+        ),
+        "train_balanced_images/train-0.parquet": Dataset.from_list(
+            [{"id": "n1", "image": picture(9, 9)}], features=features
+        ),
     }
     for name, table in tables.items():
         (tmp_path / name).parent.mkdir()
@@ -377,17 +484,26 @@ def test_a_sample_is_drawn_from_all_rows(tmp_path):
 
 def test_a_smaller_sample_is_the_beginning_of_a_larger_one(tmp_path):
     path = many(tmp_path, 60)
-    small, large = ({n: e.id for n, e in load(path, "pope", examples=count, sample_seed=3).numbered()} for count in (5, 40))
+    small, large = (
+        {n: e.id for n, e in load(path, "pope", examples=count, sample_seed=3).numbered()}
+        for count in (5, 40)
+    )
     assert small == {number: large[number] for number in range(5)}
     assert len(dict(load(path, "pope", sample_seed=3).numbered())) == 60
 
 
 def test_the_same_rows_are_drawn_of_a_table_and_of_a_stream(tmp_path, monkeypatch):
     path = many(tmp_path, 60)
-    streamed = {number: example.id for number, example in load(path, "pope", examples=20, sample_seed=1).numbered()}
+    streamed = {
+        number: example.id
+        for number, example in load(path, "pope", examples=20, sample_seed=1).numbered()
+    }
     table = Dataset.from_parquet(path, cache_dir=str(tmp_path / "cache"))
     monkeypatch.setattr("entropy_grounding.benchmarks.sources._open", lambda *_: table)
-    assert streamed == {number: example.id for number, example in load(path, "pope", examples=20, sample_seed=1).numbered()}
+    assert streamed == {
+        number: example.id
+        for number, example in load(path, "pope", examples=20, sample_seed=1).numbered()
+    }
 
 
 # --- identity by content ---
@@ -433,7 +549,10 @@ def test_boxes_of_the_hub_are_not_fetched_for_a_local_copy(no_network, tmp_path)
 
 
 def test_a_file_is_a_data_set_whatever_its_name(tmp_path):
-    assert local_files(parquet(tmp_path, "docvqa", name="x y.parquet"), "validation", "Any")[0].name == "x y.parquet"
+    assert (
+        local_files(parquet(tmp_path, "docvqa", name="x y.parquet"), "validation", "Any")[0].name
+        == "x y.parquet"
+    )
 
 
 def test_pictures_that_were_read_before_have_the_same_pixels(tmp_path):

@@ -8,7 +8,15 @@ from kneed import KneeLocator
 from entropy_grounding.core.errors import InputError
 from entropy_grounding.core.geometry import Box, View
 from entropy_grounding.core.records import RelevanceMap
-from entropy_grounding.method.regions import RegionOptions, elbow_threshold, find_regions, fit_box, propose_regions, smooth, threshold_value
+from entropy_grounding.method.regions import (
+    RegionOptions,
+    elbow_threshold,
+    find_regions,
+    fit_box,
+    propose_regions,
+    smooth,
+    threshold_value,
+)
 
 BLOBS = np.zeros((8, 8))
 BLOBS[1:3, 1:3] = 1.0  # sum 4, peak 1
@@ -22,11 +30,20 @@ def distances_from_chord(ordered):
     return [abs(y - x) / 2**0.5 for x, y in points]
 
 
-@given(arrays(np.float64, st.integers(3, 60), elements=st.floats(0, 100).map(lambda v: round(v, 3)), unique=True))
+@given(
+    arrays(
+        np.float64,
+        st.integers(3, 60),
+        elements=st.floats(0, 100).map(lambda v: round(v, 3)),
+        unique=True,
+    )
+)
 def test_elbow_is_the_farthest_point_from_the_chord(values):
     ordered = sorted(values.tolist())
     distances = distances_from_chord(ordered)
-    assert distances[ordered.index(elbow_threshold(values))] == pytest.approx(max(distances), abs=1e-9)
+    assert distances[ordered.index(elbow_threshold(values))] == pytest.approx(
+        max(distances), abs=1e-9
+    )
 
 
 def test_elbow_agrees_with_kneed_on_a_convex_curve():
@@ -75,7 +92,10 @@ def test_threshold_is_strict():
     assert find_regions(BLOBS, sigma=0, threshold=3.0, connectivity=4) == []
 
 
-@pytest.mark.parametrize(("rule", "value"), [("max:0.25", 0.75), ("max", 1.5), ("quantile:0.5", 0.0), ("1.5", 1.5), (1.5, 1.5)])
+@pytest.mark.parametrize(
+    ("rule", "value"),
+    [("max:0.25", 0.75), ("max", 1.5), ("quantile:0.5", 0.0), ("1.5", 1.5), (1.5, 1.5)],
+)
 def test_threshold_rules(rule, value):
     assert threshold_value(BLOBS, rule) == value
 
@@ -123,7 +143,9 @@ COORDINATES = st.floats(-300, 900)
     st.floats(0, 1),
     st.sampled_from(["two_sided", "released"]),
 )
-def test_boxes_stay_inside_and_are_never_empty(x, y, width, height, image_width, image_height, aspect, margin, least, rule):
+def test_boxes_stay_inside_and_are_never_empty(
+    x, y, width, height, image_width, image_height, aspect, margin, least, rule
+):
     options = RegionOptions(max_aspect=aspect, margin=margin, min_side=least, aspect_rule=rule)
     box = fit_box(Box(x, y, x + width, y + height), (image_width, image_height), options)
     assert -1e-9 <= box.x0 <= box.x1 - 0.999
@@ -132,7 +154,9 @@ def test_boxes_stay_inside_and_are_never_empty(x, y, width, height, image_width,
     assert box.y1 <= image_height + 1e-9
 
 
-@pytest.mark.parametrize(("box", "sides"), [(Box(50, 0, 52, 60), (20, 60)), (Box(0, 50, 60, 52), (60, 20))])
+@pytest.mark.parametrize(
+    ("box", "sides"), [(Box(50, 0, 52, 60), (20, 60)), (Box(0, 50, 60, 52), (60, 20))]
+)
 def test_aspect_is_limited_on_both_sides(box, sides):
     fitted = fit_box(box, (100, 100), RegionOptions(max_aspect=3.0, min_side=0.0))
     assert (fitted.width, fitted.height) == pytest.approx(sides)
@@ -140,14 +164,18 @@ def test_aspect_is_limited_on_both_sides(box, sides):
 
 def test_released_aspect_rule_turns_tall_boxes_wide():
     """In the authors' code w/h < 1/3 becomes a 3:1 wide box (docs/deviations.md)."""
-    fitted = fit_box(Box(200, 100, 210, 160), (400, 400), RegionOptions(aspect_rule="released", min_side=0.0))
+    fitted = fit_box(
+        Box(200, 100, 210, 160), (400, 400), RegionOptions(aspect_rule="released", min_side=0.0)
+    )
     assert (fitted.width, fitted.height) == (180, 60)
 
 
 def test_minimum_side_and_margin():
     fitted = fit_box(Box(50, 50, 51, 51), (200, 100), RegionOptions(min_side=0.2))
     assert fitted == Box(40.5, 40.5, 60.5, 60.5)
-    assert fit_box(Box(40, 40, 60, 60), (200, 100), RegionOptions(margin=0.5)) == Box(30, 30, 70, 70)
+    assert fit_box(Box(40, 40, 60, 60), (200, 100), RegionOptions(margin=0.5)) == Box(
+        30, 30, 70, 70
+    )
 
 
 def make_map(values, box, image_index=0):
@@ -166,7 +194,9 @@ def test_components_of_all_views_compete():
 
 def test_overlapping_worse_regions_can_be_dropped():
     full = make_map(BLOBS, Box(0, 0, 80, 80))
-    found = propose_regions([full, full], (80, 80), RegionOptions(threshold=0.5, max_regions=4, max_iou=0.5))
+    found = propose_regions(
+        [full, full], (80, 80), RegionOptions(threshold=0.5, max_regions=4, max_iou=0.5)
+    )
     assert len(found) == 2
 
 

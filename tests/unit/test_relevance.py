@@ -19,7 +19,10 @@ def test_norm_of_three_four_is_five():
     assert robust_norm(torch.tensor([[3.0, 4.0]])).item() == 5.0
 
 
-@pytest.mark.parametrize(("dtype", "size"), [(torch.float16, 6e-8), (torch.float16, 6e4), (torch.bfloat16, 1e-38), (torch.float32, 1e38)])
+@pytest.mark.parametrize(
+    ("dtype", "size"),
+    [(torch.float16, 6e-8), (torch.float16, 6e4), (torch.bfloat16, 1e-38), (torch.float32, 1e38)],
+)
 def test_norm_neither_under_nor_overflows(dtype, size):
     """Four equal entries x have norm 2|x|, also where x^2 leaves the range of the type."""
     row = torch.full((1, 4), size, dtype=dtype)
@@ -33,15 +36,21 @@ def test_norm_of_a_zero_gradient_is_zero():
 def test_norm_product_is_scale_free():
     """Pre-norm layers: scaling a token by c scales its gradient by 1/c as the norm sees only directions, so the product stays."""
     gradients, embeddings = torch.randn(5, 8), torch.randn(5, 8)
-    torch.testing.assert_close(norm_product(gradients / 4, embeddings * 4), norm_product(gradients, embeddings))
+    torch.testing.assert_close(
+        norm_product(gradients / 4, embeddings * 4), norm_product(gradients, embeddings)
+    )
 
 
 def test_gradient_x_input_agrees_with_captum():
     """Captum computes input * gradient independently; ours is the magnitude of its sum over channels."""
     torch.manual_seed(0)
-    head = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(6 * 4, 10), torch.nn.Tanh(), torch.nn.Linear(10, 7)).double()
+    head = torch.nn.Sequential(
+        torch.nn.Flatten(), torch.nn.Linear(6 * 4, 10), torch.nn.Tanh(), torch.nn.Linear(10, 7)
+    ).double()
     tokens = torch.randn(1, 6, 4, dtype=torch.float64, requires_grad=True)
-    theirs = InputXGradient(lambda x: next_token_entropy(head(x))).attribute(tokens).sum(-1).abs()[0]
+    theirs = (
+        InputXGradient(lambda x: next_token_entropy(head(x))).attribute(tokens).sum(-1).abs()[0]
+    )
     (gradient,) = torch.autograd.grad(next_token_entropy(head(tokens)).sum(), tokens)
     torch.testing.assert_close(gradient_x_input(gradient[0], tokens[0]), theirs.detach())
 
@@ -57,7 +66,9 @@ def test_relative_relevance_to_an_empty_map_is_empty():
 
 def test_gradient_norm_ignores_embeddings():
     gradients = torch.randn(4, 3)
-    assert torch.equal(gradient_norm(gradients, torch.randn(4, 3)), gradient_norm(gradients, torch.zeros(4, 3)))
+    assert torch.equal(
+        gradient_norm(gradients, torch.randn(4, 3)), gradient_norm(gradients, torch.zeros(4, 3))
+    )
 
 
 def test_padding_cells_carry_no_relevance():

@@ -42,7 +42,9 @@ def folders(tmp_path):
         ("hydra.launcher.n_jobs=2", "Key 'n_jobs' not in 'BasicLauncherConf'"),
     ],
 )
-def test_a_wrong_argument_ends_with_one_sentence_before_anything_is_written(argument, message, folders, tmp_path):
+def test_a_wrong_argument_ends_with_one_sentence_before_anything_is_written(
+    argument, message, folders, tmp_path
+):
     with pytest.raises(InputError, match=message) as raised:
         main([*SMOKE, *folders, argument])
     assert "\n" not in str(raised.value)
@@ -64,13 +66,27 @@ def test_everything_is_missing_at_first(tmp_path):
 
 @pytest.fixture
 def plan():
-    rows = [("a", "x", True, 0, 0.0), ("a", "x", False, 10, 108.0), ("a", "y", True, 0, 0.0), ("b", "x", False, None, float("nan"))]
-    return pd.DataFrame(rows, columns=["vlm", "benchmark", "complete", "missing", "seconds"]).assign(note="")
+    rows = [
+        ("a", "x", True, 0, 0.0),
+        ("a", "x", False, 10, 108.0),
+        ("a", "y", True, 0, 0.0),
+        ("b", "x", False, None, float("nan")),
+    ]
+    return pd.DataFrame(
+        rows, columns=["vlm", "benchmark", "complete", "missing", "seconds"]
+    ).assign(note="")
 
 
 def test_a_plan_has_a_line_for_each_cell(plan):
-    lines = [[entry.strip() for entry in line.split("|")[1:-1]] for line in plan_text(plan).splitlines()[2:-1]]
-    assert lines == [["a", "x", "2", "1", "10", "2.0 min"], ["a", "y", "1", "1", "0", "0.0 min"], ["b", "x", "1", "0", "all", "unknown"]]
+    lines = [
+        [entry.strip() for entry in line.split("|")[1:-1]]
+        for line in plan_text(plan).splitlines()[2:-1]
+    ]
+    assert lines == [
+        ["a", "x", "2", "1", "10", "2.0 min"],
+        ["a", "y", "1", "1", "0", "0.0 min"],
+        ["b", "x", "1", "0", "all", "unknown"],
+    ]
 
 
 def test_a_plan_names_the_benchmarks_without_evidence(plan):
@@ -79,8 +95,19 @@ def test_a_plan_names_the_benchmarks_without_evidence(plan):
 
 
 def test_the_full_run_says_where_nothing_can_be_localised(capsys, tmp_path):
-    main(["experiment=table1", "run=full", "vlm=llava_1_5_7b", f"results_dir={tmp_path}", "--dry-run"])
-    assert "docvqa, pope, infovqa, gqa, realworldqa: no boxes: no localisation" in capsys.readouterr().out
+    main(
+        [
+            "experiment=table1",
+            "run=full",
+            "vlm=llava_1_5_7b",
+            f"results_dir={tmp_path}",
+            "--dry-run",
+        ]
+    )
+    assert (
+        "docvqa, pope, infovqa, gqa, realworldqa: no boxes: no localisation"
+        in capsys.readouterr().out
+    )
 
 
 def test_a_plan_has_no_total_where_a_part_is_unknown(plan):
@@ -123,12 +150,22 @@ def test_no_two_cells_have_the_same_gpu_at_once(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("complete", "changes", "done"), [(True, {}, True), (False, {}, False), (True, {"run": "full"}, False), (True, {"method": "a"}, False)]
+    ("complete", "changes", "done"),
+    [
+        (True, {}, True),
+        (False, {}, False),
+        (True, {"run": "full"}, False),
+        (True, {"method": "a"}, False),
+    ],
 )
-def test_a_cell_is_done_when_rows_are_complete_and_its_notebook_has_the_same_parameters(complete, changes, done, tmp_path):
+def test_a_cell_is_done_when_rows_are_complete_and_its_notebook_has_the_same_parameters(
+    complete, changes, done, tmp_path
+):
     config = CellConfig(output_dir=str(tmp_path))
     config.executed().parent.mkdir()
-    config.executed().write_text(json.dumps({"metadata": {"papermill": {"parameters": config.parameters() | changes}}}))
+    config.executed().write_text(
+        json.dumps({"metadata": {"papermill": {"parameters": config.parameters() | changes}}})
+    )
     assert is_done(config, pd.DataFrame({"complete": [True, complete]})) == done
 
 
@@ -137,12 +174,15 @@ def test_a_cell_without_notebook_is_not_done(tmp_path):
 
 
 def test_every_cell_that_failed_is_named_with_its_reason(tmp_path):
-    good, bad, lost = (CellConfig(cell=f"a/{name}", output_dir=str(tmp_path)) for name in ("good", "bad", "lost"))
+    good, bad, lost = (
+        CellConfig(cell=f"a/{name}", output_dir=str(tmp_path)) for name in ("good", "bad", "lost")
+    )
     good.executed().parent.mkdir()
     good.executed().touch()
     bad.error().write_text("No weights.\n")
     with pytest.raises(
-        InputError, match=r"2 of 3 cells failed.*\n  a/bad: No weights.\n  a/lost: no message; the launcher ended with code 7"
+        InputError,
+        match=r"2 of 3 cells failed.*\n  a/bad: No weights.\n  a/lost: no message; the launcher ended with code 7",
     ):
         check_all_done([good, bad, lost], 7)
     check_all_done([good], 0)

@@ -33,7 +33,13 @@ from entropy_grounding.evaluation.store import RowStore
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = {
     "vlm": {"name": "a", "weights": "w", "dtype": "auto", "device": "cpu"},
-    "benchmark": {"name": "b", "kind": "vstar", "path": "p", "examples": 3, "protocol": {"option_order": "as_released"}},
+    "benchmark": {
+        "name": "b",
+        "kind": "vstar",
+        "path": "p",
+        "examples": 3,
+        "protocol": {"option_order": "as_released"},
+    },
     "method": {"target": "entropy"},
 }
 
@@ -47,7 +53,9 @@ def source(**method):
 
 
 def row(number, **values):
-    return replace(Row(number, f"id{number}", source()["config_hash"], "a", "b", "m", "{}"), **values)
+    return replace(
+        Row(number, f"id{number}", source()["config_hash"], "a", "b", "m", "{}"), **values
+    )
 
 
 def write(folder, rows, shard="1/1", flush_every=2):
@@ -61,13 +69,25 @@ def write(folder, rows, shard="1/1", flush_every=2):
 
 def test_what_is_written_is_read_back(tmp_path):
     full = row(
-        0, references=("a", "b"), evidence=((1.0, 2.0, 3.0, 4.0),), entropies=(0.5, 0.25), spatial_entropies=(float("inf"),), score=0.3
+        0,
+        references=("a", "b"),
+        evidence=((1.0, 2.0, 3.0, 4.0),),
+        entropies=(0.5, 0.25),
+        spatial_entropies=(float("inf"),),
+        score=0.3,
     )
     stored = write(tmp_path, [full, row(1, status="failed", reason="why")]).stored()
     assert list(stored.columns) == SCHEMA.names
     first = stored.iloc[0]
-    assert (list(first["references"]), [list(box) for box in first["evidence"]]) == (["a", "b"], [[1.0, 2.0, 3.0, 4.0]])
-    assert (list(first["entropies"]), first["spatial_entropies"][0], first["score"]) == ([0.5, 0.25], float("inf"), 0.3)
+    assert (list(first["references"]), [list(box) for box in first["evidence"]]) == (
+        ["a", "b"],
+        [[1.0, 2.0, 3.0, 4.0]],
+    )
+    assert (list(first["entropies"]), first["spatial_entropies"][0], first["score"]) == (
+        [0.5, 0.25],
+        float("inf"),
+        0.3,
+    )
     assert stored.iloc[1]["reason"] == "why"
     assert pd.isna(stored.iloc[1]["score"])
 
@@ -138,12 +158,16 @@ def test_a_manifest_that_another_shard_is_writing_is_not_removed(tmp_path):
 
 def test_another_configuration_is_refused_with_what_differs(tmp_path):
     write(tmp_path, [row(0)])
-    with pytest.raises(InputError, match=r"another configuration .* method\.target is 'margin', there 'entropy'"):
+    with pytest.raises(
+        InputError, match=r"another configuration .* method\.target is 'margin', there 'entropy'"
+    ):
         RowStore(tmp_path, source(target="margin"), "1/1")
     assert len(RowStore(tmp_path, source(), "1/1").stored()) == 1
 
 
-@pytest.mark.parametrize("damage", [lambda content: content[:-20], lambda content: b"", lambda content: b"x" + content])
+@pytest.mark.parametrize(
+    "damage", [lambda content: content[:-20], lambda content: b"", lambda content: b"x" + content]
+)
 def test_a_damaged_part_is_left_out_and_its_examples_are_done_again(tmp_path, damage):
     store = write(tmp_path, [row(0), row(1), row(2)])
     first = min(store.parts.glob("shard*.parquet"))
@@ -182,10 +206,17 @@ def test_a_flipped_bit_is_never_read_as_another_row(tmp_path):
         path.write_bytes(contents[path])
 
 
-@pytest.mark.parametrize("folder", sorted((ROOT / "results" / "table1" / "tiny_llava").glob("*/entropy_gradient")), ids=str)
+@pytest.mark.parametrize(
+    "folder",
+    sorted((ROOT / "results" / "table1" / "tiny_llava").glob("*/entropy_gradient")),
+    ids=str,
+)
 def test_published_rows_carry_their_digest(folder):
     manifest = json.loads((folder / "manifest.json").read_text())
-    assert manifest["rows_sha256"] == hashlib.sha256((folder / "rows.parquet").read_bytes()).hexdigest()
+    assert (
+        manifest["rows_sha256"]
+        == hashlib.sha256((folder / "rows.parquet").read_bytes()).hexdigest()
+    )
 
 
 def test_every_published_result_carries_its_digest():
@@ -202,7 +233,10 @@ def test_a_kill_between_rows_and_manifest_leaves_both_readable(tmp_path):
     write(tmp_path, [row(1)])
     merge(tmp_path)
     manifest = json.loads((tmp_path / "manifest.json").read_text())
-    between = {**manifest, "rows_sha256": [hashlib.sha256(before).hexdigest(), manifest["rows_sha256"]]}
+    between = {
+        **manifest,
+        "rows_sha256": [hashlib.sha256(before).hexdigest(), manifest["rows_sha256"]],
+    }
     (tmp_path / "manifest.json").write_text(json.dumps(between))
     assert len(load_rows(tmp_path)[0]) == 2
     (tmp_path / "rows.parquet").write_bytes(before)
@@ -214,16 +248,29 @@ def test_the_hash_of_the_rows_decides_whose_they_are(tmp_path):
     write(tmp_path, [row(0)])
     (tmp_path / "manifest.json").unlink()
     other = RowStore(tmp_path, source(target="margin"), "1/1")
-    with pytest.raises(InputError, match=f"rows of another configuration \\({source()['config_hash']}"), other.locked():
+    with (
+        pytest.raises(
+            InputError, match=f"rows of another configuration \\({source()['config_hash']}"
+        ),
+        other.locked(),
+    ):
         other.stored_ids()
 
 
-@pytest.mark.parametrize("content", ["[]", '"text"', '{"config": "text"}', '{"config": {"vlm": 3}}', "3", "null", "", "{"])
+@pytest.mark.parametrize(
+    "content",
+    ["[]", '"text"', '{"config": "text"}', '{"config": {"vlm": 3}}', "3", "null", "", "{"],
+)
 def test_a_file_that_is_no_manifest_is_named(tmp_path, content):
     write(tmp_path, [row(0)])
     merge(tmp_path)
     (tmp_path / "manifest.json").write_text(content)
-    for read in (load_rows, merge, lambda folder: RowStore(folder, source(), "1/1"), lambda folder: coverage(folder, 1)):
+    for read in (
+        load_rows,
+        merge,
+        lambda folder: RowStore(folder, source(), "1/1"),
+        lambda folder: coverage(folder, 1),
+    ):
         with pytest.raises(InputError, match=r"manifest\.json'"):
             read(tmp_path)
 
@@ -260,7 +307,9 @@ def test_rows_of_another_environment_are_not_mixed_in(tmp_path):
     store = RowStore(tmp_path, source(), "1/1")
     with store.locked():
         store.begin({**ENVIRONMENT, "torch": "2.13.0+cu126"})
-        with pytest.raises(InputError, match=r"device was cpu, here cuda.*choose another results_dir"):
+        with pytest.raises(
+            InputError, match=r"device was cpu, here cuda.*choose another results_dir"
+        ):
             store.begin({**ENVIRONMENT, "device": "cuda"})
     assert json.loads((tmp_path / "manifest.json").read_text())["environment"] == ENVIRONMENT
 
@@ -274,7 +323,9 @@ def test_parts_grow_instead_of_becoming_many(tmp_path):
 
 def test_rows_that_a_kill_left_in_two_parts_count_once(tmp_path):
     store = write(tmp_path, [row(n) for n in range(3)], flush_every=1)
-    store._write(pa.concat_tables([pq.read_table(path) for path in store.parts.glob("*.parquet")]), level=1)
+    store._write(
+        pa.concat_tables([pq.read_table(path) for path in store.parts.glob("*.parquet")]), level=1
+    )
     assert list(store.stored()["number"]) == [0, 1, 2]
 
 
@@ -296,7 +347,13 @@ def test_rows_are_complete_only_when_someone_has_read_the_data_to_its_end(tmp_pa
 
 @pytest.mark.parametrize(
     ("numbers", "examples", "complete"),
-    [(range(3), 3, True), (range(3), 10, False), ((1, 3, 5, 7, 9), 5, False), (range(0, 20, 2), 10, False), (range(20), 10, True)],
+    [
+        (range(3), 3, True),
+        (range(3), 10, False),
+        ((1, 3, 5, 7, 9), 5, False),
+        (range(0, 20, 2), 10, False),
+        (range(20), 10, True),
+    ],
 )
 def test_completeness_compares_numbers_and_not_counts(tmp_path, numbers, examples, complete):
     write(tmp_path, [row(n) for n in numbers])
@@ -330,7 +387,9 @@ def test_what_was_complete_stays_so_without_its_parts(tmp_path):
     assert coverage(tmp_path, None).complete
 
 
-@pytest.mark.parametrize("name", ["../../y", "a/b", "", ".hidden", "a b", "x" * 101, "a\0b", "..", "~"])
+@pytest.mark.parametrize(
+    "name", ["../../y", "a/b", "", ".hidden", "a b", "x" * 101, "a\0b", "..", "~"]
+)
 def test_a_name_that_is_no_folder_name_is_refused(name):
     with pytest.raises(InputError, match="method_name is"):
         check_name("method_name", name)
@@ -346,7 +405,11 @@ def test_a_broken_manifest_is_named(tmp_path):
 def test_the_same_shard_is_not_written_twice_at_a_time(tmp_path):
     first = RowStore(tmp_path, source(), "1/2")
     second = RowStore(tmp_path, source(), "1/2")
-    with first.locked(), pytest.raises(InputError, match="Another process is writing shard_001_of_002"), second.locked():
+    with (
+        first.locked(),
+        pytest.raises(InputError, match="Another process is writing shard_001_of_002"),
+        second.locked(),
+    ):
         pass
     with second.locked():
         pass
@@ -380,7 +443,9 @@ with store.locked():
 @pytest.mark.skipif(not hasattr(resource, "RLIMIT_FSIZE"), reason="needs a limit of file sizes")
 def test_a_disk_that_takes_no_more_keeps_what_is_stored(tmp_path):
     """The operating system's own refusal, by a limit of 100 bytes a file in a process of its own."""
-    code = FULL_DISK.format(tests=[str(Path(__file__).parent), str(Path(__file__).parents[1])], folder=str(tmp_path))
+    code = FULL_DISK.format(
+        tests=[str(Path(__file__).parent), str(Path(__file__).parents[1])], folder=str(tmp_path)
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "Could not write to the results folder" in done.stdout
     assert "complete part files are kept" in done.stdout
@@ -428,17 +493,23 @@ def test_the_hash_covers_the_weights():
 def test_an_option_at_its_default_does_not_count():
     later = {**CONFIG, "method": {**CONFIG["method"], "new": "off"}}
     assert config_hash(CONFIG, {}) == config_hash(later, {"method": {"new": "off"}})
-    assert config_hash(later, {"method": {"new": "on"}}) != config_hash(CONFIG, {"method": {"new": "on"}})
+    assert config_hash(later, {"method": {"new": "on"}}) != config_hash(
+        CONFIG, {"method": {"new": "on"}}
+    )
 
 
 def test_local_data_count_by_their_content_wherever_they_are(tmp_path):
     for folder, content in (("a", b"1"), ("b", b"1"), ("c", b"2")):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "rows.parquet").write_bytes(content)
-    first, moved, other = (data_identities(BenchmarkConfig(path=str(tmp_path / folder))) for folder in "abc")
+    first, moved, other = (
+        data_identities(BenchmarkConfig(path=str(tmp_path / folder))) for folder in "abc"
+    )
     assert first == moved != other
     commit = "0123456789abcdef0123456789abcdef01234567"
-    assert data_identities(BenchmarkConfig(path="someone/something", revision=commit)) == {"data": commit}
+    assert data_identities(BenchmarkConfig(path="someone/something", revision=commit)) == {
+        "data": commit
+    }
 
 
 def test_the_manifest_is_written_once(tmp_path):

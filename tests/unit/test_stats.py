@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from entropy_grounding.core.errors import InputError
-from entropy_grounding.metrics.statistics import RESAMPLES, compare, holm, interval, mcnemar, permutation, share_explained
+from entropy_grounding.metrics.statistics import (
+    RESAMPLES,
+    compare,
+    holm,
+    interval,
+    mcnemar,
+    permutation,
+    share_explained,
+)
 
 
 def test_the_interval_holds_the_mean_and_is_about_two_standard_errors():
@@ -39,7 +47,9 @@ def test_the_interval_covers_the_truth_about_95_times_of_100():
     assert 0.9 <= covered / 200 <= 0.99
 
 
-@pytest.mark.parametrize(("gained", "lost", "p"), [(0, 0, 1.0), (5, 0, 2 / 32), (3, 3, 1.0), (1, 7, 2 * 9 / 256)])
+@pytest.mark.parametrize(
+    ("gained", "lost", "p"), [(0, 0, 1.0), (5, 0, 2 / 32), (3, 3, 1.0), (1, 7, 2 * 9 / 256)]
+)
 def test_exact_mcnemar_by_hand(gained, lost, p):
     assert mcnemar(gained, lost) == pytest.approx(p)
 
@@ -74,7 +84,10 @@ def test_holm_never_lowers_a_p_value_and_keeps_their_order(p_values):
     assert [adjusted[i] for i in np.argsort(p_values)] == sorted(adjusted)
 
 
-@pytest.mark.parametrize(("scores", "complaint"), [([], "no score"), ([1.0, float("nan")], "1 of 2 scores are not finite")])
+@pytest.mark.parametrize(
+    ("scores", "complaint"),
+    [([], "no score"), ([1.0, float("nan")], "1 of 2 scores are not finite")],
+)
 def test_scores_that_cannot_be_averaged_are_refused(scores, complaint):
     with pytest.raises(InputError, match=complaint):
         interval(scores)
@@ -92,7 +105,9 @@ def test_the_share_explained_is_all_of_it_for_the_oracle_and_none_for_random():
     assert share_explained(random, random, oracle).mean == pytest.approx(0.0)
     half = np.where(np.arange(200) % 2, oracle, random)
     found = share_explained(half, random, oracle)
-    assert found.mean == pytest.approx((half.mean() - random.mean()) / (oracle.mean() - random.mean()))
+    assert found.mean == pytest.approx(
+        (half.mean() - random.mean()) / (oracle.mean() - random.mean())
+    )
     assert 0 < found.low < found.mean < found.high < 1
 
 
@@ -118,7 +133,9 @@ def test_numbers_are_those_of_all_resamples_at_once(monkeypatch, n, at_once):
     scores, change = graded(n), graded(n, 1) - graded(n, 2)
     whole = {"n_resamples": RESAMPLES, "rng": 0}
     low, high = stats.bootstrap((scores,), np.mean, method="BCa", **whole).confidence_interval
-    p_value = stats.permutation_test((change,), np.mean, permutation_type="samples", vectorized=True, **whole).pvalue
+    p_value = stats.permutation_test(
+        (change,), np.mean, permutation_type="samples", vectorized=True, **whole
+    ).pvalue
 
     found = interval(scores)
     assert (found.low, found.high, permutation(change)) == (low, high, p_value)

@@ -7,7 +7,13 @@ from hypothesis import strategies as st
 
 from entropy_grounding.core.geometry import Box
 from entropy_grounding.core.records import Region, ZoomStep
-from entropy_grounding.method.stopping import RULES, Decision, StoppingOptions, decide, spatial_entropy
+from entropy_grounding.method.stopping import (
+    RULES,
+    Decision,
+    StoppingOptions,
+    decide,
+    spatial_entropy,
+)
 
 
 def peaks(*heights, size=20):
@@ -62,7 +68,9 @@ def test_connectivity_is_explicit(connectivity, expected):
 @given(st.floats(0.01, 1000))
 def test_spatial_entropy_is_scale_free(scale):
     values = peaks(3, 1, 2)
-    assert spatial_entropy(values * scale, 0.1 * scale) == pytest.approx(spatial_entropy(values, 0.1))
+    assert spatial_entropy(values * scale, 0.1 * scale) == pytest.approx(
+        spatial_entropy(values, 0.1)
+    )
 
 
 def step(spatial=1.0, probability=0.5, regions=1, side=100.0):
@@ -96,7 +104,9 @@ def test_probability_rule_returns_to_the_surest_crops():
 
 
 def test_resolution_rule_looks_at_the_longest_side():
-    assert decide([step(side=300.0)], StoppingOptions(rule="resolution", min_pixels=336)) == Decision("resolution", 0)
+    assert decide(
+        [step(side=300.0)], StoppingOptions(rule="resolution", min_pixels=336)
+    ) == Decision("resolution", 0)
     assert decide([step(side=400.0)], StoppingOptions(rule="resolution", min_pixels=336)) is None
 
 
@@ -114,7 +124,11 @@ def test_every_rule_ends_at_the_cap(rule, data):
     options = StoppingOptions(rule=rule, rounds=99, max_rounds=5, min_pixels=1)
     steps = []
     while True:
-        steps.append(step(data.draw(st.floats(0, 3)), data.draw(st.floats(0, 1)), data.draw(st.integers(0, 2))))
+        steps.append(
+            step(
+                data.draw(st.floats(0, 3)), data.draw(st.floats(0, 1)), data.draw(st.integers(0, 2))
+            )
+        )
         decision = decide(steps, options)
         if decision is not None:
             break

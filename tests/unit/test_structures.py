@@ -21,7 +21,14 @@ def test_boxes_are_half_open():
     assert not box.contains(2, 1)
 
 
-@given(st.integers(1, 9), st.integers(1, 9), st.floats(-50, 50), st.floats(-50, 50), st.floats(1, 300), st.floats(1, 300))
+@given(
+    st.integers(1, 9),
+    st.integers(1, 9),
+    st.floats(-50, 50),
+    st.floats(-50, 50),
+    st.floats(1, 300),
+    st.floats(1, 300),
+)
 def test_cells_tile_the_box_of_a_view(rows, cols, x, y, width, height):
     view = View(0, np.arange(rows * cols).reshape(rows, cols), Box(x, y, x + width, y + height))
     boxes = [view.cell_box((r, c, r + 1, c + 1)) for r in range(rows) for c in range(cols)]
@@ -32,16 +39,24 @@ def test_cells_tile_the_box_of_a_view(rows, cols, x, y, width, height):
             assert boxes[row * cols + col].x0 == pytest.approx(boxes[row * cols + col - 1].x1)
 
 
-@given(st.lists(st.tuples(FRACTION, FRACTION, FRACTION, FRACTION), min_size=1, max_size=4), st.integers(8, 400), st.integers(8, 400))
+@given(
+    st.lists(st.tuples(FRACTION, FRACTION, FRACTION, FRACTION), min_size=1, max_size=4),
+    st.integers(8, 400),
+    st.integers(8, 400),
+)
 def test_boxes_survive_a_round_trip_through_nested_crops(fractions, width, height):
     """Every pixel carries its own coordinates; a crop of a crop must show the coordinates that its box in the original names."""
     y, x = np.mgrid[0:height, 0:width]
-    image = Image.fromarray(np.stack([x % 256, y % 256, (x // 256) * 16 + y // 256], -1).astype(np.uint8))
+    image = Image.fromarray(
+        np.stack([x % 256, y % 256, (x // 256) * 16 + y // 256], -1).astype(np.uint8)
+    )
     place = Box(0, 0, width, height)
     for left, top, right, bottom in fractions:
         x0, x1 = sorted((place.x0 + left * place.width, place.x0 + right * place.width))
         y0, y1 = sorted((place.y0 + top * place.height, place.y0 + bottom * place.height))
-        crop, place = cut(image, Box(min(x0, width - 1), min(y0, height - 1), max(x1, x0 + 1), max(y1, y0 + 1)))
+        crop, place = cut(
+            image, Box(min(x0, width - 1), min(y0, height - 1), max(x1, x0 + 1), max(y1, y0 + 1))
+        )
         pixels = np.asarray(crop).astype(int)
         found_x = pixels[..., 0] + 256 * (pixels[..., 2] // 16)
         found_y = pixels[..., 1] + 256 * (pixels[..., 2] % 16)

@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from entropy_grounding.core.errors import InputError
-from entropy_grounding.method.target import TARGETS, kl_to_uniform, margin, max_log_probability, next_token_entropy, nucleus_entropy
+from entropy_grounding.method.target import (
+    TARGETS,
+    kl_to_uniform,
+    margin,
+    max_log_probability,
+    next_token_entropy,
+    nucleus_entropy,
+)
 
 FINITE = st.floats(-30, 30)
 
@@ -51,19 +58,25 @@ def test_entropy_gradient_is_minus_p_times_log_p_plus_entropy(values):
     entropy = next_token_entropy(logits)
     (gradient,) = torch.autograd.grad(entropy, logits)
     log_p = torch.log_softmax(logits.detach(), -1)
-    torch.testing.assert_close(gradient, -log_p.exp() * (log_p + entropy.detach()), atol=1e-12, rtol=1e-9)
+    torch.testing.assert_close(
+        gradient, -log_p.exp() * (log_p + entropy.detach()), atol=1e-12, rtol=1e-9
+    )
 
 
 def test_half_precision_logits_are_raised_to_float32():
     logits = torch.randn(32_000, generator=torch.Generator().manual_seed(0)).to(torch.bfloat16)
     assert next_token_entropy(logits).dtype == torch.float32
-    assert next_token_entropy(logits).item() == pytest.approx(next_token_entropy(logits.double()).item(), rel=1e-6)
+    assert next_token_entropy(logits).item() == pytest.approx(
+        next_token_entropy(logits.double()).item(), rel=1e-6
+    )
 
 
 def test_nucleus_keeps_the_fewest_tokens_that_reach_top_p():
     """0.5 + 0.3 < 0.9 <= 0.5 + 0.3 + 0.15: three tokens, renormalised by 0.95."""
     shares = [0.5 / 0.95, 0.3 / 0.95, 0.15 / 0.95]
-    assert nucleus_entropy(logits_of(0.5, 0.3, 0.15, 0.05)).item() == pytest.approx(-sum(p * math.log(p) for p in shares))
+    assert nucleus_entropy(logits_of(0.5, 0.3, 0.15, 0.05)).item() == pytest.approx(
+        -sum(p * math.log(p) for p in shares)
+    )
 
 
 def test_nucleus_of_everything_is_the_entropy():

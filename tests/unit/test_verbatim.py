@@ -62,7 +62,9 @@ NASTY = [
     "@x",
     "-x",
 ]
-NAMED_LIKE_PLACES = re.compile(r"(^|_)(dir|path|folder|file|weights|images?|boxes|rows_in|output|from)$")
+NAMED_LIKE_PLACES = re.compile(
+    r"(^|_)(dir|path|folder|file|weights|images?|boxes|rows_in|output|from)$"
+)
 
 
 def value_of(config, option):
@@ -84,7 +86,9 @@ def test_every_option_that_is_a_place_is_marked(command):
     unmarked = [
         name
         for name, hint in fields_of(COMMANDS[command])
-        if NAMED_LIKE_PLACES.search(name.rpartition(".")[2]) and "str" in str(hint) and not is_place(hint)
+        if NAMED_LIKE_PLACES.search(name.rpartition(".")[2])
+        and "str" in str(hint)
+        and not is_place(hint)
     ]
     assert not unmarked
 
@@ -95,7 +99,9 @@ def test_the_options_that_are_places():
     data = {"benchmark.path", "benchmark.images", "benchmark.boxes", "benchmark.rows_in"}
     assert data | {"results_dir", "vlm.weights"} <= set(verbatim_options(EvaluateConfig))
     assert {"results_dir", "rows_dir"} <= set(verbatim_options(CalibrateConfig))
-    assert {"results_dir", "output_dir"} <= set(verbatim_options(ExperimentConfig)) & set(verbatim_options(CellConfig))
+    assert {"results_dir", "output_dir"} <= set(verbatim_options(ExperimentConfig)) & set(
+        verbatim_options(CellConfig)
+    )
     assert {"run_dir", "output", "language_from"} <= set(verbatim_options(TrainConfig))
     assert "results_dir" in verbatim_options(CheckConfig)
 
@@ -108,7 +114,11 @@ def test_every_place_and_text_arrives_as_it_was_typed(command, shift):
     names = verbatim_options(options)
     typed = {name: NASTY[(shift + number) % len(NASTY)] for number, name in enumerate(names)}
     extra = ["method_name=m"] if options is EvaluateConfig else []
-    found = ground_config([*quote_text([f"{name}={text}" for name, text in typed.items()], names), *extra], command, options)
+    found = ground_config(
+        [*quote_text([f"{name}={text}" for name, text in typed.items()], names), *extra],
+        command,
+        options,
+    )
     assert {name: value_of(found, name) for name in names} == typed
 
 
@@ -123,9 +133,30 @@ def test_any_text_is_a_question(text):
 @pytest.mark.parametrize("text", NASTY)
 def test_a_cell_gets_the_places_and_overrides_of_a_rerun(text, tmp_path):
     folder = str(tmp_path / text)
-    setup = composed(quoted_arguments([f"results_dir={folder}", f"output_dir={folder}", f"vlm.weights={folder}", "vlm=tiny_llava"]))
-    given = CellConfig("table1", "mini", "tiny_llava/mini_gqa", "a+b", setup.overrides, setup.results_dir, setup.output_dir, "disabled", 3)
-    found = compose_config(quote_text(command_line([given]), verbatim_options(CellConfig)), "cell", CellConfig)
+    setup = composed(
+        quoted_arguments(
+            [
+                f"results_dir={folder}",
+                f"output_dir={folder}",
+                f"vlm.weights={folder}",
+                "vlm=tiny_llava",
+            ]
+        )
+    )
+    given = CellConfig(
+        "table1",
+        "mini",
+        "tiny_llava/mini_gqa",
+        "a+b",
+        setup.overrides,
+        setup.results_dir,
+        setup.output_dir,
+        "disabled",
+        3,
+    )
+    found = compose_config(
+        quote_text(command_line([given]), verbatim_options(CellConfig)), "cell", CellConfig
+    )
     assert (found.results_dir, found.output_dir) == (folder, folder)
     assert found == given
     again = compose_config([*found.overrides, "method_name=m"], "evaluate", EvaluateConfig)
@@ -136,14 +167,22 @@ def test_home_is_expanded_in_every_place_and_in_no_text(monkeypatch):
     monkeypatch.setenv("HOME", "/home/someone")
     given = ["image=~/a.png", "run_dir=~/run", "vlm.weights=~/w", "question=~/what"]
     found = ground_config(quote_text(given, verbatim_options(GroundConfig)))
-    assert (found.image, found.run_dir, found.vlm.weights) == ("/home/someone/a.png", "/home/someone/run", "/home/someone/w")
+    assert (found.image, found.run_dir, found.vlm.weights) == (
+        "/home/someone/a.png",
+        "/home/someone/run",
+        "/home/someone/w",
+    )
     assert found.question == "~/what"
     assert expanded(("~/a", "b")) == ("/home/someone/a", "b")
-    assert compose_config(["start_from=['~/a', 'tiny:llava']"], "train", TrainConfig).start_from == ["/home/someone/a", "tiny:llava"]
+    assert compose_config(
+        ["start_from=['~/a', 'tiny:llava']"], "train", TrainConfig
+    ).start_from == ["/home/someone/a", "tiny:llava"]
 
 
 def test_null_is_none_and_an_empty_text_is_empty():
-    assert ground_config(quote_text(["image=null", "question="], ["image", "question"])).image is None
+    assert (
+        ground_config(quote_text(["image=null", "question="], ["image", "question"])).image is None
+    )
     assert ground_config(quote_text(["question="], ["question"])).question == ""
 
 
@@ -154,10 +193,16 @@ def test_null_is_none_and_an_empty_text_is_empty():
         ("vlm=a,method.regions.sigma=2.0", ["vlm=a", "method.regions.sigma=2.0"]),
         ("vlm=a, +method.x=[1,y=2],seed=3", ["vlm=a", "+method.x=[1,y=2]", "seed=3"]),
         ("stages=[{kind: align, steps: 3}],seed=1", ["stages=[{kind: align, steps: 3}]", "seed=1"]),
-        ("seed=1,method.neutral_question='a, b=c',vlm=d", ["seed=1", "method.neutral_question='a, b=c'", "vlm=d"]),
+        (
+            "seed=1,method.neutral_question='a, b=c',vlm=d",
+            ["seed=1", "method.neutral_question='a, b=c'", "vlm=d"],
+        ),
         ("question=What's this, exactly?,vlm=b", [r"question='What\'s this, exactly?'", "vlm=b"]),
         ("vlm.weights=/data/my weights (1)", ["vlm.weights='/data/my weights (1)'"]),
-        (["vlm.weights=/a b", "vlm.weights='/a b'", "x=[1,y=2]"], ["vlm.weights='/a b'", "vlm.weights='/a b'", "x=[1,y=2]"]),
+        (
+            ["vlm.weights=/a b", "vlm.weights='/a b'", "x=[1,y=2]"],
+            ["vlm.weights='/a b'", "vlm.weights='/a b'", "x=[1,y=2]"],
+        ),
         ("", []),
         ([], []),
         (None, []),

@@ -31,9 +31,22 @@ def to_record(grounding: Grounding, config: GroundConfig, task: Task, vlm: VLM) 
     steps = [
         {
             "crops": [box.xyxy() for box in step.crops],
-            "regions": [{"box": r.box.xyxy(), "score": r.score, "map": r.map_index, "cells": r.cells} for r in step.regions],
-            "maps": [{"picture": m.view.image_index, "box": m.view.box.xyxy(), "relevance": m.values.tolist()} for m in step.maps],
-            **{k: _finite(getattr(step, k)) for k in ("target", "entropy", "top_probability", "spatial_entropy")},
+            "regions": [
+                {"box": r.box.xyxy(), "score": r.score, "map": r.map_index, "cells": r.cells}
+                for r in step.regions
+            ],
+            "maps": [
+                {
+                    "picture": m.view.image_index,
+                    "box": m.view.box.xyxy(),
+                    "relevance": m.values.tolist(),
+                }
+                for m in step.maps
+            ],
+            **{
+                k: _finite(getattr(step, k))
+                for k in ("target", "entropy", "top_probability", "spatial_entropy")
+            },
             "visual_tokens": step.visual_tokens,
         }
         for step in grounding.steps
@@ -62,7 +75,9 @@ def _finite(value: float) -> float | None:
     return value if abs(value) != float("inf") else None
 
 
-def write_outputs(folder: Path, grounding: Grounding, image: Image.Image, record: dict[str, Any]) -> list[Path]:
+def write_outputs(
+    folder: Path, grounding: Grounding, image: Image.Image, record: dict[str, Any]
+) -> list[Path]:
     """Write ``grounding.json`` and ``crop_N.png``; they appear in ``folder`` only when all are complete.
 
     Raises:
@@ -71,12 +86,17 @@ def write_outputs(folder: Path, grounding: Grounding, image: Image.Image, record
     with writing_outputs(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder, prefix=".partial") as partial:
-            (Path(partial) / "grounding.json").write_text(json.dumps(record, indent=1, allow_nan=False), encoding="utf-8")
+            (Path(partial) / "grounding.json").write_text(
+                json.dumps(record, indent=1, allow_nan=False), encoding="utf-8"
+            )
             for number, box in enumerate(grounding.crops, start=1):
                 cut(image, box)[0].save(Path(partial) / f"crop_{number}.png")
             for stale in [*folder.glob("crop_*.png"), folder / "grounding.png"]:
                 stale.unlink(missing_ok=True)
-            return [Path(shutil.move(each, folder / each.name)) for each in sorted(Path(partial).iterdir())]
+            return [
+                Path(shutil.move(each, folder / each.name))
+                for each in sorted(Path(partial).iterdir())
+            ]
 
 
 @contextmanager
@@ -85,7 +105,9 @@ def writing_outputs(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise InputError(f"Could not write to '{folder}' ({error.strerror or error}): choose another run_dir=...") from error
+        raise InputError(
+            f"Could not write to '{folder}' ({error.strerror or error}): choose another run_dir=..."
+        ) from error
 
 
 def write_figure(folder: Path, grounding: Grounding, image: Image.Image) -> Figure:
@@ -100,9 +122,13 @@ def write_figure(folder: Path, grounding: Grounding, image: Image.Image) -> Figu
         with literal_text():
             figure.savefig(partial, dpi=120, format="png")
         partial.replace(folder / "grounding.png")
-    except Exception as error:  # fonts, memory, a disk that is full: the answer does not need the figure
+    except (
+        Exception
+    ) as error:  # fonts, memory, a disk that is full: the answer does not need the figure
         why = " ".join(str(error).split())[:200] or type(error).__name__
-        raise InputError(f"The figure could not be drawn ({why}): the answers and all other files are in '{folder}'.") from error
+        raise InputError(
+            f"The figure could not be drawn ({why}): the answers and all other files are in '{folder}'."
+        ) from error
     finally:
         partial.unlink(missing_ok=True)
 

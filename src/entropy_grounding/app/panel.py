@@ -25,7 +25,16 @@ from entropy_grounding.method.target import TARGETS
 from entropy_grounding.plots import literal_text, plot_grounding
 from entropy_grounding.vlm.model import VLM
 
-THRESHOLDS = ("elbow", "otsu", "max:0.3", "max:0.5", "max:0.7", "quantile:0.8", "quantile:0.9", "quantile:0.95")
+THRESHOLDS = (
+    "elbow",
+    "otsu",
+    "max:0.3",
+    "max:0.5",
+    "max:0.7",
+    "quantile:0.8",
+    "quantile:0.9",
+    "quantile:0.95",
+)
 _DOTS_PER_INCH = 144  # of the figure's file; it is shown at 100, so that text stays sharp
 _PREVIEW = 240  # pixels, longer side
 _LABEL = {"description_width": "120px"}
@@ -33,7 +42,9 @@ _WIDE = {"width": "400px"}
 _UNEXPECTED = "This was not expected; the log of the notebook has the details."
 
 
-def explore(vlm: VLM, image: Image.Image, question: str, options: GroundingOptions | None = None) -> widgets.VBox:
+def explore(
+    vlm: VLM, image: Image.Image, question: str, options: GroundingOptions | None = None
+) -> widgets.VBox:
     """Return a panel that answers each time its Run button is pressed, and draws the maps, regions and crops of every round.
 
     Args:
@@ -48,17 +59,29 @@ def explore(vlm: VLM, image: Image.Image, question: str, options: GroundingOptio
 class _Panel:
     """The widgets, and what their events do."""
 
-    def __init__(self, vlm: VLM, image: Image.Image, question: str, options: GroundingOptions) -> None:
+    def __init__(
+        self, vlm: VLM, image: Image.Image, question: str, options: GroundingOptions
+    ) -> None:
         self.vlm, self.image, self.preset = vlm, image, options
-        self.question = widgets.Text(question, description="question", layout={"flex": "1 1 auto"}, style=_LABEL)
+        self.question = widgets.Text(
+            question, description="question", layout={"flex": "1 1 auto"}, style=_LABEL
+        )
         self.controls = _controls(options)
-        self.upload = widgets.FileUpload(accept="image/*", description="Another picture", layout={"width": "170px"})
-        self.start = widgets.Button(description="Run", button_style="primary", icon="search-plus", layout={"width": "110px"})
-        self.preview = widgets.Image(layout={"align_self": "flex-start"})  # a wide label must not stretch it
+        self.upload = widgets.FileUpload(
+            accept="image/*", description="Another picture", layout={"width": "170px"}
+        )
+        self.start = widgets.Button(
+            description="Run", button_style="primary", icon="search-plus", layout={"width": "110px"}
+        )
+        self.preview = widgets.Image(
+            layout={"align_self": "flex-start"}
+        )  # a wide label must not stretch it
         self.picture = widgets.HTML()
         self.status = widgets.HTML(layout={"margin": "2px 0 8px 126px"})
         self.notes, self.answers = widgets.HTML(), widgets.HTML()
-        self.figure = widgets.Image(layout={"display": "none", "max_width": "100%", "height": "auto"})
+        self.figure = widgets.Image(
+            layout={"display": "none", "max_width": "100%", "height": "auto"}
+        )
         self.start.on_click(self.run)
         self.upload.observe(self.load, "value")
         for each in (self.question, *self.controls.values()):
@@ -69,7 +92,9 @@ class _Panel:
     def layout(self) -> widgets.VBox:
         """Return all widgets in their places."""
         options = widgets.VBox([*self.controls.values()], layout={"width": "430px"})
-        picture = widgets.VBox([self.preview, self.picture, self.upload], layout={"margin": "0 0 0 24px"})
+        picture = widgets.VBox(
+            [self.preview, self.picture, self.upload], layout={"margin": "0 0 0 24px"}
+        )
         asked = widgets.HBox([self.question, self.start], layout={"max_width": "800px"})
         chosen = widgets.HBox([options, picture], layout={"flex_flow": "row wrap"})
         return widgets.VBox([asked, self.status, chosen, self.answers, self.notes, self.figure])
@@ -91,7 +116,9 @@ class _Panel:
         self.clear()
         try:
             self.answer()
-        except BaseException as error:  # an interrupted kernel, too, must not leave "Reading the picture ..." behind
+        except (
+            BaseException
+        ) as error:  # an interrupted kernel, too, must not leave "Reading the picture ..." behind
             self.complain(error)
             if not isinstance(error, InputError):
                 raise
@@ -104,16 +131,27 @@ class _Panel:
         self.say("Reading the picture ...")
         begin = time.monotonic()
         with warnings.catch_warnings(record=True) as raised:
-            warnings.simplefilter("always", UserWarning)  # such as crops that do not fit into the context: they belong to the result
-            grounding = ground(self.vlm, self.image, self.question.value, self.options(), progress=self.show_round)
+            warnings.simplefilter(
+                "always", UserWarning
+            )  # such as crops that do not fit into the context: they belong to the result
+            grounding = ground(
+                self.vlm, self.image, self.question.value, self.options(), progress=self.show_round
+            )
         seconds = time.monotonic() - begin
-        notes = [warn_unknown_words(self.vlm, grounding.question), *(str(each.message) for each in raised)]
+        notes = [
+            warn_unknown_words(self.vlm, grounding.question),
+            *(str(each.message) for each in raised),
+        ]
         self.notes.value = "<br>".join(html.escape(each) for each in dict.fromkeys(notes) if each)
         self.show(grounding, seconds)
 
     def show_round(self, rounds: int, decision: Decision | None) -> None:
         """Say how far the loop is; it may take minutes."""
-        what = "zooming in ..." if decision is None else f"{STOP_REASONS[decision.reason]}. Reading both answers ..."
+        what = (
+            "zooming in ..."
+            if decision is None
+            else f"{STOP_REASONS[decision.reason]}. Reading both answers ..."
+        )
         self.say(f"{_count(rounds, 'round')} done: {what}")
 
     def show(self, grounding: Grounding, seconds: float) -> None:
@@ -128,7 +166,9 @@ class _Panel:
         plt.close(figure)
         self.figure.value, self.figure.layout.display = file.getvalue(), "block"
         cost = f"Forward passes: {grounding.cost.forwards}, backward: {grounding.cost.backwards}; {seconds:.1f} s."
-        self.say(f"Stopped after {_count(len(grounding.steps), 'round')}: {STOP_REASONS[grounding.stop_reason]}. {cost}")
+        self.say(
+            f"Stopped after {_count(len(grounding.steps), 'round')}: {STOP_REASONS[grounding.stop_reason]}. {cost}"
+        )
 
     def load(self, change: Any) -> None:
         """Take the uploaded picture; one that cannot be read leaves the old one."""
@@ -188,7 +228,13 @@ def _controls(options: GroundingOptions) -> dict[str, widgets.ValueWidget]:
         "target": _choice("target", options.target, TARGETS),
         "max_regions": _whole("K (regions)", regions.max_regions, 1, 8),
         "sigma": widgets.FloatSlider(
-            regions.sigma, min=0, max=max(5, regions.sigma), step=0.1, description="sigma (cells)", style=_LABEL, layout=_WIDE
+            regions.sigma,
+            min=0,
+            max=max(5, regions.sigma),
+            step=0.1,
+            description="sigma (cells)",
+            style=_LABEL,
+            layout=_WIDE,
         ),
         "threshold": _choice("threshold", regions.threshold, THRESHOLDS),
         "rule": _choice("stopping rule", stopping.rule, RULES),
@@ -200,11 +246,24 @@ def _controls(options: GroundingOptions) -> dict[str, widgets.ValueWidget]:
 def _choice(label: str, value: str | float, known: Iterable[str]) -> widgets.Dropdown:
     values = list(known)
     shown = values if value in values else [value, *values]  # the preset may have one of its own
-    return widgets.Dropdown(options=[(str(each), each) for each in shown], value=value, description=label, style=_LABEL, layout=_WIDE)
+    return widgets.Dropdown(
+        options=[(str(each), each) for each in shown],
+        value=value,
+        description=label,
+        style=_LABEL,
+        layout=_WIDE,
+    )
 
 
 def _whole(label: str, value: int, least: int, most: int) -> widgets.IntSlider:
-    return widgets.IntSlider(value, min=min(least, value), max=max(most, value), description=label, style=_LABEL, layout=_WIDE)
+    return widgets.IntSlider(
+        value,
+        min=min(least, value),
+        max=max(most, value),
+        description=label,
+        style=_LABEL,
+        layout=_WIDE,
+    )
 
 
 def _read(name: str, content: bytes) -> Image.Image:
@@ -219,14 +278,20 @@ def _read(name: str, content: bytes) -> Image.Image:
 
 
 def _answers(grounding: Grounding) -> str:
-    plain, zoomed = (html.escape(each) or "(empty)" for each in (grounding.plain_answer, grounding.answer))
+    plain, zoomed = (
+        html.escape(each) or "(empty)" for each in (grounding.plain_answer, grounding.answer)
+    )
     return f'<span style="font-size: 130%">plain answer: <b>{plain}</b> &nbsp; zoomed answer: <b>{zoomed}</b></span>'
 
 
 def _explain(error: BaseException) -> str:
     if isinstance(error, KeyboardInterrupt):
         return "Interrupted: press Run to try again."
-    return str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error} {_UNEXPECTED}"
+    return (
+        str(error)
+        if isinstance(error, InputError)
+        else f"{type(error).__name__}: {error} {_UNEXPECTED}"
+    )
 
 
 def _count(number: int, noun: str) -> str:

@@ -37,7 +37,11 @@ def unknown_words(tokenizer: PreTrainedTokenizerFast, text: str) -> list[str]:
     if unknown is None or not isinstance(backend.model, models.WordLevel):
         return []
     encoding = backend.encode(text, add_special_tokens=False)
-    found = [text[start:end] for token, (start, end) in zip(encoding.ids, encoding.offsets, strict=True) if token == unknown]
+    found = [
+        text[start:end]
+        for token, (start, end) in zip(encoding.ids, encoding.offsets, strict=True)
+        if token == unknown
+    ]
     return list(dict.fromkeys(word for word in found if any(letter.isalnum() for letter in word)))
 
 
@@ -94,7 +98,11 @@ def load_task(config: GroundConfig) -> Task:
         if config.seed < 0:
             raise InputError(f"seed is {config.seed}: scenes are numbered from 0.")
         scene, asked = held_out_example(config.seed, canvas_of(model_type_of(config.vlm.weights)))
-        return Task(draw_scene(scene), config.question or asked.text, None if config.question else asked.answer)
+        return Task(
+            draw_scene(scene),
+            config.question or asked.text,
+            None if config.question else asked.answer,
+        )
     if not (config.question or "").strip():
         raise InputError('The question is empty: pass question="What is ...?" with the image.')
     return Task(load_image(config.image), str(config.question), None, _sha256(Path(config.image)))
@@ -108,15 +116,28 @@ def _sha256(path: Path) -> str:
 def warn_unknown_words(vlm: VLM, question: str) -> str:
     """Return a warning for words outside a word-level vocabulary (the tiny VLMs'), or an empty string."""
     unknown = unknown_words(vlm.processor.tokenizer, question)
-    return f"{vlm.name} does not know the words {', '.join(unknown)}: expect no sensible answer." if unknown else ""
+    return (
+        f"{vlm.name} does not know the words {', '.join(unknown)}: expect no sensible answer."
+        if unknown
+        else ""
+    )
 
 
 def run(vlm: VLM, task: Task, config: GroundConfig) -> Grounding:
     """Ground with a progress bar, one tick a round; a gate takes what was chosen for all benchmarks, for a picture belongs to none."""
     options = replace(config.method, gate=calibrated(config.method.gate, config.vlm.name))
-    with tqdm(total=config.method.stopping.max_rounds or 1, desc="rounds (at most)", leave=False) as bar:
+    with tqdm(
+        total=config.method.stopping.max_rounds or 1, desc="rounds (at most)", leave=False
+    ) as bar:
 
         def show(rounds: int, decision: Decision | None) -> None:
             bar.update(1)
 
-        return ground(vlm, task.image, task.question, options, max_new_tokens=config.max_new_tokens, progress=show)
+        return ground(
+            vlm,
+            task.image,
+            task.question,
+            options,
+            max_new_tokens=config.max_new_tokens,
+            progress=show,
+        )

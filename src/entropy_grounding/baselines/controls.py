@@ -43,7 +43,9 @@ def center_box(like: Box, size: tuple[int, int]) -> Box:
     return Box(x0, y0, x0 + like.width, y0 + like.height)
 
 
-def lowest_boxes(relevance_map: RelevanceMap, like: Sequence[Box], size: tuple[int, int]) -> list[Box]:
+def lowest_boxes(
+    relevance_map: RelevanceMap, like: Sequence[Box], size: tuple[int, int]
+) -> list[Box]:
     """Return boxes with the sides of ``like`` where the least relevance lies, none half over an earlier one where there is room.
 
     Relevance is unsmoothed and counted by the part of each cell that a box covers.
@@ -52,20 +54,36 @@ def lowest_boxes(relevance_map: RelevanceMap, like: Sequence[Box], size: tuple[i
     rows, cols = view.shape
     found: list[Box] = []
     for box in like:
-        starts_x, starts_y = np.linspace(0, size[0] - box.width, _STEPS), np.linspace(0, size[1] - box.height, _STEPS)
-        across = np.array([_covered(x, x + box.width, view.box.x0, view.box.x1, cols) for x in starts_x])
-        down = np.array([_covered(y, y + box.height, view.box.y0, view.box.y1, rows) for y in starts_y])
+        starts_x, starts_y = (
+            np.linspace(0, size[0] - box.width, _STEPS),
+            np.linspace(0, size[1] - box.height, _STEPS),
+        )
+        across = np.array(
+            [_covered(x, x + box.width, view.box.x0, view.box.x1, cols) for x in starts_x]
+        )
+        down = np.array(
+            [_covered(y, y + box.height, view.box.y0, view.box.y1, rows) for y in starts_y]
+        )
         order = np.argsort((down @ relevance_map.values @ across.T).ravel(), kind="stable")
         places = [Box(x, y, x + box.width, y + box.height) for y in starts_y for x in starts_x]
         ranked = [places[index] for index in order]
-        found.append(next((place for place in ranked if all(place.iou(other) < 0.5 for other in found)), ranked[0]))
+        found.append(
+            next(
+                (place for place in ranked if all(place.iou(other) < 0.5 for other in found)),
+                ranked[0],
+            )
+        )
     return found
 
 
 def _covered(low: float, high: float, start: float, end: float, cells: int) -> np.ndarray:
     """Return which share of each of ``cells`` equal parts of [start, end] lies in [low, high]."""
     edges = np.linspace(start, end, cells + 1)
-    return np.clip(np.minimum(edges[1:], high) - np.maximum(edges[:-1], low), 0, None) * cells / (end - start)
+    return (
+        np.clip(np.minimum(edges[1:], high) - np.maximum(edges[:-1], low), 0, None)
+        * cells
+        / (end - start)
+    )
 
 
 def budget_boxes(evidence: Sequence[Box], count: int, size: tuple[int, int]) -> list[Box]:
@@ -76,38 +94,64 @@ def budget_boxes(evidence: Sequence[Box], count: int, size: tuple[int, int]) -> 
         corners = np.array([box.xyxy() for box in evidence])
         hull = Box(*(float(v) for v in (*corners[:, :2].min(0), *corners[:, 2:].max(0))))
         evidence = [hull]
-    return [oracle_box(evidence[i % len(evidence)], size, CONTEXT * 2 ** (i // len(evidence))) for i in range(count)]
+    return [
+        oracle_box(evidence[i % len(evidence)], size, CONTEXT * 2 ** (i // len(evidence)))
+        for i in range(count)
+    ]
 
 
-def _found(session: Session, question: str, options: GroundingOptions, given: Given) -> tuple[Box, ...]:
+def _found(
+    session: Session, question: str, options: GroundingOptions, given: Given
+) -> tuple[Box, ...]:
     """Return the crops to copy: those given, else those that the paper's loop finds now."""
-    return given.like if given.like is not None else zoom(session, question, replace(options, crops="found"))[1]
+    return (
+        given.like
+        if given.like is not None
+        else zoom(session, question, replace(options, crops="found"))[1]
+    )
 
 
 def _lowest(session: Session, question: str, options: GroundingOptions, given: Given) -> list[Box]:
     like = _found(session, question, options, given)
-    return lowest_boxes(ground_once(session, question, (), options).maps[0], like, session.image.size) if like else []
+    return (
+        lowest_boxes(ground_once(session, question, (), options).maps[0], like, session.image.size)
+        if like
+        else []
+    )
 
 
 def _random(session: Session, question: str, options: GroundingOptions, given: Given) -> list[Box]:
     rng = np.random.default_rng(given.seed)
-    return [random_box(rng, box, session.image.size) for box in _found(session, question, options, given)]
+    return [
+        random_box(rng, box, session.image.size)
+        for box in _found(session, question, options, given)
+    ]
 
 
 def _centers(session: Session, question: str, options: GroundingOptions, given: Given) -> list[Box]:
-    return [center_box(box, session.image.size) for box in _found(session, question, options, given)]
+    return [
+        center_box(box, session.image.size) for box in _found(session, question, options, given)
+    ]
 
 
-def _repeated(session: Session, question: str, options: GroundingOptions, given: Given) -> list[Box]:
+def _repeated(
+    session: Session, question: str, options: GroundingOptions, given: Given
+) -> list[Box]:
     return [session.full.box] * len(_found(session, question, options, given))
 
 
 def _oracle(session: Session, question: str, options: GroundingOptions, given: Given) -> list[Box]:
-    return [oracle_box(box, session.image.size) for box in given.evidence][: options.regions.max_regions]
+    return [oracle_box(box, session.image.size) for box in given.evidence][
+        : options.regions.max_regions
+    ]
 
 
-def _oracle_budget(session: Session, question: str, options: GroundingOptions, given: Given) -> list[Box]:
-    return budget_boxes(given.evidence, len(_found(session, question, options, given)), session.image.size)
+def _oracle_budget(
+    session: Session, question: str, options: GroundingOptions, given: Given
+) -> list[Box]:
+    return budget_boxes(
+        given.evidence, len(_found(session, question, options, given)), session.image.size
+    )
 
 
 PLACES: dict[str, Callable[[Session, str, GroundingOptions, Given], Sequence[Box]]] = {
@@ -125,7 +169,9 @@ def control(session: Session, question: str, options: GroundingOptions, given: G
 
     The cost includes finding the crops to copy only when ``given`` has none.
     """
-    return session.finish(question, PLACES[options.crops](session, question, options, given), options, "given_crops")
+    return session.finish(
+        question, PLACES[options.crops](session, question, options, given), options, "given_crops"
+    )
 
 
 def blank(session: Session, question: str, options: GroundingOptions, given: Given) -> Grounding:
@@ -145,8 +191,12 @@ def upscaled(session: Session, question: str, options: GroundingOptions, given: 
     before = session.finish(question, (), options, "given_crops")
     with pixels_scaled(session.vlm, 1 + len(crops)) as possible:
         if not possible:
-            raise InputError(f"'{session.vlm.name}' has no budget of pixels or tiles to raise: method.crops=upscaled needs one.")
-        after = Session(session.vlm, session.image, session.choices).finish(question, (), options, "given_crops")
+            raise InputError(
+                f"'{session.vlm.name}' has no budget of pixels or tiles to raise: method.crops=upscaled needs one."
+            )
+        after = Session(session.vlm, session.image, session.choices).finish(
+            question, (), options, "given_crops"
+        )
     return replace(after, plain_answer=before.plain_answer)
 
 
@@ -160,4 +210,6 @@ def answer_from_crops(
     choices: Sequence[tuple[str, str]] = (),
 ) -> Grounding:
     """Answer from the full image and crops that are given rather than found; the stop reason is "given_crops"."""
-    return Session(vlm, image, choices).finish(question, crops, options or GroundingOptions(), "given_crops")
+    return Session(vlm, image, choices).finish(
+        question, crops, options or GroundingOptions(), "given_crops"
+    )

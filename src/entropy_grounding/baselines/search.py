@@ -21,7 +21,9 @@ def candidate_boxes(size: tuple[int, int], count: int) -> list[Box]:
     """Return ``count`` overlapping boxes that cover an image of ``size`` (width, height): a grid with cells as square as can be."""
     width, height = size
     grids = [(rows, count // rows) for rows in range(1, count + 1) if count % rows == 0]
-    rows, cols = min(grids, key=lambda grid: (abs(np.log((width / grid[1]) / (height / grid[0]))), grid))
+    rows, cols = min(
+        grids, key=lambda grid: (abs(np.log((width / grid[1]) / (height / grid[0]))), grid)
+    )
     w, h = width / cols, height / rows
     return [
         Box(
@@ -35,13 +37,18 @@ def candidate_boxes(size: tuple[int, int], count: int) -> list[Box]:
     ]
 
 
-def entropy_search(session: Session, question: str, options: GroundingOptions, given: Given) -> Grounding:
+def entropy_search(
+    session: Session, question: str, options: GroundingOptions, given: Given
+) -> Grounding:
     """Show each of ``options.candidates`` crops behind the full image, and answer from the one of lowest next-token entropy.
 
     No gradient, one forward a candidate (as UG, arXiv 2510.00705, on the first answer token).
     """
     boxes = candidate_boxes(session.image.size, options.candidates)
-    entropies = [float(next_token_entropy(session.logits(session.prompt(question, [box])[0]))) for box in boxes]
+    entropies = [
+        float(next_token_entropy(session.logits(session.prompt(question, [box])[0])))
+        for box in boxes
+    ]
     return session.finish(question, (boxes[int(np.argmin(entropies))],), options, "searched")
 
 
@@ -50,6 +57,11 @@ def nested(session: Session, question: str, options: GroundingOptions, given: Gi
     one = replace(options, crops="found", regions=replace(options.regions, max_regions=1))
     steps, crops, reason = zoom(session, question, one)
     wider = [
-        fit_box(box.expand((NESTED - 1) / 2 * max(box.width, box.height)), session.image.size, RegionOptions(min_side=0)) for box in crops
+        fit_box(
+            box.expand((NESTED - 1) / 2 * max(box.width, box.height)),
+            session.image.size,
+            RegionOptions(min_side=0),
+        )
+        for box in crops
     ]
     return session.finish(question, (*crops, *wider), options, reason, steps)

@@ -18,7 +18,10 @@ from entropy_grounding.vlm.session import Session
 from entropy_grounding.vlm.types import Picture, PixelGradient
 
 RATIOS = (1.0, 1.2, 1.4, 1.6, 1.8, 2.0)  # sides of the windows relative to the smallest
-REFERENCE_SIDE, REFERENCE_TILE = 336, 1024  # pixels: LLaVA-1.5's input, and ViCrop's tile of high resolution for it
+REFERENCE_SIDE, REFERENCE_TILE = (
+    336,
+    1024,
+)  # pixels: LLaVA-1.5's input, and ViCrop's tile of high resolution for it
 
 
 def search_window(
@@ -47,7 +50,9 @@ def search_window(
     best, found = -np.inf, (0.0, 0.0, float(image_size[0]), float(image_size[1]))
     for ratio in RATIOS:
         side = window * ratio
-        down, across = (min(max(int(side / cell), 1), cells) for cell, cells in ((height, rows), (width, cols)))
+        down, across = (
+            min(max(int(side / cell), 1), cells) for cell, cells in ((height, rows), (width, cols))
+        )
         if (down, across) == (rows, cols):
             break
         sums = np.lib.stride_tricks.sliding_window_view(values, (down, across)).sum((2, 3))
@@ -64,7 +69,9 @@ def search_window(
 def _neighbours(sums: np.ndarray, row: int, col: int) -> list[float]:
     """Return the values one step up, down, left and right, as far as there are any."""
     places = ((row - 1, col), (row + 1, col), (row, col - 1), (row, col + 1))
-    return [float(sums[r, c]) for r, c in places if 0 <= r < sums.shape[0] and 0 <= c < sums.shape[1]]
+    return [
+        float(sums[r, c]) for r, c in places if 0 <= r < sums.shape[0] and 0 <= c < sums.shape[1]
+    ]
 
 
 def vicrop(session: Session, question: str, options: GroundingOptions, given: Given) -> Grounding:
@@ -77,12 +84,26 @@ def vicrop(session: Session, question: str, options: GroundingOptions, given: Gi
     values = np.block([[values for values, _, _ in row] for row in read])
     first, last = read[0][0][1], read[-1][-1][1]
     covered = Box(first.x0, first.y0, last.x1, last.y1)
-    x0, y0, x1, y1 = search_window(values, (covered.width, covered.height), options.window.side or side)
+    x0, y0, x1, y1 = search_window(
+        values, (covered.width, covered.height), options.window.side or side
+    )
     placed = Box(x0 + covered.x0, y0 + covered.y0, x1 + covered.x0, y1 + covered.y0)
     window = placed.intersection(session.full.box) or session.full.box
-    one = RelevanceMap(View(0, np.arange(values.size).reshape(values.shape), covered), values, values, np.ones(values.shape, bool))
+    one = RelevanceMap(
+        View(0, np.arange(values.size).reshape(values.shape), covered),
+        values,
+        values,
+        np.ones(values.shape, bool),
+    )
     region = Region(window, float(values.max()), 0, (0, 0, *values.shape))
-    step = zoom_step(logits.mean(0), (), (one,), (region,), options, sum(len(p.features) for row in pictures for p in row))
+    step = zoom_step(
+        logits.mean(0),
+        (),
+        (one,),
+        (region,),
+        options,
+        sum(len(p.features) for row in pictures for p in row),
+    )
     return session.finish(question, (window,), options, "window", [step])
 
 
@@ -95,18 +116,25 @@ def tiles(session: Session, height: int) -> list[list[Picture]]:
     rows = -(-image.height // height)
     cols = max(1, int(rows * image.width / image.height))
     w, h = image.width // cols, image.height // rows
-    places = [[Box(col * w, row * h, (col + 1) * w, (row + 1) * h) for col in range(cols)] for row in range(rows)]
+    places = [
+        [Box(col * w, row * h, (col + 1) * w, (row + 1) * h) for col in range(cols)]
+        for row in range(rows)
+    ]
     return [[session.vlm.look(image, place) for place in line] for line in places]
 
 
-def _read(session: Session, picture: Picture, question: str, options: GroundingOptions) -> tuple[np.ndarray, Box, Tensor]:
+def _read(
+    session: Session, picture: Picture, question: str, options: GroundingOptions
+) -> tuple[np.ndarray, Box, Tensor]:
     """Return the map of a picture that is alone in the prompt ``(rows, cols)``, what it covers, and the next-token logits."""
     neutral = session.neutral(options)
     if options.signal == "pixel_gradient":
         found = session.pixel_gradient(question, picture, "max_log_probability")
         energy = found.gradient.norm(dim=0)
         if neutral is not None:
-            divisor = session.pixel_gradient(neutral, picture, "max_log_probability").gradient.norm(dim=0)
+            divisor = session.pixel_gradient(neutral, picture, "max_log_probability").gradient.norm(
+                dim=0
+            )
             energy = relative_relevance(energy, divisor, floor=options.neutral_floor)
         return (*_of_cells(sharp(found, energy, options.window.median), found.view), found.logits)
     prompt = session.vlm.prompt(question, [picture])
@@ -123,16 +151,22 @@ def _of_cells(values: np.ndarray, view: View) -> tuple[np.ndarray, Box]:
     """Return the part of a map that lies on the picture, and what these cells cover of the original image."""
     inside = view.cells_inside()
     rows, cols = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
-    return on_image(values, inside), view.cell_box((int(rows[0]), int(cols[0]), int(rows[-1]) + 1, int(cols[-1]) + 1))
+    return on_image(values, inside), view.cell_box(
+        (int(rows[0]), int(cols[0]), int(rows[-1]) + 1, int(cols[-1]) + 1)
+    )
 
 
-def sharp(found: PixelGradient, energy: Float[Tensor, "height width"], median: int) -> Float[np.ndarray, "rows cols"]:
+def sharp(
+    found: PixelGradient, energy: Float[Tensor, "height width"], median: int
+) -> Float[np.ndarray, "rows cols"]:
     """Return the energy of each cell where the picture has detail: the mean over its pixels, those without counted as 0.
 
     Detail is the picture minus its 3 x 3 Gaussian blur, L2 over colors, through a median filter, above its own median.
     """
     pixels = found.pixels.cpu().numpy()
-    detail = np.linalg.norm(pixels - ndimage.gaussian_filter(pixels, (0, 0.8, 0.8), truncate=1.25), axis=0)
+    detail = np.linalg.norm(
+        pixels - ndimage.gaussian_filter(pixels, (0, 0.8, 0.8), truncate=1.25), axis=0
+    )
     detail = ndimage.median_filter(detail, median)
     masked = energy.double().cpu().numpy() * (detail > np.median(detail))
     rows, cols = found.view.shape

@@ -11,7 +11,12 @@ from typing import Any
 from PIL import Image
 
 from entropy_grounding.benchmarks.columns import boxes_of, picture_of
-from entropy_grounding.benchmarks.config import ANSWER_MODES, OPTION_ORDERS, BenchmarkConfig, Protocol
+from entropy_grounding.benchmarks.config import (
+    ANSWER_MODES,
+    OPTION_ORDERS,
+    BenchmarkConfig,
+    Protocol,
+)
 from entropy_grounding.core.errors import InputError
 from entropy_grounding.core.geometry import Box
 from entropy_grounding.metrics.answers import SCORERS
@@ -77,7 +82,9 @@ class Benchmark:
         """Tell whether a row is among the (image name without suffix, question) pairs of ``rows_in``."""
         raise NotImplementedError
 
-    def examples(self, row: Mapping[str, Any], identity: str, protocol: Protocol) -> Iterator[Example]:
+    def examples(
+        self, row: Mapping[str, Any], identity: str, protocol: Protocol
+    ) -> Iterator[Example]:
         """Yield the examples of a row, one unless the protocol asks for several option orders.
 
         Raises:
@@ -101,21 +108,29 @@ class LoadedBenchmark:
         evidence: Callable[[Mapping[str, Any], str], tuple[Box, ...]] | None = None,
         folder: Path | None = None,
     ) -> None:
-        self.folder = folder  # of local data: pictures that rows name by a path are read inside it only
+        self.folder = (
+            folder  # of local data: pictures that rows name by a path are read inside it only
+        )
         self.benchmark, self.rows, self.config, self.evidence = benchmark, rows, config, evidence
-        self.seen = 0  # rows of the data set that were passed so far, those that were not wanted among them
+        self.seen = (
+            0  # rows of the data set that were passed so far, those that were not wanted among them
+        )
 
     @property
     def has_boxes(self) -> bool:
         """Whether rows can have evidence boxes: of a file of their own, or in a column of the data."""
-        return self.evidence is not None or "evidence" in (getattr(self.rows, "features", None) or {})
+        return self.evidence is not None or "evidence" in (
+            getattr(self.rows, "features", None) or {}
+        )
 
     def __iter__(self) -> Iterator[Example | Unusable]:
         """Yield the examples."""
         for _, example in self.numbered():
             yield example
 
-    def numbered(self, wanted: Callable[[int, str], bool] = lambda number, identity: True) -> Iterator[tuple[int, Example | Unusable]]:
+    def numbered(
+        self, wanted: Callable[[int, str], bool] = lambda number, identity: True
+    ) -> Iterator[tuple[int, Example | Unusable]]:
         """Yield (number of the row, example); the image of a row that is not ``wanted`` (by number and id) is not decoded.
 
         Numbers are places in the selection of rows, so those of N examples are 0 to N - 1. Whatever one row raises makes it unusable.
@@ -152,9 +167,15 @@ class LoadedBenchmark:
         try:
             boxes = self.evidence(row, identity) if self.evidence else boxes_of(row.get("evidence"))
             picture = picture_of(row, identity, folder=self.folder, urls=self.config.allow_urls)
-            examples = self.benchmark.examples({**row, "image": picture}, identity, self.config.protocol)
-            found = [replace(example, boxes=_on_image(boxes, example.image.size)) for example in examples]
-        except Exception as error:  # of readers, decoders and parsers: no list of theirs is complete
+            examples = self.benchmark.examples(
+                {**row, "image": picture}, identity, self.config.protocol
+            )
+            found = [
+                replace(example, boxes=_on_image(boxes, example.image.size)) for example in examples
+            ]
+        except (
+            Exception
+        ) as error:  # of readers, decoders and parsers: no list of theirs is complete
             yield Unusable(identity, _reason(error))
             return
         yield from found
@@ -222,13 +243,25 @@ def check_protocol(benchmark: Benchmark, config: BenchmarkConfig) -> None:
     """Refuse a switch that this benchmark does not know, and values that are none."""
     protocol = config.protocol
     if config.rows_in is not None and "rows_in" not in benchmark.switches:
-        raise InputError(f"benchmark.rows_in has no meaning for {type(benchmark).__name__}: leave it as it is.")
+        raise InputError(
+            f"benchmark.rows_in has no meaning for {type(benchmark).__name__}: leave it as it is."
+        )
     if protocol.option_order not in OPTION_ORDERS:
-        raise InputError(f"Unknown option_order '{protocol.option_order}': use one of {', '.join(OPTION_ORDERS)}.")
+        raise InputError(
+            f"Unknown option_order '{protocol.option_order}': use one of {', '.join(OPTION_ORDERS)}."
+        )
     if protocol.max_new_tokens is not None and protocol.max_new_tokens < 1:
         raise InputError(f"max_new_tokens is {protocol.max_new_tokens}: use at least 1.")
     if protocol.answer_mode not in ANSWER_MODES:
-        raise InputError(f"Unknown answer_mode '{protocol.answer_mode}': use one of {', '.join(ANSWER_MODES)}.")
-    for switch, default in (("ocr_tokens", False), ("option_order", "as_released"), ("answer_mode", "generate")):
+        raise InputError(
+            f"Unknown answer_mode '{protocol.answer_mode}': use one of {', '.join(ANSWER_MODES)}."
+        )
+    for switch, default in (
+        ("ocr_tokens", False),
+        ("option_order", "as_released"),
+        ("answer_mode", "generate"),
+    ):
         if getattr(protocol, switch) != default and switch not in benchmark.switches:
-            raise InputError(f"protocol.{switch} has no meaning for {type(benchmark).__name__}: leave it as it is.")
+            raise InputError(
+                f"protocol.{switch} has no meaning for {type(benchmark).__name__}: leave it as it is."
+            )

@@ -50,7 +50,9 @@ def answer_of(row: Mapping[str, Any], identity: str, column: str) -> str:
     """
     found = texts_of(row, identity, column)
     if len(found) != 1:
-        raise InputError(f"Example '{identity}' has {len(found)} references in {column}: this benchmark has one.")
+        raise InputError(
+            f"Example '{identity}' has {len(found)} references in {column}: this benchmark has one."
+        )
     return found[0]
 
 
@@ -94,7 +96,9 @@ def boxes_of(value: Any) -> tuple[Box, ...]:
     if value is None:
         return ()
     if not isinstance(value, list):
-        raise InputError(f"Its evidence is {_shown(value)}: use a list of boxes x, y, width, height.")
+        raise InputError(
+            f"Its evidence is {_shown(value)}: use a list of boxes x, y, width, height."
+        )
     return tuple(box_of(each) for each in value)
 
 
@@ -105,16 +109,25 @@ def box_of(xywh: Any) -> Box:
         InputError: for anything but four finite numbers, or a negative size.
     """
     values = _plain(xywh)
-    fine = isinstance(values, list) and len(values) == 4 and all(_is_finite(each) for each in values)
+    fine = (
+        isinstance(values, list) and len(values) == 4 and all(_is_finite(each) for each in values)
+    )
     if not fine or min(values[2:]) < 0:
-        raise InputError(f"An evidence box is {_shown(values)}: use x, y, width, height in pixels, four finite numbers.")
+        raise InputError(
+            f"An evidence box is {_shown(values)}: use x, y, width, height in pixels, four finite numbers."
+        )
 
     x, y, width, height = (float(each) for each in values)
     return Box(x, y, x + width, y + height)
 
 
 def picture_of(
-    row: Mapping[str, Any], identity: str, column: str = "image", *, folder: Path | None = None, urls: bool = False
+    row: Mapping[str, Any],
+    identity: str,
+    column: str = "image",
+    *,
+    folder: Path | None = None,
+    urls: bool = False,
 ) -> Image.Image:
     """Return the image of a row in RGB.
 
@@ -138,7 +151,9 @@ def picture_of(
     if isinstance(image, bytes) and image:
         return decode_image(image, f"The image of example '{identity}'")
     if isinstance(image, str) and image.strip():
-        return decode_image(_content(image.strip(), identity, folder, urls), f"The image of example '{identity}'")
+        return decode_image(
+            _content(image.strip(), identity, folder, urls), f"The image of example '{identity}'"
+        )
 
     raise InputError(f"Example '{identity}' has no readable image.")
 
@@ -155,8 +170,15 @@ def _content(path: str, identity: str, folder: Path | None, urls: bool) -> bytes
             return bytes(response.read())
 
     place = (folder / path).resolve() if folder else None
-    if place is None or folder is None or not place.is_relative_to(folder.resolve()) or not place.is_file():
-        raise InputError(f"The image of example '{identity}' is '{path[:100]}', which is no file inside the data set's folder.")
+    if (
+        place is None
+        or folder is None
+        or not place.is_relative_to(folder.resolve())
+        or not place.is_file()
+    ):
+        raise InputError(
+            f"The image of example '{identity}' is '{path[:100]}', which is no file inside the data set's folder."
+        )
     return place.read_bytes()
 
 

@@ -19,7 +19,15 @@ class DocVQA(Benchmark):
         """Return the question id."""
         return id_of(row, "questionId")
 
-    def examples(self, row: Mapping[str, Any], identity: str, protocol: Protocol) -> Iterator[Example]:
+    def examples(
+        self, row: Mapping[str, Any], identity: str, protocol: Protocol
+    ) -> Iterator[Example]:
         """Yield the example of a row."""
         question = text_of(row, identity, "question")
-        yield Example(identity, picture_of(row, identity), question, f"{question}\n{SHORT}", texts_of(row, identity, "answers"))
+        yield Example(
+            identity,
+            picture_of(row, identity),
+            question,
+            f"{question}\n{SHORT}",
+            texts_of(row, identity, "answers"),
+        )

@@ -38,7 +38,9 @@ def read_evidence(config: BenchmarkConfig) -> Evidence:
     try:
         return readers[config.kind](path)
     except Exception as error:  # of the file system, of JSON, of values of other types
-        raise InputError(f"benchmark.boxes '{path}' cannot be read as boxes of {config.kind} ({error!r}): check the file.") from error
+        raise InputError(
+            f"benchmark.boxes '{path}' cannot be read as boxes of {config.kind} ({error!r}): check the file."
+        ) from error
 
 
 def _vstar_folder() -> Path:
@@ -48,7 +50,11 @@ def _vstar_folder() -> Path:
         InputError: when the hub cannot be reached and nothing was fetched before.
     """
     try:
-        return Path(snapshot_download(VSTAR, repo_type="dataset", allow_patterns=["test_questions.jsonl", "**/*.json"]))
+        return Path(
+            snapshot_download(
+                VSTAR, repo_type="dataset", allow_patterns=["test_questions.jsonl", "**/*.json"]
+            )
+        )
     except Exception as error:  # offline, moved, gated
         reason = " ".join(str(error).split())[:200]
         raise InputError(
@@ -68,7 +74,9 @@ def _table(config: BenchmarkConfig) -> Evidence:
         for row in open_rows(str(config.boxes), of_boxes(config), ("dataset_id", "bbox")):
             found.setdefault(str(row["dataset_id"]), []).append(box_of(row["bbox"]))
     except InputError as error:
-        raise InputError(f"benchmark.boxes: {error} Or do without localisation: benchmark.boxes=null.") from error
+        raise InputError(
+            f"benchmark.boxes: {error} Or do without localisation: benchmark.boxes=null."
+        ) from error
 
     return lambda row, identity: tuple(found.get(identity, ()))
 
@@ -80,7 +88,9 @@ def _vstar(folder: Path) -> Evidence:
         question = json.loads(line)
         beside = (folder / question["image"]).with_suffix(".json")
         boxes = json.loads(beside.read_text())["bbox"] if beside.is_file() else []
-        found[f"{question['category']}/{question['question_id']}"] = tuple(box_of(box) for box in boxes)
+        found[f"{question['category']}/{question['question_id']}"] = tuple(
+            box_of(box) for box in boxes
+        )
     return lambda row, identity: found.get(identity, ())
 
 
@@ -92,12 +102,18 @@ def _coco(path: Path) -> Evidence:
     found: dict[tuple[str, str], list[Box]] = {}
     for each in stored["annotations"]:
         if not each.get("iscrowd"):
-            found.setdefault((images[each["image_id"]], names[each["category_id"]]), []).append(box_of(each["bbox"]))
+            found.setdefault((images[each["image_id"]], names[each["category_id"]]), []).append(
+                box_of(each["bbox"])
+            )
 
     def evidence(row: Mapping[str, Any], identity: str) -> tuple[Box, ...]:
         asked = _OBJECT.search(str(row["question"]))
         yes = asked and str(row["answer"]).strip().lower() == "yes"
-        return tuple(found.get((PurePath(str(row["image_source"])).stem, asked[1]), ())) if asked and yes else ()
+        return (
+            tuple(found.get((PurePath(str(row["image_source"])).stem, asked[1]), ()))
+            if asked and yes
+            else ()
+        )
 
     return evidence
 
@@ -111,7 +127,11 @@ def _scene_graphs(path: Path) -> Evidence:
         annotations = row.get("annotations") or {}
         parts = (annotations.get(name) for name in ("question", "answer", "fullAnswer"))
         pointed = dict.fromkeys(value for part in parts for value in _values(part))
-        return tuple(box_of([objects[key][name] for name in ("x", "y", "w", "h")]) for key in pointed if key in objects)
+        return tuple(
+            box_of([objects[key][name] for name in ("x", "y", "w", "h")])
+            for key in pointed
+            if key in objects
+        )
 
     return evidence
 

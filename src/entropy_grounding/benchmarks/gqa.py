@@ -18,7 +18,15 @@ class GQA(Benchmark):
         """Return the question id."""
         return id_of(row, "id")
 
-    def examples(self, row: Mapping[str, Any], identity: str, protocol: Protocol) -> Iterator[Example]:
+    def examples(
+        self, row: Mapping[str, Any], identity: str, protocol: Protocol
+    ) -> Iterator[Example]:
         """Yield the example of a row."""
         question = text_of(row, identity, "question")
-        yield Example(identity, picture_of(row, identity), question, f"{question}\n{SHORT}", (answer_of(row, identity, "answer").strip(),))
+        yield Example(
+            identity,
+            picture_of(row, identity),
+            question,
+            f"{question}\n{SHORT}",
+            (answer_of(row, identity, "answer").strip(),),
+        )

@@ -44,9 +44,19 @@ def _of_boxes(boxes: str) -> str:
     """Return the identity of a file, of everything that is read in a folder, or of a hub data set."""
     path = Path(boxes).expanduser()
     if path.is_dir():
-        return _joined(sorted(file for pattern in ("*.parquet", "*.json", "*.jsonl") for file in path.rglob(pattern)))
+        return _joined(
+            sorted(
+                file
+                for pattern in ("*.parquet", "*.json", "*.jsonl")
+                for file in path.rglob(pattern)
+            )
+        )
 
-    return file_digest(path) if path.is_file() or is_local(boxes) else hub_commit(boxes, None, kind="dataset")
+    return (
+        file_digest(path)
+        if path.is_file() or is_local(boxes)
+        else hub_commit(boxes, None, kind="dataset")
+    )
 
 
 def _joined(files: Iterable[Path]) -> str:

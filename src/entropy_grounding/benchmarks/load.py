@@ -14,7 +14,15 @@ from entropy_grounding.benchmarks.evidence import read_evidence
 from entropy_grounding.benchmarks.gqa import GQA
 from entropy_grounding.benchmarks.pope import POPE
 from entropy_grounding.benchmarks.realworldqa import RealWorldQA
-from entropy_grounding.benchmarks.sources import MINIATURE, Drawn, data_folder, is_local, listed_pairs, open_rows, selected
+from entropy_grounding.benchmarks.sources import (
+    MINIATURE,
+    Drawn,
+    data_folder,
+    is_local,
+    listed_pairs,
+    open_rows,
+    selected,
+)
 from entropy_grounding.benchmarks.textvqa import TextVQA
 from entropy_grounding.benchmarks.vstar import VStar
 from entropy_grounding.core.config import section_config
@@ -46,7 +54,9 @@ def load_benchmark(config: BenchmarkConfig | str) -> LoadedBenchmark:
     Raises:
         InputError: for an unknown benchmark or switch, a data set that cannot be reached or read, an empty split, a missing column.
     """
-    config = with_reachable_boxes(benchmark_config(config) if isinstance(config, str) else config, warn=True)
+    config = with_reachable_boxes(
+        benchmark_config(config) if isinstance(config, str) else config, warn=True
+    )
     if config.kind not in BENCHMARKS:
         raise InputError(f"Unknown benchmark '{config.kind}': use one of {', '.join(BENCHMARKS)}.")
     benchmark = BENCHMARKS[config.kind]
@@ -88,7 +98,9 @@ def boxes_note(config: BenchmarkConfig) -> str:
     return "" if has else "no boxes: no localisation"
 
 
-def _listed(rows: Dataset | IterableDataset, benchmark: Benchmark, pairs: Collection[tuple[str, str]]) -> Dataset | IterableDataset:
+def _listed(
+    rows: Dataset | IterableDataset, benchmark: Benchmark, pairs: Collection[tuple[str, str]]
+) -> Dataset | IterableDataset:
     """Keep the rows that are among the pairs; one that cannot be compared stays, and is unusable later."""
 
     def stays(row: dict[str, Any]) -> bool:
@@ -97,14 +109,18 @@ def _listed(rows: Dataset | IterableDataset, benchmark: Benchmark, pairs: Collec
         except Exception:  # a row without the columns that are compared
             return True
 
-    return rows.filter(stays, **({} if isinstance(rows, IterableDataset) else {"keep_in_memory": True}))
+    return rows.filter(
+        stays, **({} if isinstance(rows, IterableDataset) else {"keep_in_memory": True})
+    )
 
 
 class _WithImages:
     """Rows with the image of their ``imageId``; images are read as far as they are needed, and kept encoded."""
 
     def __init__(self, rows: Dataset | IterableDataset | Drawn, config: BenchmarkConfig) -> None:
-        path, name = (config.images, None) if is_local(str(config.images)) else (config.path, config.images)
+        path, name = (
+            (config.images, None) if is_local(str(config.images)) else (config.path, config.images)
+        )
         self.rows, self.features = rows, rows.features
         self.stored = open_rows(str(path), config, ("id", "image"), name=name)
 
@@ -112,7 +128,9 @@ class _WithImages:
         """Yield (number of the row, row)."""
         unread: Iterator[dict[str, Any]] = iter(self.stored)
         read: dict[str, Any] = {}
-        for number, row in self.rows.numbered() if isinstance(self.rows, Drawn) else enumerate(self.rows):
+        for number, row in (
+            self.rows.numbered() if isinstance(self.rows, Drawn) else enumerate(self.rows)
+        ):
             wanted = str(row["imageId"])
             while wanted not in read and (found := next(unread, None)) is not None:
                 read[str(found["id"])] = found["image"]

@@ -17,17 +17,28 @@ def orders(count: int, protocol: Protocol, identity: str) -> list[tuple[int, ...
         return [plain[shift:] + plain[:shift] for shift in range(count)]
     if protocol.option_order == "shuffled":
         digits = [int(byte) for byte in identity.encode()]
-        return [tuple(int(i) for i in np.random.default_rng([protocol.option_seed, *digits]).permutation(count))]
+        return [
+            tuple(
+                int(i)
+                for i in np.random.default_rng([protocol.option_seed, *digits]).permutation(count)
+            )
+        ]
     return [plain]
 
 
-def shown_orders(listed: Sequence[OptionLine], answer: str, protocol: Protocol, identity: str) -> Iterator[tuple[int, dict[str, str], str]]:
+def shown_orders(
+    listed: Sequence[OptionLine], answer: str, protocol: Protocol, identity: str
+) -> Iterator[tuple[int, dict[str, str], str]]:
     """Yield (number, options by letter, letter of the answer) for each order that the protocol asks for."""
     options = {line.letter: line.text for line in listed}
     right = letter_of(answer, options)
     if right is None:
-        raise InputError(f"Example '{identity}' has the answer '{answer}', which is none of its options {', '.join(options)}.")
+        raise InputError(
+            f"Example '{identity}' has the answer '{answer}', which is none of its options {', '.join(options)}."
+        )
     letters = list(options)
     for number, order in enumerate(orders(len(letters), protocol, identity)):
-        shown = {letter: options[letters[index]] for letter, index in zip(letters, order, strict=True)}
+        shown = {
+            letter: options[letters[index]] for letter, index in zip(letters, order, strict=True)
+        }
         yield number, shown, letters[order.index(letters.index(right))]

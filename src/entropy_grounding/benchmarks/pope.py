@@ -24,11 +24,28 @@ class POPE(Benchmark):
 
     def listed(self, row: Mapping[str, Any], pairs: Collection[tuple[str, str]]) -> bool:
         """Tell whether a row stays: the older file has fewer random negatives, the other two categories are the same."""
-        return row["category"] != "random" or (PurePath(str(row["image_source"])).stem, str(row["question"]).strip()) in pairs
+        return (
+            row["category"] != "random"
+            or (PurePath(str(row["image_source"])).stem, str(row["question"]).strip()) in pairs
+        )
 
-    def examples(self, row: Mapping[str, Any], identity: str, protocol: Protocol) -> Iterator[Example]:
+    def examples(
+        self, row: Mapping[str, Any], identity: str, protocol: Protocol
+    ) -> Iterator[Example]:
         """Yield the example of a row."""
-        question, answer = text_of(row, identity, "question"), answer_of(row, identity, "answer").strip().lower()
+        question, answer = (
+            text_of(row, identity, "question"),
+            answer_of(row, identity, "answer").strip().lower(),
+        )
         if answer not in ("yes", "no"):
-            raise InputError(f"Example '{identity}' has the answer '{answer}': POPE has yes and no only.")
-        yield Example(identity, picture_of(row, identity), question, f"{question}\n{SHORT}", (answer,), group=str(row["category"]))
+            raise InputError(
+                f"Example '{identity}' has the answer '{answer}': POPE has yes and no only."
+            )
+        yield Example(
+            identity,
+            picture_of(row, identity),
+            question,
+            f"{question}\n{SHORT}",
+            (answer,),
+            group=str(row["category"]),
+        )

@@ -18,15 +18,26 @@ class RealWorldQA(Benchmark):
     metric = "realworldqa"
     switches = ("option_order", "answer_mode")
 
-    def examples(self, row: Mapping[str, Any], identity: str, protocol: Protocol) -> Iterator[Example]:
+    def examples(
+        self, row: Mapping[str, Any], identity: str, protocol: Protocol
+    ) -> Iterator[Example]:
         """Yield the row's example, or one for each option order; a question without options has one."""
-        question, answer = text_of(row, identity, "question"), answer_of(row, identity, "answer").strip()
+        question, answer = (
+            text_of(row, identity, "question"),
+            answer_of(row, identity, "answer").strip(),
+        )
         listed = option_lines(question)
         if not listed:
-            yield Example(identity, picture_of(row, identity), question, question, (answer,), group="open")
+            yield Example(
+                identity, picture_of(row, identity), question, question, (answer,), group="open"
+            )
             return
         for number, shown, letter in shown_orders(listed, answer, protocol, identity):
-            prompt = question if protocol.option_order == "as_released" else with_texts(question, listed, shown)
+            prompt = (
+                question
+                if protocol.option_order == "as_released"
+                else with_texts(question, listed, shown)
+            )
             if protocol.answer_mode == "likelihood":
                 prompt = question[: listed[0].line].strip()
             yield Example(

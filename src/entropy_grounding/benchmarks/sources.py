@@ -23,7 +23,9 @@ _SPLIT = re.compile(r"(train|validation|val|dev|test|testdev)(?=[-._\d]|$)", re.
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
-def open_rows(path: str, config: BenchmarkConfig, columns: Iterable[str], *, name: str | None = None) -> Dataset | IterableDataset:
+def open_rows(
+    path: str, config: BenchmarkConfig, columns: Iterable[str], *, name: str | None = None
+) -> Dataset | IterableDataset:
     """Open a parquet file, a folder of them, or a data set of the hub, and check its columns.
 
     Args:
@@ -40,13 +42,17 @@ def open_rows(path: str, config: BenchmarkConfig, columns: Iterable[str], *, nam
         first = next(iter(rows), None)
     except InputError:
         raise
-    except Exception as error:  # of datasets, pyarrow, the network, file systems: no list of theirs is complete
+    except (
+        Exception
+    ) as error:  # of datasets, pyarrow, the network, file systems: no list of theirs is complete
         raise InputError(_why(path, error)) from error
 
     if first is None:
         raise InputError(f"The data set '{path}' has no row in split '{config.split}'.")
     if missing := [column for column in columns if column not in first]:
-        raise InputError(f"The data set '{path}' has no column {', '.join(missing)}: it has {', '.join(first)}.")
+        raise InputError(
+            f"The data set '{path}' has no column {', '.join(missing)}: it has {', '.join(first)}."
+        )
     return rows
 
 
@@ -59,11 +65,15 @@ def _undecoded(rows: Dataset | IterableDataset) -> Dataset | IterableDataset:
 
 def _open(path: str, config: BenchmarkConfig, name: str | None) -> Dataset | IterableDataset:
     if path.startswith(MINIATURE):
-        return miniature_rows(path.removeprefix(MINIATURE), name, config.split, config.canvas or CANVAS)
+        return miniature_rows(
+            path.removeprefix(MINIATURE), name, config.split, config.canvas or CANVAS
+        )
 
     files = local_files(path, config.split, name)
     if files:
-        return load_dataset("parquet", data_files=[_literal(file) for file in files], split="train", streaming=True)
+        return load_dataset(
+            "parquet", data_files=[_literal(file) for file in files], split="train", streaming=True
+        )
 
     commit = hub_commit(path, config.revision, kind="dataset")
     return load_dataset(path, name, split=config.split, revision=commit, streaming=config.streaming)
@@ -105,19 +115,36 @@ def local_files(path: str, split: str, name: str | None) -> list[Path]:
 def _files_of_card(folder: Path, split: str, name: str | None) -> list[Path]:
     """Return the files that the card (README.md) names for a configuration and split; none where it says nothing."""
     card = folder / "README.md"
-    head = re.match(r"---\n(.*?)\n---", card.read_text(errors="replace"), re.DOTALL) if card.is_file() else None
+    head = (
+        re.match(r"---\n(.*?)\n---", card.read_text(errors="replace"), re.DOTALL)
+        if card.is_file()
+        else None
+    )
     if head is None:
         return []
 
     try:
-        configs = [each for each in yaml.safe_load(head[1])["configs"] if isinstance(each["data_files"], list)]
+        configs = [
+            each
+            for each in yaml.safe_load(head[1])["configs"]
+            if isinstance(each["data_files"], list)
+        ]
     except (yaml.YAMLError, KeyError, TypeError):
         return []
-    usual = [each for each in configs if each.get("default") or each["config_name"] == "default"] or configs[: len(configs) == 1]
+    usual = [
+        each for each in configs if each.get("default") or each["config_name"] == "default"
+    ] or configs[: len(configs) == 1]
     wanted = [each for each in configs if each["config_name"] == name] if name else usual
-    patterns = [part["path"] for each in wanted for part in each["data_files"] if part["split"] == split]
+    patterns = [
+        part["path"] for each in wanted for part in each["data_files"] if part["split"] == split
+    ]
 
-    found = {file for pattern in patterns for one in ([pattern] if isinstance(pattern, str) else pattern) for file in folder.glob(one)}
+    found = {
+        file
+        for pattern in patterns
+        for one in ([pattern] if isinstance(pattern, str) else pattern)
+        for file in folder.glob(one)
+    }
     return sorted(found)
 
 
@@ -130,8 +157,14 @@ def _of_configuration(path: str, folder: Path, files: list[Path], name: str | No
     folders = sorted({str(file.parent.relative_to(folder)) for file in files})
     if len(folders) == 1:
         return files
-    asked = f"configuration '{name}' is none of them" if name else "name one with benchmark.config=NAME, or pass its folder as path"
-    raise InputError(f"The folder '{path}' holds several configurations, {', '.join(folders)}: {asked}.")
+    asked = (
+        f"configuration '{name}' is none of them"
+        if name
+        else "name one with benchmark.config=NAME, or pass its folder as path"
+    )
+    raise InputError(
+        f"The folder '{path}' holds several configurations, {', '.join(folders)}: {asked}."
+    )
 
 
 def _of_split(path: str, files: list[Path], split: str) -> list[Path]:
@@ -142,7 +175,9 @@ def _of_split(path: str, files: list[Path], split: str) -> list[Path]:
 
     others = sorted({found[1] for file in files if (found := _SPLIT.match(file.name))})
     if others:
-        raise InputError(f"The folder '{path}' has no split '{split}', only {', '.join(others)}: choose one with benchmark.split=NAME.")
+        raise InputError(
+            f"The folder '{path}' has no split '{split}', only {', '.join(others)}: choose one with benchmark.split=NAME."
+        )
     return files
 
 
@@ -165,7 +200,9 @@ class Drawn:
     The same seed draws the same rows of the hub, of a stream and of a local copy; a smaller number draws the first of a larger one.
     """
 
-    def __init__(self, rows: Dataset | IterableDataset, total: int, examples: int | None, seed: int) -> None:
+    def __init__(
+        self, rows: Dataset | IterableDataset, total: int, examples: int | None, seed: int
+    ) -> None:
         drawn = np.random.default_rng(seed).permutation(total)[:examples]
         self.rows, self.features = rows, rows.features
         self.place = {int(index): place for place, index in enumerate(drawn)}
@@ -182,7 +219,9 @@ class Drawn:
             yield row
 
 
-def selected(rows: Dataset | IterableDataset, config: BenchmarkConfig) -> Dataset | IterableDataset | Drawn:
+def selected(
+    rows: Dataset | IterableDataset, config: BenchmarkConfig
+) -> Dataset | IterableDataset | Drawn:
     """Return the first ``config.examples`` rows, or as many drawn from all of them with ``config.sample_seed``.
 
     Raises:
@@ -220,13 +259,21 @@ def data_folder(config: BenchmarkConfig) -> Path | None:
 
 def is_local(path: str) -> bool:
     """Tell whether a path that does not exist was meant to be one, rather than a hub id."""
-    return path.startswith((".", "/", "~", MINIATURE)) or path.endswith(".parquet") or Path(path).expanduser().exists()
+    return (
+        path.startswith((".", "/", "~", MINIATURE))
+        or path.endswith(".parquet")
+        or Path(path).expanduser().exists()
+    )
 
 
 def of_boxes(config: BenchmarkConfig) -> BenchmarkConfig:
     """Return the configuration under which a table of boxes is opened: of its own, in whatever split it has."""
     path = str(config.boxes)
-    files = sorted(Path(path).expanduser().rglob("*.parquet")) if Path(path).expanduser().is_dir() else []
+    files = (
+        sorted(Path(path).expanduser().rglob("*.parquet"))
+        if Path(path).expanduser().is_dir()
+        else []
+    )
     split = next((found[1] for file in files if (found := _SPLIT.match(file.name))), "train")
 
     return replace(config, path=path, config=None, revision=None, split=split, streaming=False)
@@ -239,7 +286,13 @@ def listed_pairs(path: str) -> frozenset[tuple[str, str]]:
         InputError: when it cannot be read, or a line lacks "image" or "text".
     """
     try:
-        lines = [json.loads(line) for line in Path(path).expanduser().read_text().splitlines() if line.strip()]
+        lines = [
+            json.loads(line)
+            for line in Path(path).expanduser().read_text().splitlines()
+            if line.strip()
+        ]
         return frozenset((PurePath(line["image"]).stem, line["text"].strip()) for line in lines)
     except Exception as error:  # of the file system, of JSON, of values of other types
-        raise InputError(f"benchmark.rows_in '{path}' is no JSON-lines file with image and text ({error!r}).") from error
+        raise InputError(
+            f"benchmark.rows_in '{path}' is no JSON-lines file with image and text ({error!r})."
+        ) from error

@@ -19,9 +19,21 @@ class TextVQA(Benchmark):
         """Return the question id."""
         return id_of(row, "question_id")
 
-    def examples(self, row: Mapping[str, Any], identity: str, protocol: Protocol) -> Iterator[Example]:
+    def examples(
+        self, row: Mapping[str, Any], identity: str, protocol: Protocol
+    ) -> Iterator[Example]:
         """Yield the example of a row."""
         question = text_of(row, identity, "question")
-        tokens = f"Reference OCR token: {', '.join(texts_of(row, identity, 'ocr_tokens'))}\n" if protocol.ocr_tokens else ""
+        tokens = (
+            f"Reference OCR token: {', '.join(texts_of(row, identity, 'ocr_tokens'))}\n"
+            if protocol.ocr_tokens
+            else ""
+        )
         prompt = f"{question.capitalize()}\n{tokens}{SHORT}"
-        yield Example(identity, picture_of(row, identity), question, prompt, texts_of(row, identity, "answers"))
+        yield Example(
+            identity,
+            picture_of(row, identity),
+            question,
+            prompt,
+            texts_of(row, identity, "answers"),
+        )

@@ -23,7 +23,9 @@ class VStar(Benchmark):
         """Return the question id within its category: the data set numbers both from 0."""
         return f"{id_of(row, 'category')}/{id_of(row, 'question_id')}"
 
-    def examples(self, row: Mapping[str, Any], identity: str, protocol: Protocol) -> Iterator[Example]:
+    def examples(
+        self, row: Mapping[str, Any], identity: str, protocol: Protocol
+    ) -> Iterator[Example]:
         """Yield the row's example, or one for each option order; the instruction line of the data is written once."""
         text, label = text_of(row, identity, "text"), text_of(row, identity, "label")
         listed = option_lines(text)
@@ -36,7 +38,9 @@ class VStar(Benchmark):
                 f"{identity}:{number}" if protocol.option_order == "rotations" else identity,
                 picture_of(row, identity),
                 question,
-                question if protocol.answer_mode == "likelihood" else f"{question}\n{lines}\n{LETTER}",
+                question
+                if protocol.answer_mode == "likelihood"
+                else f"{question}\n{lines}\n{LETTER}",
                 (answer,),
                 group=str(row["category"]),
                 options=tuple(shown.items()),

@@ -10,5 +10,9 @@ from entropy_grounding.evaluation.validation import CalibrateConfig, run
 def main(config: CalibrateConfig) -> None:
     """Calibrate, and print the thresholds."""
     found = run(config)
-    for name, chosen in (("threshold", found.threshold), ("settle", found.settle), ("accept", {"accept": found.accept})):
+    for name, chosen in (
+        ("threshold", found.threshold),
+        ("settle", found.settle),
+        ("accept", {"accept": found.accept}),
+    ):
         print(f"\n{name}\n{pd.DataFrame(chosen).round(3).to_string()}")

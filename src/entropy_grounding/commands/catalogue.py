@@ -34,7 +34,9 @@ FLAGS = frozenset(
     "--help -h --hydra-help --version --resolve --run -r --multirun -m --shell-completion -sc --cfg -c --package -p "
     "--config-path -cp --config-name -cn --config-dir -cd --experimental-rerun --info -i".split()
 )
-WITH_VALUE = frozenset("--cfg -c --package -p --config-path -cp --config-name -cn --config-dir -cd --experimental-rerun --info -i".split())
+WITH_VALUE = frozenset(
+    "--cfg -c --package -p --config-path -cp --config-name -cn --config-dir -cd --experimental-rerun --info -i".split()
+)
 _PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 
 
@@ -90,21 +92,29 @@ def _parser(name: str, description: str = "") -> Parser:
 
 def _merge() -> Parser:
     parser = _parser("merge")
-    parser.add_argument("folders", metavar="FOLDER", nargs="+", help="results folder of a VLM, benchmark and method")
+    parser.add_argument(
+        "folders", metavar="FOLDER", nargs="+", help="results folder of a VLM, benchmark and method"
+    )
     return parser
 
 
 def _publish() -> Parser:
     parser = _parser("publish")
-    parser.add_argument("folders", metavar="FOLDER", nargs="+", help="results folder, or a folder above several")
-    parser.add_argument("--experiment", help="name of the pack (default: the folder's name in outputs/results)")
+    parser.add_argument(
+        "folders", metavar="FOLDER", nargs="+", help="results folder, or a folder above several"
+    )
+    parser.add_argument(
+        "--experiment", help="name of the pack (default: the folder's name in outputs/results)"
+    )
     parser.add_argument("--results", default="results", help="where packs are (default: results)")
     return parser
 
 
 def _report() -> Parser:
     parser = _parser("report")
-    parser.add_argument("repository", nargs="?", default=".", help="folder of the repository (default: this one)")
+    parser.add_argument(
+        "repository", nargs="?", default=".", help="folder of the repository (default: this one)"
+    )
     return parser
 
 
@@ -115,10 +125,19 @@ def _notebooks() -> Parser:
     execute = actions.add_parser("execute", help="execute one, with values of its parameters")
     execute.add_argument("notebook", help="a file, or a name in notebooks/, such as 00_quickstart")
     execute.add_argument("target", help="the executed notebook, written only when all cells ran")
-    execute.add_argument("parameters", metavar="NAME=VALUE", nargs="*", help="of the cell tagged 'parameters'")
+    execute.add_argument(
+        "parameters", metavar="NAME=VALUE", nargs="*", help="of the cell tagged 'parameters'"
+    )
 
-    copies = actions.add_parser("copies", help="write the executed copies for visitors, from stored rows")
-    copies.add_argument("names", metavar="NAME", nargs="*", help="without .ipynb (default: all whose rows are complete)")
+    copies = actions.add_parser(
+        "copies", help="write the executed copies for visitors, from stored rows"
+    )
+    copies.add_argument(
+        "names",
+        metavar="NAME",
+        nargs="*",
+        help="without .ipynb (default: all whose rows are complete)",
+    )
     return parser
 
 
@@ -128,11 +147,22 @@ def _profile() -> Parser:
 
     passes = actions.add_parser("passes", help="time and memory of passes, maps and groundings")
     passes.add_argument("--repeats", type=int, default=7, help="interleaved repeats (default: 7)")
-    passes.add_argument("--examples", type=int, default=300, help="questions whose answers are compared (default: 300)")
-    passes.add_argument("--results", default="results", help="where the figures go (default: results)")
+    passes.add_argument(
+        "--examples",
+        type=int,
+        default=300,
+        help="questions whose answers are compared (default: 300)",
+    )
+    passes.add_argument(
+        "--results", default="results", help="where the figures go (default: results)"
+    )
 
-    layers = actions.add_parser("layers", help="energy of each attention layer's map in the evidence")
-    layers.add_argument("--results", default="results", help="where the figures go (default: results)")
+    layers = actions.add_parser(
+        "layers", help="energy of each attention layer's map in the evidence"
+    )
+    layers.add_argument(
+        "--results", default="results", help="where the figures go (default: results)"
+    )
     return parser
 
 
@@ -179,7 +209,9 @@ def help_text(name: str) -> str:
         if option["help"]:
             lines.append(f"      {option['help']}")
 
-    more = "\n--cfg job prints the values of a command line; -m runs every combination of A,B values."
+    more = (
+        "\n--cfg job prints the values of a command line; -m runs every combination of A,B values."
+    )
     return "\n".join(lines) + ("\n" + more if name != "rerun" else "")
 
 
@@ -200,7 +232,9 @@ def check_options(name: str, arguments: Sequence[str]) -> None:
         before = argument
 
 
-def _check_argument(argument: str, options: Sequence[str], about: dict[str, Any], *, many: bool) -> None:
+def _check_argument(
+    argument: str, options: Sequence[str], about: dict[str, Any], *, many: bool
+) -> None:
     if argument in about["flags"] or argument.partition("=")[0] in FLAGS:
         return
     if argument.startswith("-"):
@@ -228,7 +262,11 @@ def _with_value(text: str, options: Sequence[str]) -> str:
 def _check_key(key: str, options: Sequence[str], about: dict[str, Any]) -> None:
     """Refuse an option that the command does not have."""
     open_options = tuple(f"{option['name']}." for option in about["options"] if option["open"])
-    if key in options or key in about["groups"] or key.startswith(("hydra.", "hydra/", *open_options)):
+    if (
+        key in options
+        or key in about["groups"]
+        or key.startswith(("hydra.", "hydra/", *open_options))
+    ):
         return
 
     # A section such as ``method`` has options; ``method@x`` and ``/method`` are Hydra's grammar.

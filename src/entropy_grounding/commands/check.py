@@ -13,4 +13,8 @@ from entropy_grounding.tiny.check import CheckConfig, check, check_table
 def main(config: CheckConfig) -> None:
     """Print the table of required figures and store the rows behind it."""
     source = manifest(asdict(config))
-    print(check_table(write_results(Path(config.results_dir) / config.vlm.name, check(config), source)))
+    print(
+        check_table(
+            write_results(Path(config.results_dir) / config.vlm.name, check(config), source)
+        )
+    )

@@ -24,7 +24,11 @@ from entropy_grounding.core.verbatim import quote_text, verbatim_options
 
 T = TypeVar("T")
 
-BAD_INPUT, INTERRUPTED, NO_READER = 2, 130, 141  # exit statuses; all but the first as shells give them
+BAD_INPUT, INTERRUPTED, NO_READER = (
+    2,
+    130,
+    141,
+)  # exit statuses; all but the first as shells give them
 AGAIN = "what was finished is kept; run the same command again to go on."
 
 
@@ -46,7 +50,9 @@ def command(main: Callable[[], object], *, started_by_another: bool = False) -> 
         main()
         sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at its end
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+        )  # Python flushes once more at its end
         sys.exit(NO_READER)
     except KeyboardInterrupt:
         _end(f"interrupted: {AGAIN}", INTERRUPTED)
@@ -62,7 +68,9 @@ def command(main: Callable[[], object], *, started_by_another: bool = False) -> 
         _end(f"error: {error if isinstance(error, InputError) else reasons(error)}", BAD_INPUT)
 
 
-def hydra_command(name: str, options: type[T]) -> Callable[[Callable[[T], object]], Callable[[Namespace], None]]:
+def hydra_command(
+    name: str, options: type[T]
+) -> Callable[[Callable[[T], object]], Callable[[Namespace], None]]:
     """Make a function of built options the command line of ``conf/NAME.yaml``.
 
     Args:
@@ -106,7 +114,9 @@ def _check_jobs(func: Callable[[], Any]) -> Any:
     jobs = [job for batch in found for job in batch] if isinstance(found, list) else []
     failed = [job for job in jobs if isinstance(job.return_value, str)]
     if failed:
-        raise InputError(f"{len(failed)} of {len(jobs)} runs failed, see above; the others are done.")
+        raise InputError(
+            f"{len(failed)} of {len(jobs)} runs failed, see above; the others are done."
+        )
 
     return found
 

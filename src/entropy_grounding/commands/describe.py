@@ -99,16 +99,27 @@ Run the same command again to go on where it stopped; with --dry-run, in another
 
 def describe() -> dict[str, Any]:
     """Return groups, flags and options of every command, in the order in which its help lists them."""
-    commands = {name: _command(name, groups, list(_options(options, _values(name))), ()) for name, (options, groups) in _OPTIONS.items()}
+    commands = {
+        name: _command(name, groups, list(_options(options, _values(name))), ())
+        for name, (options, groups) in _OPTIONS.items()
+    }
     own = list(_options(ExperimentConfig, _values("rerun")))
-    shared = [option for option in commands["evaluate"]["options"] if option["name"].split(".")[0] in _EVALUATION]
+    shared = [
+        option
+        for option in commands["evaluate"]["options"]
+        if option["name"].split(".")[0] in _EVALUATION
+    ]
     renamed = [{**option, "name": _RERUN.get(option["name"], option["name"])} for option in own]
     kept = [option for option in renamed if not option["name"].startswith(("experiment.", "run."))]
 
-    return commands | {"rerun": _command("rerun", ("experiment", "run"), [*kept, *shared], ("--dry-run",))}
+    return commands | {
+        "rerun": _command("rerun", ("experiment", "run"), [*kept, *shared], ("--dry-run",))
+    }
 
 
-def _command(name: str, groups: tuple[str, ...], options: list[dict[str, Any]], flags: tuple[str, ...]) -> dict[str, Any]:
+def _command(
+    name: str, groups: tuple[str, ...], options: list[dict[str, Any]], flags: tuple[str, ...]
+) -> dict[str, Any]:
     return {"about": _ABOUT[name], "groups": list(groups), "flags": list(flags), "options": options}
 
 
@@ -124,7 +135,10 @@ def _options(options: type, values: Any, prefix: str = "") -> Iterator[dict[str,
     hints = typing.get_type_hints(options)
     helps = _helps(options)
     for field in dataclasses.fields(options):
-        hint, value = hints[field.name], values.get(field.name) if isinstance(values, dict) else None
+        hint, value = (
+            hints[field.name],
+            values.get(field.name) if isinstance(values, dict) else None,
+        )
         name = f"{prefix}{field.name}"
         if field.name in _INTERNAL:
             continue
@@ -153,7 +167,9 @@ def _helps(options: type) -> dict[str, str]:
     """Return the sentences of a dataclass's docstring about its attributes."""
     text = inspect.getdoc(options) or ""
     _, _, attributes = text.partition("Attributes:\n")
-    found = re.findall(r"^ {4}(\w+): (.*?)(?=^ {4}\w+: |\Z)", attributes + "\n", re.DOTALL | re.MULTILINE)
+    found = re.findall(
+        r"^ {4}(\w+): (.*?)(?=^ {4}\w+: |\Z)", attributes + "\n", re.DOTALL | re.MULTILINE
+    )
 
     return {name: " ".join(sentence.replace("``", "").split()) for name, sentence in found}
 

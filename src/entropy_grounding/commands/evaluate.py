@@ -22,4 +22,6 @@ def main(config: EvaluateConfig) -> None:
     if missing := missing_text(folder):
         print(missing, flush=True)
     if len(rows) and not (rows["status"] == "ok").any():
-        raise InputError(f"None of the {len(rows)} examples of {evaluation_label(config)} has a score; the first: {rows['reason'].iloc[0]}")
+        raise InputError(
+            f"None of the {len(rows)} examples of {evaluation_label(config)} has a score; the first: {rows['reason'].iloc[0]}"
+        )

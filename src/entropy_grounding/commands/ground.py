@@ -31,13 +31,24 @@ def main(config: GroundConfig) -> None:
     grounding = run(vlm, task, config)
     print(f"question       {grounding.question}")
     print(f"plain answer   {grounding.plain_answer}")
-    print(f"zoomed answer  {grounding.answer}" + (f"   (truth: {task.truth})" if task.truth else ""))
-    print(f"stopped        after {len(grounding.steps)} rounds: {STOP_REASONS[grounding.stop_reason]}", flush=True)
+    print(
+        f"zoomed answer  {grounding.answer}" + (f"   (truth: {task.truth})" if task.truth else "")
+    )
+    print(
+        f"stopped        after {len(grounding.steps)} rounds: {STOP_REASONS[grounding.stop_reason]}",
+        flush=True,
+    )
 
     record = to_record(grounding, config, task, vlm)
     written = write_outputs(folder, grounding, task.image, record)
     figure, failed = _figure(folder, grounding, task.image)
-    print("written        " + "  ".join(str(path) for path in [*written, *([folder / "grounding.png"] if figure else [])]), flush=True)
+    print(
+        "written        "
+        + "  ".join(
+            str(path) for path in [*written, *([folder / "grounding.png"] if figure else [])]
+        ),
+        flush=True,
+    )
 
     labels = {name: record[name] for name in ("vlm", "method", "weights", "commit")}
     with tracked_run(config.tracking, folder, job_type="ground", config=labels) as tracked:
@@ -46,7 +57,9 @@ def main(config: GroundConfig) -> None:
         raise failed
 
 
-def _figure(folder: Path, grounding: Grounding, image: Image.Image) -> tuple[Figure | None, InputError | None]:
+def _figure(
+    folder: Path, grounding: Grounding, image: Image.Image
+) -> tuple[Figure | None, InputError | None]:
     """Return the figure, or why there is none."""
     try:
         return write_figure(folder, grounding, image), None

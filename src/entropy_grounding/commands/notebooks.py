@@ -16,7 +16,14 @@ from entropy_grounding.reporting.executed_notebooks import shrink, tidy
 
 FOLDER = Path("results", "executed")
 GALLERIES = ("30_gallery", "31_failures")  # many pictures, which are kept in the notebooks only
-ALWAYS = ("00_quickstart", "01_method_step_by_step", "02_four_vlms", "04_seven_benchmarks", "26_controls", *GALLERIES)
+ALWAYS = (
+    "00_quickstart",
+    "01_method_step_by_step",
+    "02_four_vlms",
+    "04_seven_benchmarks",
+    "26_controls",
+    *GALLERIES,
+)
 
 
 def complete_notebooks(results: Path) -> list[str]:

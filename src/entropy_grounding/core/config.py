@@ -33,7 +33,9 @@ def schema_of(options: type) -> type:
         if dataclasses.is_dataclass(hint):
             hint = schema_of(typing.cast(Any, hint))
             default: Any = field(default_factory=hint)
-        elif typing.get_origin(hint) is tuple and dataclasses.is_dataclass(typing.get_args(hint)[0]):
+        elif typing.get_origin(hint) is tuple and dataclasses.is_dataclass(
+            typing.get_args(hint)[0]
+        ):
             hint, default = list[schema_of(typing.get_args(hint)[0])], field(default_factory=tuple)  # type: ignore[misc]
         elif each.default_factory is not dataclasses.MISSING:
             default = field(default_factory=each.default_factory)
@@ -47,7 +49,11 @@ def schema_of(options: type) -> type:
 
 def build(options: type[T], values: Any) -> T:
     """Build a (nested) dataclass from a configuration node or mapping; places are expanded."""
-    values = OmegaConf.to_container(values, resolve=True, throw_on_missing=True) if isinstance(values, DictConfig) else values
+    values = (
+        OmegaConf.to_container(values, resolve=True, throw_on_missing=True)
+        if isinstance(values, DictConfig)
+        else values
+    )
     hints = typing.get_type_hints(options, include_extras=True)
     return options(**{name: _convert(hints[name], value) for name, value in values.items()})
 
@@ -69,7 +75,9 @@ def register(name: str, options: type) -> None:
     _REGISTERED.append(options)
 
 
-def section_config(group: str, name: str, options: type[T], overrides: Mapping[str, Any] | None = None) -> T:
+def section_config(
+    group: str, name: str, options: type[T], overrides: Mapping[str, Any] | None = None
+) -> T:
     """Return the options of ``conf/GROUP/NAME.yaml``, with ``overrides`` of its fields.
 
     Raises:
@@ -80,7 +88,11 @@ def section_config(group: str, name: str, options: type[T], overrides: Mapping[s
         raise InputError(f"Unknown {group} '{name}': use one of {', '.join(known)}.")
 
     try:
-        merged = OmegaConf.merge(OmegaConf.structured(schema_of(options)), OmegaConf.load(known[name]), dict(overrides or {}))
+        merged = OmegaConf.merge(
+            OmegaConf.structured(schema_of(options)),
+            OmegaConf.load(known[name]),
+            dict(overrides or {}),
+        )
     except OmegaConfBaseException as error:
         raise InputError(f"{group} '{name}': {' '.join(str(error).split())}.") from error
     return build(options, merged)
@@ -105,7 +117,11 @@ def compose_config(overrides: Sequence[str], name: str, options: type[T]) -> T:
 def reasons(error: BaseException) -> str:
     """Return what Hydra or OmegaConf say about a configuration in one line, without their advice for programmers."""
     said = f"{error} {error.__cause__ or ''}".partition("Config search path")[0]
-    said = re.sub(r"To append to your config use \S+|full_key:.*|object_type=.*|See https\S+ for details|Set the env.*", "", said)
+    said = re.sub(
+        r"To append to your config use \S+|full_key:.*|object_type=.*|See https\S+ for details|Set the env.*",
+        "",
+        said,
+    )
 
     return " ".join(said.split())
 
@@ -140,7 +156,9 @@ def _is_open(text: str) -> bool:
     """Tell whether a text ends inside brackets or quotes."""
     bare = re.sub(r"\\.", "", text)
     unquoted = re.sub(r"(?<!\w)'[^']*'|(?<!\w)\"[^\"]*\"", "", bare)
-    depth = sum(unquoted.count(each) for each in "([{") - sum(unquoted.count(each) for each in ")]}")
+    depth = sum(unquoted.count(each) for each in "([{") - sum(
+        unquoted.count(each) for each in ")]}"
+    )
 
     return depth > 0 or re.search(r"(?<!\w)['\"]", unquoted) is not None
 
@@ -152,4 +170,6 @@ def quoted_arguments(arguments: Sequence[str]) -> list[str]:
 
 def _verbatim_names() -> tuple[str, ...]:
     """Return the places and texts of every command line."""
-    return tuple(dict.fromkeys(name for options in _REGISTERED for name in verbatim_options(options)))
+    return tuple(
+        dict.fromkeys(name for options in _REGISTERED for name in verbatim_options(options))
+    )

@@ -21,7 +21,16 @@ PACKAGES = (
     "scipy",
     "pillow",
 )
-DECISIVE = ("torch", "transformers", "tokenizers", "pillow", "device", "dtype", "kernel", "image_processor")
+DECISIVE = (
+    "torch",
+    "transformers",
+    "tokenizers",
+    "pillow",
+    "device",
+    "dtype",
+    "kernel",
+    "image_processor",
+)
 
 
 def environment_of(vlm: Any) -> dict[str, str]:
@@ -50,7 +59,11 @@ def differences(stored: Mapping[str, str], now: Mapping[str, str]) -> list[tuple
     """Return (name, stored, now) of the decisive entries that differ; one that was not stored does not count."""
     both = [name for name in DECISIVE if name in stored and name in now]
 
-    return [(name, stored[name], now[name]) for name in both if _public(stored[name]) != _public(now[name])]
+    return [
+        (name, stored[name], now[name])
+        for name in both
+        if _public(stored[name]) != _public(now[name])
+    ]
 
 
 def _public(value: str) -> str:

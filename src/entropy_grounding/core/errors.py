@@ -49,6 +49,13 @@ def _is_of_the_cache(name: object) -> bool:
     if not isinstance(name, str):
         return False
 
-    caches = (constants.HF_HOME, constants.HF_HUB_CACHE, os.environ.get("HF_DATASETS_CACHE") or constants.HF_HOME)
+    caches = (
+        constants.HF_HOME,
+        constants.HF_HUB_CACHE,
+        os.environ.get("HF_DATASETS_CACHE") or constants.HF_HOME,
+    )
     path = Path(name).absolute()
-    return any(path == Path(cache) or Path(cache) in path.parents or path in Path(cache).parents for cache in caches)
+    return any(
+        path == Path(cache) or Path(cache) in path.parents or path in Path(cache).parents
+        for cache in caches
+    )

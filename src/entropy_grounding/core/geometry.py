@@ -43,7 +43,12 @@ class Box:
 
     def intersection(self, other: "Box") -> "Box | None":
         """Return the common rectangle, or None when its area is zero."""
-        box = Box(max(self.x0, other.x0), max(self.y0, other.y0), min(self.x1, other.x1), min(self.y1, other.y1))
+        box = Box(
+            max(self.x0, other.x0),
+            max(self.y0, other.y0),
+            min(self.x1, other.x1),
+            min(self.y1, other.y1),
+        )
         return box if box.width > 0 and box.height > 0 else None
 
     def iou(self, other: "Box") -> float:

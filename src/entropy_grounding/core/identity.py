@@ -33,13 +33,17 @@ def hub_commit(name: str, revision: str | None, *, kind: str) -> str:
         return revision
 
     try:
-        return str(HfApi().repo_info(name, revision=revision, repo_type=kind, timeout=_PATIENCE).sha)
+        return str(
+            HfApi().repo_info(name, revision=revision, repo_type=kind, timeout=_PATIENCE).sha
+        )
     except Exception as error:  # offline, gated, no such name: the cache may still know it
         cached = _cached_commit(name, revision, kind)
         if cached is not None:
             return cached
         reason = " ".join(str(error).split())[:200]
-        raise UnresolvedError(f"The commit of '{name}' on the hub is not known here ({reason}): {_advice(name, kind)}") from error
+        raise UnresolvedError(
+            f"The commit of '{name}' on the hub is not known here ({reason}): {_advice(name, kind)}"
+        ) from error
 
 
 def _advice(name: str, kind: str) -> str:
@@ -75,7 +79,9 @@ def file_digest(path: Path) -> str:
         about = path.stat()
         return _sha256(path, about.st_size, about.st_mtime_ns)
     except OSError as error:
-        raise InputError(f"The file '{path}' cannot be read ({error.strerror or error}): copy it there, or download it again.") from error
+        raise InputError(
+            f"The file '{path}' cannot be read ({error.strerror or error}): copy it there, or download it again."
+        ) from error
 
 
 @cache

@@ -19,7 +19,12 @@ from entropy_grounding.core.geometry import Box
 MIN_SIDE = 8  # pixels: below it there is nothing to zoom into
 MAX_ASPECT = 50.0  # beyond it the shorter side vanishes at the model's input
 _WIDE = ("I;16", "I;16B", "I;16L", "I;16N", "I", "F")  # modes with more than 8 bits a pixel
-_RANGES = (1.0, 255.0, 4095.0, 65535.0)  # the largest values of a mask or fraction, 8, 12 and 16 bits
+_RANGES = (
+    1.0,
+    255.0,
+    4095.0,
+    65535.0,
+)  # the largest values of a mask or fraction, 8, 12 and 16 bits
 _STRIP = 512  # rows that are converted at a time, so that large pictures need little more memory than their pixels
 _URL = re.compile(r"(https?|ftp|hf|s3|gs|file):/|data:", re.IGNORECASE)
 
@@ -31,7 +36,9 @@ def load_image(path: str | Path) -> Image.Image:
         InputError: when the file is missing, is no picture, is damaged, or has unusable dimensions.
     """
     if is_url(str(path)):
-        raise InputError(f"'{path}' is an address, and nothing is fetched from the network: download the picture and pass its file.")
+        raise InputError(
+            f"'{path}' is an address, and nothing is fetched from the network: download the picture and pass its file."
+        )
     path = Path(path).expanduser()
     if not path.is_file():
         raise InputError(f"No image file at '{path}': check the path (image=...).")
@@ -39,7 +46,9 @@ def load_image(path: str | Path) -> Image.Image:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise InputError(f"The picture '{path}' cannot be read ({error.strerror or error}): check its permissions.") from error
+        raise InputError(
+            f"The picture '{path}' cannot be read ({error.strerror or error}): check its permissions."
+        ) from error
     image = decode_image(content, f"The picture '{path}'")
     check_image(image)
     return image
@@ -68,10 +77,14 @@ def decode_image(content: bytes, name: str) -> Image.Image:
     except InputError:
         raise
     except UnidentifiedImageError as error:
-        raise InputError(f"{name} is not a picture that Pillow can read: convert it to PNG or JPEG.") from error
+        raise InputError(
+            f"{name} is not a picture that Pillow can read: convert it to PNG or JPEG."
+        ) from error
     except Exception as error:  # of any decoder: no list of theirs is complete
         reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise InputError(f"{name} is damaged or too large ({reason}): save it again as PNG or JPEG.") from error
+        raise InputError(
+            f"{name} is damaged or too large ({reason}): save it again as PNG or JPEG."
+        ) from error
 
 
 @contextmanager
@@ -137,9 +150,14 @@ def _from_wide(image: Image.Image) -> Image.Image:
     values = np.asarray(image)
     finite = np.isfinite(values)
     if not finite.any():
-        raise InputError("The picture has no finite pixel (all are NaN or infinite): save it again with finite values.")
+        raise InputError(
+            "The picture has no finite pixel (all are NaN or infinite): save it again with finite values."
+        )
     if not finite.all():
-        warnings.warn(f"{np.count_nonzero(~finite):,} pixels of the picture are not finite and drawn black.", stacklevel=2)
+        warnings.warn(
+            f"{np.count_nonzero(~finite):,} pixels of the picture are not finite and drawn black.",
+            stacklevel=2,
+        )
 
     top = float(values.max(where=finite, initial=0.0))
     scale = 255.0 / next((limit for limit in _RANGES if top <= limit), top)
@@ -155,7 +173,9 @@ def check_image(image: Image.Image) -> None:
     """Raise `InputError` when a picture is too small or too thin to zoom into."""
     width, height = image.size
     if min(width, height) < MIN_SIDE:
-        raise InputError(f"The image is {width} x {height} pixels: both sides must be at least {MIN_SIDE} pixels.")
+        raise InputError(
+            f"The image is {width} x {height} pixels: both sides must be at least {MIN_SIDE} pixels."
+        )
     if max(width, height) > MAX_ASPECT * min(width, height):
         raise InputError(
             f"The image is {width} x {height} pixels, longer than {MAX_ASPECT:g} times its shorter side: cut it into parts first."
@@ -167,7 +187,9 @@ def cut(image: Image.Image, box: Box) -> tuple[Image.Image, Box]:
     x0, y0 = max(int(np.floor(box.x0)), 0), max(int(np.floor(box.y0)), 0)
     x1, y1 = min(int(np.ceil(box.x1)), image.width), min(int(np.ceil(box.y1)), image.height)
     if x1 <= x0 or y1 <= y0:
-        raise InputError(f"The crop {box.xyxy()} lies outside the image of {image.width} x {image.height} pixels.")
+        raise InputError(
+            f"The crop {box.xyxy()} lies outside the image of {image.width} x {image.height} pixels."
+        )
     return image.crop((x0, y0, x1, y1)), Box(float(x0), float(y0), float(x1), float(y1))
 
 
@@ -175,7 +197,9 @@ def with_boxes(image: Image.Image, boxes: Sequence[Box], *, longest: int = 512) 
     """Return a small copy of an image with boxes drawn on it, for logs; ``longest`` is its longer side in pixels."""
     drawn = to_rgb(image)
     factor = min(1.0, longest / max(drawn.size))
-    drawn = drawn.resize((max(1, round(drawn.width * factor)), max(1, round(drawn.height * factor))))
+    drawn = drawn.resize(
+        (max(1, round(drawn.width * factor)), max(1, round(drawn.height * factor)))
+    )
     pen = ImageDraw.Draw(drawn)
     for box in boxes:
         pen.rectangle([factor * edge for edge in box.xyxy()], outline=(0, 114, 178), width=2)

@@ -4,7 +4,9 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1]
 # The wheel holds its own copy of conf; in a checkout it stands beside src.
-CONF_DIR = next(folder for folder in (PACKAGE / "conf", PACKAGE.parents[1] / "conf") if folder.is_dir())
+CONF_DIR = next(
+    folder for folder in (PACKAGE / "conf", PACKAGE.parents[1] / "conf") if folder.is_dir()
+)
 # The checkout, or the working folder where the package is installed without one.
 ROOT = Path.cwd() if CONF_DIR.parent == PACKAGE else CONF_DIR.parent
 

@@ -16,7 +16,9 @@ TERMINATED = 143  # exit status of a process that was told to end, as shells giv
 POLL = 0.5  # seconds between two looks at another process
 PATIENCE = 10.0  # seconds that a process has to store what it has finished
 AGAIN = 5.0  # seconds until a kernel that goes on is interrupted once more; sooner could disturb its last writing
-_PARENT = "ENTROPY_GROUNDING_PARENT"  # environment variable: with which process those that it starts end
+_PARENT = (
+    "ENTROPY_GROUNDING_PARENT"  # environment variable: with which process those that it starts end
+)
 _ending = threading.Event()
 
 
@@ -139,7 +141,9 @@ def _is_idle(kernel: psutil.Process) -> bool:
     """Tell whether a kernel executes nothing, so that it has nothing to store: it ignores interrupts then (seen on Linux only)."""
     with suppress(OSError, StopIteration):
         status = Path("/proc", str(kernel.pid), "status").read_text()
-        ignored = next(line for line in status.splitlines() if line.startswith("SigIgn:")).split()[1]
+        ignored = next(line for line in status.splitlines() if line.startswith("SigIgn:")).split()[
+            1
+        ]
         return bool(int(ignored, 16) >> (signal.SIGINT - 1) & 1)
 
     return False

@@ -21,7 +21,10 @@ def stored_index(*roots: str | Path) -> dict[str, Path]:
     for root in roots:
         for path in sorted(Path(root).glob("*/*/*/*/rows.parquet")):
             if path.with_name("manifest.json").is_file():
-                found.setdefault(read_manifest(path.with_name("manifest.json")).get("config_hash", ""), path.parent)
+                found.setdefault(
+                    read_manifest(path.with_name("manifest.json")).get("config_hash", ""),
+                    path.parent,
+                )
     return found
 
 
@@ -30,12 +33,18 @@ def stored_folder(config: EvaluateConfig, index: dict[str, Path]) -> Path | None
     own = results_folder(config)
     try:
         wanted = fingerprint(config)
-    except UnresolvedError:  # nobody knows which weights or data that would be, so nothing of them is stored
+    except (
+        UnresolvedError
+    ):  # nobody knows which weights or data that would be, so nothing of them is stored
         return None
 
     for folder in dict.fromkeys((own, index.get(wanted, own))):
         path = folder / "manifest.json"
-        if not (folder / "rows.parquet").is_file() or not path.is_file() or read_manifest(path).get("config_hash") != wanted:
+        if (
+            not (folder / "rows.parquet").is_file()
+            or not path.is_file()
+            or read_manifest(path).get("config_hash") != wanted
+        ):
             continue
         if is_complete(folder, config.benchmark.examples):
             return folder
@@ -71,7 +80,9 @@ def load_rows(folder: str | Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     folder = Path(folder)
     for name in ("rows.parquet", "manifest.json"):
         if not (folder / name).is_file():
-            raise InputError(f"No {name} in the result folder '{folder}': run the command that writes it first.")
+            raise InputError(
+                f"No {name} in the result folder '{folder}': run the command that writes it first."
+            )
 
     source = read_manifest(folder / "manifest.json")
     rows = joined_table(folder, source).to_pandas()
@@ -88,4 +99,6 @@ def check_repository(root: Path) -> None:
     needed = ("README.md", "docs/baselines.md", "results/table1")
     missing = [name for name in needed if not (root / name).exists()]
     if missing:
-        raise InputError(f"'{root}' is no clone of this project's repository (no {missing[0]}): go there, or name it.")
+        raise InputError(
+            f"'{root}' is no clone of this project's repository (no {missing[0]}): go there, or name it."
+        )

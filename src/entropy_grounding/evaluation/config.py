@@ -51,7 +51,11 @@ class EvaluateConfig:
     def __post_init__(self) -> None:
         """Refuse impossible options before anything is loaded."""
         parse_shard(self.shard)
-        for option, name in (("vlm.name", self.vlm.name), ("benchmark.name", self.benchmark.name), ("method_name", self.method_name)):
+        for option, name in (
+            ("vlm.name", self.vlm.name),
+            ("benchmark.name", self.benchmark.name),
+            ("method_name", self.method_name),
+        ):
             check_name(option, name)
         for name in ("flush_every", "threads"):
             if getattr(self, name) < 1:
@@ -61,7 +65,11 @@ class EvaluateConfig:
 register("evaluate_schema", EvaluateConfig)
 
 # Options at these values do not count in the config hash.
-DEFAULTS = {"vlm": asdict(VLMConfig()), "benchmark": asdict(BenchmarkConfig()), "method": asdict(GroundingOptions())}
+DEFAULTS = {
+    "vlm": asdict(VLMConfig()),
+    "benchmark": asdict(BenchmarkConfig()),
+    "method": asdict(GroundingOptions()),
+}
 
 
 def results_folder(config: EvaluateConfig) -> Path:
@@ -80,7 +88,9 @@ def resolved(config: EvaluateConfig) -> EvaluateConfig:
 
 def run_manifest(config: EvaluateConfig) -> dict[str, Any]:
     """Return what is stored beside the rows: the config hash, configuration, data, weights, commit and versions."""
-    identities = weights_identities(config.vlm.weights, config.vlm.revision) | data_identities(config.benchmark)
+    identities = weights_identities(config.vlm.weights, config.vlm.revision) | data_identities(
+        config.benchmark
+    )
     found = {"config_hash": fingerprint(config), "method_name": config.method_name, **identities}
     return {**found, **manifest(_sections(config))}
 
@@ -89,7 +99,9 @@ def fingerprint(config: EvaluateConfig) -> str:
     """Return the config hash: what may change a row of this evaluation."""
     sections = _sections(config)
     counted = {**sections, "vlm": _that_count(sections)}
-    known = weights_identities(config.vlm.weights, config.vlm.revision) | data_identities(config.benchmark)
+    known = weights_identities(config.vlm.weights, config.vlm.revision) | data_identities(
+        config.benchmark
+    )
     return config_hash(counted, DEFAULTS, **known)
 
 
@@ -100,7 +112,10 @@ def _sections(config: EvaluateConfig) -> dict[str, Any]:
 def _that_count(sections: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """Return the options of the VLM without those that the method does not ask for."""
     method = sections["method"]
-    unused = {"attention_layer": method["layers"] != "chosen", "neutral_question": method["neutral_question"] != OF_THE_VLM}
+    unused = {
+        "attention_layer": method["layers"] != "chosen",
+        "neutral_question": method["neutral_question"] != OF_THE_VLM,
+    }
     return {name: value for name, value in sections["vlm"].items() if not unused.get(name)}
 
 
@@ -123,4 +138,6 @@ def check_name(option: str, name: str) -> None:
         InputError: naming the option.
     """
     if not re.fullmatch(r"\w[\w.+=-]{0,99}", name):
-        raise InputError(f"{option} is '{name}': it names a folder, so use letters, digits, and any of . _ + = - (at most 100).")
+        raise InputError(
+            f"{option} is '{name}': it names a folder, so use letters, digits, and any of . _ + = - (at most 100)."
+        )

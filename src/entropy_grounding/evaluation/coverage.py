@@ -52,7 +52,9 @@ def coverage(folder: Path, examples: int | None) -> Coverage:
     ends = [*records, *([source["complete"]] if source.get("complete") else [])]
 
     # A run that was asked for all rows, or for more than there are, knows their number.
-    sizes = [end["rows"] for end in ends if end["examples"] is None or end["rows"] < end["examples"]]
+    sizes = [
+        end["rows"] for end in ends if end["examples"] is None or end["rows"] < end["examples"]
+    ]
     size = min(sizes, default=None)
     total = size if examples is None else min([examples, *sizes])
     if manifest_options.get("protocol", {}).get("option_order") == "rotations" and not ends:
@@ -68,7 +70,9 @@ def _record(path: Path) -> dict[str, Any]:
         found = json.loads(path.read_text())
         return {"examples": found["examples"], "rows": int(found["rows"])}
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"The record '{path}' cannot be read ({error!r}): delete it and run its shard again.") from error
+        raise InputError(
+            f"The record '{path}' cannot be read ({error!r}): delete it and run its shard again."
+        ) from error
 
 
 def is_complete(folder: Path, examples: int | None) -> bool:
@@ -90,7 +94,11 @@ def missing_text(folder: Path) -> str:
     if found.complete:
         return ""
 
-    count = f"{found.missing} of {found.total} rows are missing" if found.total is not None else "nobody has read the data to its end"
+    count = (
+        f"{found.missing} of {found.total} rows are missing"
+        if found.total is not None
+        else "nobody has read the data to its end"
+    )
     absent = _absent_shards(folder)
     named = f" (shard {', '.join(absent)})" if absent else ""
     return f"incomplete: {count}{named}"
@@ -99,8 +107,17 @@ def missing_text(folder: Path) -> str:
 def _absent_shards(folder: Path) -> list[str]:
     """Return the shards "i/n" that have not read to their end, of every n that has begun."""
     files = [*(folder / "parts").glob("shard_*")]
-    begun = {match[0]: (int(match[1]), int(match[2])) for path in files if (match := re.match(r"shard_(\d+)_of_(\d+)", path.name))}
+    begun = {
+        match[0]: (int(match[1]), int(match[2]))
+        for path in files
+        if (match := re.match(r"shard_(\d+)_of_(\d+)", path.name))
+    }
     ended = {path.name.partition(".")[0] for path in files if path.name.endswith(".complete.json")}
     counts = {count for _, count in begun.values()}
 
-    return [f"{i}/{n}" for n in sorted(counts) for i in range(1, n + 1) if f"shard_{i:03d}_of_{n:03d}" not in ended]
+    return [
+        f"{i}/{n}"
+        for n in sorted(counts)
+        for i in range(1, n + 1)
+        if f"shard_{i:03d}_of_{n:03d}" not in ended
+    ]

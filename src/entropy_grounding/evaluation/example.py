@@ -45,8 +45,20 @@ def evaluate_example(
         fingerprint: the config hash.
         like: crops whose number and sizes a control copies; None lets it find them.
     """
-    protocol = {**asdict(config.benchmark.protocol), "max_pixels": config.vlm.max_pixels, "max_tiles": config.vlm.max_tiles}
-    row = Row(number, example.id, fingerprint, config.vlm.name, config.benchmark.name, config.method_name, json.dumps(protocol))
+    protocol = {
+        **asdict(config.benchmark.protocol),
+        "max_pixels": config.vlm.max_pixels,
+        "max_tiles": config.vlm.max_tiles,
+    }
+    row = Row(
+        number,
+        example.id,
+        fingerprint,
+        config.vlm.name,
+        config.benchmark.name,
+        config.method_name,
+        json.dumps(protocol),
+    )
     if isinstance(example, Unusable):
         return replace(row, status="unusable", reason=example.reason)
     row = replace(
@@ -58,7 +70,9 @@ def evaluate_example(
         evidence=tuple(box.xyxy() for box in example.boxes),
     )
     if config.method.crops.startswith("oracle") and not example.boxes:
-        return replace(row, status="unusable", reason="no evidence box: an oracle has nothing to show")
+        return replace(
+            row, status="unusable", reason="no evidence box: an oracle has nothing to show"
+        )
 
     start = time.perf_counter()
     if torch.cuda.is_available():
@@ -67,12 +81,23 @@ def evaluate_example(
         answered = _answered(vlm, example, benchmark, config, like)
     except Exception as error:  # whatever one example breaks, the others go on; this is the one place where that is decided
         reason = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
-        return replace(row, status="failed", reason=" ".join(reason.split())[:500], seconds=time.perf_counter() - start)
+        return replace(
+            row,
+            status="failed",
+            reason=" ".join(reason.split())[:500],
+            seconds=time.perf_counter() - start,
+        )
 
     return replace(row, **answered, seconds=time.perf_counter() - start, peak_memory=peak_memory())
 
 
-def _answered(vlm: VLM, example: Example, benchmark: Benchmark, config: EvaluateConfig, like: Sequence[Box] | None) -> dict[str, Any]:
+def _answered(
+    vlm: VLM,
+    example: Example,
+    benchmark: Benchmark,
+    config: EvaluateConfig,
+    like: Sequence[Box] | None,
+) -> dict[str, Any]:
     """Return the columns of an example's answer: what was found, where, and how it scores."""
     grounding, retried = _answer_within_memory(vlm, example, benchmark, config, like)
 
@@ -91,7 +116,9 @@ def _found(grounding: Grounding) -> dict[str, Any]:
         "plain_answer": grounding.plain_answer,
         "answer": grounding.answer,
         "crops": tuple(box.xyxy() for box in grounding.crops),
-        "round_crops": json.dumps([[region.box.xyxy() for region in step.regions] for step in grounding.steps]),
+        "round_crops": json.dumps(
+            [[region.box.xyxy() for region in step.regions] for step in grounding.steps]
+        ),
         "rounds": len(grounding.steps),
         "entropies": tuple(step.entropy for step in grounding.steps),
         "spatial_entropies": tuple(step.spatial_entropy for step in grounding.steps),
@@ -121,33 +148,65 @@ def _localised(grounding: Grounding, evidence: Sequence[Box]) -> dict[str, Any]:
 
 
 def _answer_within_memory(
-    vlm: VLM, example: Example, benchmark: Benchmark, config: EvaluateConfig, like: Sequence[Box] | None
+    vlm: VLM,
+    example: Example,
+    benchmark: Benchmark,
+    config: EvaluateConfig,
+    like: Sequence[Box] | None,
 ) -> tuple[Grounding, str]:
     """Answer; out of memory, once more with one crop, then also with half the pixels. Return what was given up, too."""
     fewer = replace(config.method, regions=replace(config.method.regions, max_regions=1))
-    for retried, method in (("", config.method), ("fewer crops", fewer), ("fewer crops, fewer pixels", fewer)):
+    for retried, method in (
+        ("", config.method),
+        ("fewer crops", fewer),
+        ("fewer crops, fewer pixels", fewer),
+    ):
         with ExitStack() as stack:
             if "pixels" in retried and not stack.enter_context(pixels_scaled(vlm, 0.5)):
                 break
             try:
-                return _answer(vlm, example, benchmark, replace(config, method=method), like), retried
+                return _answer(
+                    vlm, example, benchmark, replace(config, method=method), like
+                ), retried
             except (RuntimeError, MemoryError) as error:
                 if not _out_of_memory(error):
                     raise
         gc.collect()
         torch.cuda.empty_cache()
-    raise InputError("Out of memory, with fewer crops and fewer pixels too: use a smaller vlm.max_pixels or vlm.max_tiles, or more memory.")
+    raise InputError(
+        "Out of memory, with fewer crops and fewer pixels too: use a smaller vlm.max_pixels or vlm.max_tiles, or more memory."
+    )
 
 
 def _out_of_memory(error: Exception) -> bool:
     """Tell whether an error says that memory ran out; on a CPU torch raises a plain RuntimeError."""
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "not enough memory" in str(error)
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "not enough memory" in str(
+        error
+    )
 
 
-def _answer(vlm: VLM, example: Example, benchmark: Benchmark, config: EvaluateConfig, like: Sequence[Box] | None) -> Grounding:
+def _answer(
+    vlm: VLM,
+    example: Example,
+    benchmark: Benchmark,
+    config: EvaluateConfig,
+    like: Sequence[Box] | None,
+) -> Grounding:
     """Answer one example by the method; controls know its evidence, and the crops ``like`` which theirs are."""
     protocol = config.benchmark.protocol
     longest = protocol.max_new_tokens or benchmark.max_new_tokens
     choices = example.options if protocol.answer_mode == "likelihood" else ()
-    given = Given(example.boxes, None if like is None else tuple(like), tuple(ord(letter) for letter in example.id))
-    return ground(vlm, example.image, example.prompt, config.method, max_new_tokens=longest, choices=choices, given=given)
+    given = Given(
+        example.boxes,
+        None if like is None else tuple(like),
+        tuple(ord(letter) for letter in example.id),
+    )
+    return ground(
+        vlm,
+        example.image,
+        example.prompt,
+        config.method,
+        max_new_tokens=longest,
+        choices=choices,
+        given=given,
+    )

@@ -23,16 +23,33 @@ def merge(folder: str | Path) -> tuple[Path, int]:
         InputError: for a folder without rows, a broken part file, or rows of several configurations.
     """
     folder = Path(folder)
-    with locked_file(folder / ".merge.lock", folder, "is merging", "", patience=60) if folder.is_dir() else nullcontext():
+    with (
+        locked_file(folder / ".merge.lock", folder, "is merging", "", patience=60)
+        if folder.is_dir()
+        else nullcontext()
+    ):
         rows = stored_rows(folder)
         if rows.empty:
-            raise InputError(f"The results folder '{folder}' holds no rows: run 'python -m entropy_grounding.evaluate' first.")
+            raise InputError(
+                f"The results folder '{folder}' holds no rows: run 'python -m entropy_grounding.evaluate' first."
+            )
         hashes = sorted(set(rows["config_hash"]))
         if len(hashes) > 1:
-            raise InputError(f"The results folder '{folder}' mixes configurations {', '.join(hashes)}.")
+            raise InputError(
+                f"The results folder '{folder}' mixes configurations {', '.join(hashes)}."
+            )
         sink = pa.BufferOutputStream()
-        table = pa.Table.from_pandas(rows, schema=SCHEMA, preserve_index=False).replace_schema_metadata(None)
-        pq.write_table(table, sink, compression="zstd", compression_level=19, write_statistics=False, store_schema=False)
+        table = pa.Table.from_pandas(
+            rows, schema=SCHEMA, preserve_index=False
+        ).replace_schema_metadata(None)
+        pq.write_table(
+            table,
+            sink,
+            compression="zstd",
+            compression_level=19,
+            write_statistics=False,
+            store_schema=False,
+        )
 
         path = folder / "manifest.json"
         source = read_manifest(path) if path.is_file() else {"config": {}, "config_hash": hashes[0]}
@@ -40,6 +57,9 @@ def merge(folder: str | Path) -> tuple[Path, int]:
         found = coverage(folder, asked)
         if found.complete:
             whole = found.total == found.size
-            source = {**source, "complete": {"examples": None if whole else asked, "rows": found.total}}
+            source = {
+                **source,
+                "complete": {"examples": None if whole else asked, "rows": found.total},
+            }
         write_rows(folder, sink.getvalue().to_pybytes(), source)
     return folder / "rows.parquet", len(rows)

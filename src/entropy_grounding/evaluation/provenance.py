@@ -25,7 +25,9 @@ def manifest(config: dict[str, Any]) -> dict[str, Any]:
     """Return configuration, fingerprint of tiny weights, commit, versions and time of a run."""
     return {
         "config": config,
-        "weights_sha256": weights_identities(config["vlm"]["weights"], config["vlm"].get("revision"))["weights"],
+        "weights_sha256": weights_identities(
+            config["vlm"]["weights"], config["vlm"].get("revision")
+        )["weights"],
         "commit": commit(),
         "versions": package_versions(),
         "python": platform.python_version(),
@@ -37,7 +39,9 @@ def commit() -> str:
     """Return the short commit of the working tree, with "+changes" when it differs; "unknown" outside a repository."""
 
     def git(*arguments: str) -> str:
-        return subprocess.run(["git", *arguments], cwd=PACKAGE, capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(
+            ["git", *arguments], cwd=PACKAGE, capture_output=True, text=True, check=True
+        ).stdout.strip()
 
     try:
         changed = git("status", "--porcelain", "--untracked-files=no", ".")
@@ -46,7 +50,9 @@ def commit() -> str:
         return "unknown"
 
 
-def config_hash(config: Mapping[str, Any], defaults: Mapping[str, Any] | None = None, **identities: Any) -> str:
+def config_hash(
+    config: Mapping[str, Any], defaults: Mapping[str, Any] | None = None, **identities: Any
+) -> str:
     """Return twelve hexadecimal digits for what may change a result: model, data, protocol and method, not devices, paths or counts.
 
     Args:
@@ -56,7 +62,11 @@ def config_hash(config: Mapping[str, Any], defaults: Mapping[str, Any] | None = 
         identities: what stands for a weights or data path, for example its fingerprint.
     """
     usual = flattened(defaults or {})
-    chosen = {name: value for name, value in flattened(relevant_options(config)).items() if name not in usual or usual[name] != value}
+    chosen = {
+        name: value
+        for name, value in flattened(relevant_options(config)).items()
+        if name not in usual or usual[name] != value
+    }
     text = json.dumps({**chosen, **identities}, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -64,7 +74,11 @@ def config_hash(config: Mapping[str, Any], defaults: Mapping[str, Any] | None = 
 def relevant_options(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the sections of a configuration without the options that cannot change a row."""
     return {
-        section: {name: value for name, value in values.items() if name not in _IRRELEVANT.get(section, ())}
+        section: {
+            name: value
+            for name, value in values.items()
+            if name not in _IRRELEVANT.get(section, ())
+        }
         for section, values in config.items()
     }
 
@@ -73,7 +87,11 @@ def flattened(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Return nested sections as one mapping from dotted names to values."""
     found: dict[str, Any] = {}
     for name, value in config.items():
-        found |= flattened(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+        found |= (
+            flattened(value, f"{prefix}{name}.")
+            if isinstance(value, Mapping)
+            else {f"{prefix}{name}": value}
+        )
     return found
 
 
@@ -86,10 +104,18 @@ def read_manifest(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise InputError(f"The manifest '{path}' cannot be read ({error}): restore it, or move its folder away.") from error
+        raise InputError(
+            f"The manifest '{path}' cannot be read ({error}): restore it, or move its folder away."
+        ) from error
 
     config = found.get("config", {}) if isinstance(found, dict) else None
-    sections = [config.get(name, {}) for name in ("vlm", "benchmark", "method")] if isinstance(config, dict) else [config]
+    sections = (
+        [config.get(name, {}) for name in ("vlm", "benchmark", "method")]
+        if isinstance(config, dict)
+        else [config]
+    )
     if not all(isinstance(section, dict) for section in sections):
-        raise InputError(f"'{path}' is no manifest (its configuration is no mapping of sections): restore it, or move its folder away.")
+        raise InputError(
+            f"'{path}' is no manifest (its configuration is no mapping of sections): restore it, or move its folder away."
+        )
     return {"config": {}, **found}

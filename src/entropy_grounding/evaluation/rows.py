@@ -112,4 +112,7 @@ _TYPES: dict[Any, pa.DataType] = {
 _TYPES |= {int | None: pa.int64(), float | None: pa.float64(), str | None: pa.string()}
 SCHEMA = pa.schema([(name, _TYPES[hint]) for name, hint in typing.get_type_hints(Row).items()])
 WALL_TIMES = ("seconds", "vision_seconds", "map_seconds", "answer_seconds")
-TIMES = (*WALL_TIMES, "peak_memory")  # columns in which two runs of the same configuration may differ
+TIMES = (
+    *WALL_TIMES,
+    "peak_memory",
+)  # columns in which two runs of the same configuration may differ

@@ -10,13 +10,26 @@ import torch
 from PIL import Image
 from tqdm.auto import tqdm
 
-from entropy_grounding.benchmarks.base import Benchmark, Example, LoadedBenchmark, Unusable, check_evidence
+from entropy_grounding.benchmarks.base import (
+    Benchmark,
+    Example,
+    LoadedBenchmark,
+    Unusable,
+    check_evidence,
+)
 from entropy_grounding.benchmarks.load import load_benchmark
 from entropy_grounding.core.environment import environment_of
 from entropy_grounding.core.errors import InputError
 from entropy_grounding.core.geometry import Box
 from entropy_grounding.core.images import with_boxes
-from entropy_grounding.evaluation.config import EvaluateConfig, fingerprint, parse_shard, resolved, results_folder, run_manifest
+from entropy_grounding.evaluation.config import (
+    EvaluateConfig,
+    fingerprint,
+    parse_shard,
+    resolved,
+    results_folder,
+    run_manifest,
+)
 from entropy_grounding.evaluation.example import evaluate_example
 from entropy_grounding.evaluation.rows import WALL_TIMES, Row
 from entropy_grounding.evaluation.merge import merge
@@ -53,7 +66,12 @@ def evaluate(config: EvaluateConfig, vlm: VLM | None = None) -> pd.DataFrame:
         vlm = vlm or load_vlm(config.vlm)
         begun.store.begin(environment_of(vlm))
         with _tracked(begun) as run:
-            bar = tqdm(_examples(loaded, config, done), desc=evaluation_label(config), total=config.benchmark.examples, initial=len(done))
+            bar = tqdm(
+                _examples(loaded, config, done),
+                desc=evaluation_label(config),
+                total=config.benchmark.examples,
+                initial=len(done),
+            )
             running, alike = _Running(), _Alike()
             pictures: dict[str, Image.Image] = {}
             for number, example in bar:
@@ -68,7 +86,9 @@ def evaluate(config: EvaluateConfig, vlm: VLM | None = None) -> pd.DataFrame:
     return begun.store.stored()
 
 
-def evaluate_together(configs: Sequence[EvaluateConfig], vlm: VLM | None = None) -> list[pd.DataFrame]:
+def evaluate_together(
+    configs: Sequence[EvaluateConfig], vlm: VLM | None = None
+) -> list[pd.DataFrame]:
     """Answer by several methods, example by example, and compute only once what they have in common; return the rows of each.
 
     Rows equal those of `evaluate`, except that wall times are not recorded: they would say nothing about one method alone.
@@ -82,8 +102,13 @@ def evaluate_together(configs: Sequence[EvaluateConfig], vlm: VLM | None = None)
     """
     configs = [resolved(config) for config in configs]
     first = configs[0]
-    if any((config.vlm, config.benchmark, config.shard) != (first.vlm, first.benchmark, first.shard) for config in configs):
-        raise InputError("Only methods may differ between configurations that are evaluated together: use one VLM and one benchmark.")
+    if any(
+        (config.vlm, config.benchmark, config.shard) != (first.vlm, first.benchmark, first.shard)
+        for config in configs
+    ):
+        raise InputError(
+            "Only methods may differ between configurations that are evaluated together: use one VLM and one benchmark."
+        )
     loaded = load_benchmark(first.benchmark)
     for config in configs:
         check_evidence(loaded, config.method)
@@ -100,7 +125,12 @@ def evaluate_together(configs: Sequence[EvaluateConfig], vlm: VLM | None = None)
         of_all = set.intersection(*done)
         alike = [_Alike() for _ in begun]
         label = f"{first.vlm.name} {first.benchmark.name} {len(configs)} methods"
-        for number, example in tqdm(_examples(loaded, first, of_all), desc=label, total=first.benchmark.examples, initial=len(of_all)):
+        for number, example in tqdm(
+            _examples(loaded, first, of_all),
+            desc=label,
+            total=first.benchmark.examples,
+            initial=len(of_all),
+        ):
             for each, known, failures in zip(begun, done, alike, strict=True):
                 if example.id not in known:
                     row = each.answer(model, number, example, loaded.benchmark)
@@ -140,7 +170,10 @@ class _Running:
             self.plain += row.plain_score or 0.0
             self.score += row.score or 0.0
 
-        report = {name: round(100 * total / max(self.scored, 1), 1) for name, total in (("plain", self.plain), ("score", self.score))}
+        report = {
+            name: round(100 * total / max(self.scored, 1), 1)
+            for name, total in (("plain", self.plain), ("score", self.score))
+        }
         return report if self.scored == self.rows else {**report, "failed": self.rows - self.scored}
 
 
@@ -178,14 +211,29 @@ class _Begun:
     @classmethod
     def of(cls, config: EvaluateConfig) -> "_Begun":
         source = run_manifest(config)
-        return cls(config, source, RowStore(results_folder(config), source, config.shard), _crops_to_copy(config))
+        return cls(
+            config,
+            source,
+            RowStore(results_folder(config), source, config.shard),
+            _crops_to_copy(config),
+        )
 
     def done(self) -> set[str]:
         """Return the ids of the examples that need no answer any more."""
         return self.store.stored_ids(ok_only=self.config.retry_failed)
 
-    def answer(self, vlm: VLM, number: int, example: Example | Unusable, benchmark: Benchmark) -> Row:
-        return evaluate_example(vlm, number, example, benchmark, self.config, self.source["config_hash"], self.copied.get(example.id))
+    def answer(
+        self, vlm: VLM, number: int, example: Example | Unusable, benchmark: Benchmark
+    ) -> Row:
+        return evaluate_example(
+            vlm,
+            number,
+            example,
+            benchmark,
+            self.config,
+            self.source["config_hash"],
+            self.copied.get(example.id),
+        )
 
     def finish(self, run: Any, pictures: dict[str, Image.Image], loaded: LoadedBenchmark) -> None:
         """Record that the data was read to its end, join the rows, and log them with some pictures and the crops on them."""
@@ -195,7 +243,10 @@ class _Begun:
             merge(self.store.folder)
         rows = self.store.stored()
         crops = dict(zip(rows["example_id"], rows["crops"], strict=True))
-        drawn = {name: with_boxes(picture, [Box(*box) for box in crops[name]]) for name, picture in pictures.items()}
+        drawn = {
+            name: with_boxes(picture, [Box(*box) for box in crops[name]])
+            for name, picture in pictures.items()
+        }
         log_evaluation(run, rows, drawn, self.store.folder)
 
 
@@ -208,13 +259,24 @@ def _tracked(begun: _Begun) -> AbstractContextManager[Any]:
     config, source = begun.config, begun.source
     tags = [source["commit"], short_identity(source)]
     folder = begun.store.folder / "tracking"
-    return tracked_run(config.tracking, folder, job_type="evaluate", config=source["config"], name=evaluation_label(config), tags=tags)
+    return tracked_run(
+        config.tracking,
+        folder,
+        job_type="evaluate",
+        config=source["config"],
+        name=evaluation_label(config),
+        tags=tags,
+    )
 
 
-def _examples(loaded: LoadedBenchmark, config: EvaluateConfig, done: set[str]) -> Iterator[tuple[int, Example | Unusable]]:
+def _examples(
+    loaded: LoadedBenchmark, config: EvaluateConfig, done: set[str]
+) -> Iterator[tuple[int, Example | Unusable]]:
     """Yield the examples of this shard that have no row."""
     shard, shards = parse_shard(config.shard)
-    several = config.benchmark.protocol.option_order == "rotations"  # then a row of the data set has several ids
+    several = (
+        config.benchmark.protocol.option_order == "rotations"
+    )  # then a row of the data set has several ids
 
     def wanted(number: int, identity: str) -> bool:
         return number % shards == shard - 1 and (several or identity not in done)
@@ -238,6 +300,8 @@ def _crops_to_copy(config: EvaluateConfig) -> dict[str, tuple[Box, ...]]:
     found: dict[str, tuple[Box, ...]] = {}
     for folder in sorted(results_folder(config).parent.glob("*")):
         rows = stored_rows(folder)
-        for row in rows[(rows["config_hash"] == wanted) & (rows["status"] == "ok") & (rows["retried"] == "")].itertuples():
+        for row in rows[
+            (rows["config_hash"] == wanted) & (rows["status"] == "ok") & (rows["retried"] == "")
+        ].itertuples():
             found[row.example_id] = tuple(Box(*box) for box in row.crops)
     return found

@@ -53,7 +53,12 @@ class RowStore:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Keep other processes from writing the same shard; what was added is written out on the way out, also after an error."""
-        with locked_file(self.parts / f".{self.name}.lock", self.folder, f"is writing {self.name}", "or use another shard"):
+        with locked_file(
+            self.parts / f".{self.name}.lock",
+            self.folder,
+            f"is writing {self.name}",
+            "or use another shard",
+        ):
             self._clear()
             try:
                 yield
@@ -74,7 +79,9 @@ class RowStore:
 
         for path in _part_files(self.folder, self.name):
             if not _is_whole(path, path.read_bytes()):
-                warnings.warn(f"The part '{path}' is damaged: its examples are done again.", stacklevel=4)
+                warnings.warn(
+                    f"The part '{path}' is damaged: its examples are done again.", stacklevel=4
+                )
                 path.rename(path.with_suffix(".damaged"))
 
     def begin(self, environment: Mapping[str, str]) -> None:
@@ -90,7 +97,9 @@ class RowStore:
                 return
             stored = read_manifest(path)
 
-        changed = differences(stored.get("environment") or stored.get("versions") or {}, environment)
+        changed = differences(
+            stored.get("environment") or stored.get("versions") or {}, environment
+        )
         if changed:
             named = "; ".join(f"{name} was {before}, here {now}" for name, before, now in changed)
             raise InputError(
@@ -108,7 +117,9 @@ class RowStore:
         Raises:
             InputError: for rows of another configuration, whatever the manifest says.
         """
-        rows = stored_table(self.folder, ("number", "example_id", "status", "config_hash")).to_pandas()
+        rows = stored_table(
+            self.folder, ("number", "example_id", "status", "config_hash")
+        ).to_pandas()
         others = sorted(set(rows["config_hash"]) - {self.source["config_hash"]})
         if others:
             raise InputError(
@@ -130,7 +141,9 @@ class RowStore:
         if not self.waiting:
             return
 
-        self._write(pa.Table.from_pylist([asdict(row) for row in self.waiting], schema=SCHEMA), level=0)
+        self._write(
+            pa.Table.from_pylist([asdict(row) for row in self.waiting], schema=SCHEMA), level=0
+        )
         self.waiting.clear()
         for level in range(_LEVELS):
             self._join(level)
@@ -149,7 +162,10 @@ class RowStore:
         content = sink.getvalue().to_pybytes()
         made = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
         with _writing(self.folder):
-            _replace(self.parts / f"{self.name}_{made}_L{level}_{_digest(content)[:_DIGITS]}.parquet", content)
+            _replace(
+                self.parts / f"{self.name}_{made}_L{level}_{_digest(content)[:_DIGITS]}.parquet",
+                content,
+            )
 
     def finish(self, *, examples: int | None, rows: int) -> None:
         """Record that this shard has read its data to the end.
@@ -159,12 +175,20 @@ class RowStore:
             rows: how many there were, of all shards.
         """
         with _writing(self.folder):
-            _replace(self.parts / f"{self.name}.complete.json", _encoded({"examples": examples, "rows": rows}))
+            _replace(
+                self.parts / f"{self.name}.complete.json",
+                _encoded({"examples": examples, "rows": rows}),
+            )
 
 
-_FAN, _LEVELS = 16, 4  # parts that are joined into one, and how often: 16 ** 5 parts stay under 80 files
+_FAN, _LEVELS = (
+    16,
+    4,
+)  # parts that are joined into one, and how often: 16 ** 5 parts stay under 80 files
 _DIGITS = 24  # of a SHA-256 in the name of a part
-_PART = re.compile(r"(?P<shard>shard_\d+_of_\d+)_.*?(?:_L(?P<level>\d)_(?P<digest>[0-9a-f]{24}))?\.parquet")
+_PART = re.compile(
+    r"(?P<shard>shard_\d+_of_\d+)_.*?(?:_L(?P<level>\d)_(?P<digest>[0-9a-f]{24}))?\.parquet"
+)
 
 
 def _shard_name(shard: str) -> str:
@@ -172,7 +196,9 @@ def _shard_name(shard: str) -> str:
 
 
 def _part_files(folder: Path, shard: str = "") -> list[Path]:
-    return sorted((folder / "parts").glob(f"{shard}[!.]*.parquet" if not shard else f"{shard}_*.parquet"))
+    return sorted(
+        (folder / "parts").glob(f"{shard}[!.]*.parquet" if not shard else f"{shard}_*.parquet")
+    )
 
 
 def _level(path: Path) -> int | None:
@@ -196,7 +222,9 @@ def _encoded(values: Mapping[str, Any]) -> bytes:
 
 
 @contextmanager
-def locked_file(lock: Path, folder: Path, doing: str, otherwise: str, patience: float = 0) -> Iterator[None]:
+def locked_file(
+    lock: Path, folder: Path, doing: str, otherwise: str, patience: float = 0
+) -> Iterator[None]:
     """Hold a lock file, and remove it afterwards.
 
     Raises:
@@ -218,7 +246,9 @@ def locked_file(lock: Path, folder: Path, doing: str, otherwise: str, patience: 
 
 def _manifest_locked(folder: Path) -> AbstractContextManager[None]:
     """Hold the lock under which the manifest of a folder is written."""
-    return locked_file(folder / ".manifest.lock", folder, "is writing the manifest", "", patience=60)
+    return locked_file(
+        folder / ".manifest.lock", folder, "is writing the manifest", "", patience=60
+    )
 
 
 @contextmanager
@@ -274,9 +304,14 @@ def _check_same(folder: Path, source: Mapping[str, Any]) -> None:
     stored = read_manifest(path)
     if stored.get("config_hash") == source["config_hash"]:
         return
-    ours, theirs = flattened(relevant_options(source["config"])), flattened(relevant_options(stored["config"]))
+    ours, theirs = (
+        flattened(relevant_options(source["config"])),
+        flattened(relevant_options(stored["config"])),
+    )
     changed = [name for name in sorted(ours | theirs) if ours.get(name) != theirs.get(name)]
-    differing = "; ".join(f"{name} is {ours.get(name)!r}, there {theirs.get(name)!r}" for name in changed[:6])
+    differing = "; ".join(
+        f"{name} is {ours.get(name)!r}, there {theirs.get(name)!r}" for name in changed[:6]
+    )
     raise InputError(
         f"The results folder '{folder}' holds rows of another configuration ({stored.get('config_hash')}, not {source['config_hash']}: "
         f"{differing or 'other weights or data'}). Choose another results_dir=..., or move that folder away."
@@ -294,9 +329,13 @@ def stored_rows(folder: Path) -> pd.DataFrame:
 
 def one_per_example(rows: pd.DataFrame) -> pd.DataFrame:
     """Keep one row per example: the last that is ok, or the last where none is."""
-    ranked = rows.assign(_ok=rows["status"] == "ok").sort_values(["number", "example_id", "_ok"], kind="stable")
+    ranked = rows.assign(_ok=rows["status"] == "ok").sort_values(
+        ["number", "example_id", "_ok"], kind="stable"
+    )
 
-    return ranked.drop_duplicates("example_id", keep="last").drop(columns="_ok").reset_index(drop=True)
+    return (
+        ranked.drop_duplicates("example_id", keep="last").drop(columns="_ok").reset_index(drop=True)
+    )
 
 
 def stored_table(folder: Path, columns: Sequence[str] = ()) -> pa.Table:
@@ -305,7 +344,9 @@ def stored_table(folder: Path, columns: Sequence[str] = ()) -> pa.Table:
 
     for _ in range(_RETRIES):
         try:
-            tables = [joined_table(folder, None, schema)] if (folder / "rows.parquet").is_file() else []
+            tables = (
+                [joined_table(folder, None, schema)] if (folder / "rows.parquet").is_file() else []
+            )
             for path in _part_files(folder):
                 content = path.read_bytes()
                 if _is_whole(path, content):
@@ -315,13 +356,17 @@ def stored_table(folder: Path, columns: Sequence[str] = ()) -> pa.Table:
             return pa.concat_tables(tables) if tables else schema.empty_table()
         except FileNotFoundError:  # another process has joined parts since they were listed
             continue
-    raise InputError(f"The parts in '{folder}' change all the time: wait for the processes that write there.")
+    raise InputError(
+        f"The parts in '{folder}' change all the time: wait for the processes that write there."
+    )
 
 
 _RETRIES = 20
 
 
-def joined_table(folder: Path, source: Mapping[str, Any] | None, schema: pa.Schema | None = None) -> pa.Table:
+def joined_table(
+    folder: Path, source: Mapping[str, Any] | None, schema: pa.Schema | None = None
+) -> pa.Table:
     """Return the joined rows of a folder, after comparing them with the digest in its manifest.
 
     Raises:
@@ -333,7 +378,9 @@ def joined_table(folder: Path, source: Mapping[str, Any] | None, schema: pa.Sche
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise InputError(f"The rows file '{path}' cannot be read ({error.strerror or error}).") from error
+        raise InputError(
+            f"The rows file '{path}' cannot be read ({error.strerror or error})."
+        ) from error
 
     digests = _digests(source)
     if digests and _digest(content) not in digests:

@@ -14,8 +14,14 @@ from entropy_grounding.method.gate import OF_ALL, OFF, SCORES, Calibration, scor
 
 PRICE = 0.005  # score that a pass through the model is worth: half a point
 MIN_GAIN = 0.04  # score below which zooming is not worth several times a plain answer
-PLAIN, ONE_ROUND, ANSWER = ANSWERS = ("plain", "round", "answer")  # without zoom, after a round, after the whole loop
-COLUMNS = ["benchmark", "example_id"] + [f"{which}_{what}" for which in ANSWERS for what in ("score", "entropy", "margin", "passes")]
+PLAIN, ONE_ROUND, ANSWER = ANSWERS = (
+    "plain",
+    "round",
+    "answer",
+)  # without zoom, after a round, after the whole loop
+COLUMNS = ["benchmark", "example_id"] + [
+    f"{which}_{what}" for which in ANSWERS for what in ("score", "entropy", "margin", "passes")
+]
 
 
 def calibrate(rows: pd.DataFrame, accept: str = "margin") -> Calibration:
@@ -26,11 +32,17 @@ def calibrate(rows: pd.DataFrame, accept: str = "margin") -> Calibration:
         accept: score by which a zoomed answer is kept, where that gains.
     """
     weights = fit_weights(rows)
-    parts = {OF_ALL: rows, **{str(name): part for name, part in rows.groupby("benchmark", sort=False)}}
+    parts = {
+        OF_ALL: rows,
+        **{str(name): part for name, part in rows.groupby("benchmark", sort=False)},
+    }
     accepts = {key: choose_acceptance(part, accept, weights) for key, part in parts.items()}
     found = Calibration(weights, {}, {}, accepts)
     for name in SCORES:
-        chosen = {key: choose_thresholds(part, name, weights, accept=accepts[key]) for key, part in parts.items()}
+        chosen = {
+            key: choose_thresholds(part, name, weights, accept=accepts[key])
+            for key, part in parts.items()
+        }
         found.threshold[name] = {key: gate for key, (gate, _) in chosen.items()}
         found.settle[name] = {key: settle for key, (_, settle) in chosen.items()}
     return found
@@ -49,18 +61,26 @@ def fit_weights(rows: pd.DataFrame) -> tuple[float, float, float]:
     return bias, entropy, margin
 
 
-def uncertainties(rows: pd.DataFrame, which: str, name: str, weights: tuple[float, ...]) -> Float[np.ndarray, " rows"]:
+def uncertainties(
+    rows: pd.DataFrame, which: str, name: str, weights: tuple[float, ...]
+) -> Float[np.ndarray, " rows"]:
     """Return a score of every row's first token, of the answer that ``which`` names."""
     pairs = zip(rows[f"{which}_entropy"], rows[f"{which}_margin"], strict=True)
-    return np.array([score(Uncertainty(entropy, margin), name, weights) for entropy, margin in pairs])
+    return np.array(
+        [score(Uncertainty(entropy, margin), name, weights) for entropy, margin in pairs]
+    )
 
 
-def kept_scores(rows: pd.DataFrame, which: str, accept: str, weights: tuple[float, ...]) -> Float[np.ndarray, " rows"]:
+def kept_scores(
+    rows: pd.DataFrame, which: str, accept: str, weights: tuple[float, ...]
+) -> Float[np.ndarray, " rows"]:
     """Return the score of each row where the zoomed answer (``which``) is kept only if it is surer than the plain one."""
     zoomed, plain = (rows[f"{name}_score"].to_numpy(float) for name in (which, PLAIN))
     if accept == OFF:
         return zoomed
-    surer = uncertainties(rows, which, accept, weights) < uncertainties(rows, PLAIN, accept, weights)
+    surer = uncertainties(rows, which, accept, weights) < uncertainties(
+        rows, PLAIN, accept, weights
+    )
     return np.where(surer, zoomed, plain)
 
 
@@ -71,7 +91,12 @@ def choose_acceptance(rows: pd.DataFrame, accept: str, weights: tuple[float, ...
 
 
 def choose_thresholds(
-    rows: pd.DataFrame, name: str, weights: tuple[float, ...], *, accept: str = OFF, price: float = PRICE
+    rows: pd.DataFrame,
+    name: str,
+    weights: tuple[float, ...],
+    *,
+    accept: str = OFF,
+    price: float = PRICE,
 ) -> tuple[float, float]:
     """Return up to which uncertainty plain answers stand (inf: never zoom), and answers after a round of zooming.
 
@@ -86,7 +111,10 @@ def choose_thresholds(
     """
     if (rows["answer_score"] - rows["plain_score"]).mean() < MIN_GAIN:
         return math.inf, math.inf
-    plain, first, last = (kept_scores(rows, which, accept, weights) - price * rows[f"{which}_passes"].to_numpy(float) for which in ANSWERS)
+    plain, first, last = (
+        kept_scores(rows, which, accept, weights) - price * rows[f"{which}_passes"].to_numpy(float)
+        for which in ANSWERS
+    )
     before, after = (uncertainties(rows, which, name, weights) for which in (PLAIN, ONE_ROUND))
     settle = best_threshold(after, first - last)
     return best_threshold(before, plain - np.where(after <= settle, first, last)), settle
@@ -95,7 +123,9 @@ def choose_thresholds(
 def best_threshold(found: Float[np.ndarray, " rows"], saved: Float[np.ndarray, " rows"]) -> float:
     """Return the value of ``found`` up to which most is saved in all: inf where that is to take every row, -inf for none."""
     order = np.argsort(found, kind="stable")
-    ends = np.flatnonzero(np.append(np.diff(found[order]), np.inf) > 0)  # equal values are never parted
+    ends = np.flatnonzero(
+        np.append(np.diff(found[order]), np.inf) > 0
+    )  # equal values are never parted
     sums = np.cumsum(saved[order])[ends]
     best = int(np.argmax(sums))
     if sums[best] <= 0:
@@ -103,7 +133,9 @@ def best_threshold(found: Float[np.ndarray, " rows"], saved: Float[np.ndarray, "
     return math.inf if best == len(ends) - 1 else round(float(found[order][ends[best]]), 4)
 
 
-def cross_validated(rows: pd.DataFrame, name: str = "entropy", accept: str = "margin", folds: int = 10) -> pd.DataFrame:
+def cross_validated(
+    rows: pd.DataFrame, name: str = "entropy", accept: str = "margin", folds: int = 10
+) -> pd.DataFrame:
     """Return rows with ``score`` and ``passes`` as the gate would make them, each chosen on the other folds of its benchmark.
 
     The gate itself takes fewer passes, for it settles after later rounds too.
@@ -122,10 +154,23 @@ def cross_validated(rows: pd.DataFrame, name: str = "entropy", accept: str = "ma
             weights = fit_weights(others)
             kept = choose_acceptance(others, accept, weights)
             gate, settle = choose_thresholds(others, name, weights, accept=kept)
-            before, after = (uncertainties(mine, which, name, weights) for which in (PLAIN, ONE_ROUND))
-            scores, passes = zip(*((kept_scores(mine, which, kept, weights), mine[f"{which}_passes"]) for which in ANSWERS), strict=True)
+            before, after = (
+                uncertainties(mine, which, name, weights) for which in (PLAIN, ONE_ROUND)
+            )
+            scores, passes = zip(
+                *(
+                    (kept_scores(mine, which, kept, weights), mine[f"{which}_passes"])
+                    for which in ANSWERS
+                ),
+                strict=True,
+            )
             ends = [before <= gate, after <= settle]
-            parts.append(mine.assign(score=np.select(ends, scores[:2], scores[2]), passes=np.select(ends, passes[:2], passes[2])))
+            parts.append(
+                mine.assign(
+                    score=np.select(ends, scores[:2], scores[2]),
+                    passes=np.select(ends, passes[:2], passes[2]),
+                )
+            )
     return pd.concat(parts, ignore_index=True)
 
 
@@ -140,12 +185,20 @@ def risk_curves(folder: Path) -> pd.DataFrame:
         rows, source = load_rows(path.parent)
         weights = fit_weights(rows)
         for name in SCORES:
-            coverage, risk = risk_coverage(uncertainties(rows, PLAIN, name, weights), rows["plain_score"].to_numpy(float))
-            parts.append(pd.DataFrame({"vlm": source["vlm"], "score": name, "coverage": coverage, "risk": risk}))
+            coverage, risk = risk_coverage(
+                uncertainties(rows, PLAIN, name, weights), rows["plain_score"].to_numpy(float)
+            )
+            parts.append(
+                pd.DataFrame(
+                    {"vlm": source["vlm"], "score": name, "coverage": coverage, "risk": risk}
+                )
+            )
     return pd.concat(parts, ignore_index=True)
 
 
-def risk_coverage(uncertainty: np.ndarray, scores: np.ndarray) -> tuple[Float[np.ndarray, " rows"], Float[np.ndarray, " rows"]]:
+def risk_coverage(
+    uncertainty: np.ndarray, scores: np.ndarray
+) -> tuple[Float[np.ndarray, " rows"], Float[np.ndarray, " rows"]]:
     """Return coverage and risk: of the surest share of the rows, 1 minus the mean score (Geifman and El-Yaniv, 2017)."""
     order = np.argsort(uncertainty, kind="stable")
     count = np.arange(1, len(order) + 1)

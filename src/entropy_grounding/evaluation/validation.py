@@ -61,13 +61,25 @@ def run(config: CalibrateConfig) -> Calibration:
         InputError: for a method that is gated already, or no benchmark.
     """
     if config.method.gate.score != OFF or config.method.gate.accept != OFF:
-        raise InputError("method.gate is on: thresholds are chosen on rows of the ungated method, so use method=entropy_gradient.")
+        raise InputError(
+            "method.gate is on: thresholds are chosen on rows of the ungated method, so use method=entropy_gradient."
+        )
     if not config.benchmarks:
         raise InputError("benchmarks is empty: name some of conf/benchmark.")
     vlm = load_vlm(config.vlm)
-    rows = pd.concat([validation_rows(config, name, vlm) for name in config.benchmarks], ignore_index=True)
-    source = {"vlm": config.vlm.name, "split": config.split, "examples": len(rows), "commit": commit()}
-    source |= {"weights_sha256": weights_identities(config.vlm.weights, config.vlm.revision)["weights"], "accept": config.accept}
+    rows = pd.concat(
+        [validation_rows(config, name, vlm) for name in config.benchmarks], ignore_index=True
+    )
+    source = {
+        "vlm": config.vlm.name,
+        "split": config.split,
+        "examples": len(rows),
+        "commit": commit(),
+    }
+    source |= {
+        "weights_sha256": weights_identities(config.vlm.weights, config.vlm.revision)["weights"],
+        "accept": config.accept,
+    }
     write_results(Path(config.rows_dir) / config.vlm.name, rows, source)
     found = calibrate(rows, config.accept)
     write(config.vlm.name, found, source)
@@ -77,21 +89,34 @@ def run(config: CalibrateConfig) -> Calibration:
 def validation_rows(config: CalibrateConfig, benchmark: str, vlm: VLM) -> pd.DataFrame:
     """Return `COLUMNS` of the ungated method on a benchmark, and of the same after a single round; examples that failed are left out."""
     asked = replace(benchmark_config(benchmark), split=config.split, examples=config.examples)
-    one_round = replace(config.method, stopping=replace(config.method.stopping, rule="fixed", rounds=1))
+    one_round = replace(
+        config.method, stopping=replace(config.method.stopping, rule="fixed", rounds=1)
+    )
     off = TrackingConfig(mode="disabled")
     methods = {"ungated": config.method, "one_round": one_round}
     found = evaluate_together(
-        [EvaluateConfig(config.vlm, asked, method, off, name, config.results_dir) for name, method in methods.items()], vlm
+        [
+            EvaluateConfig(config.vlm, asked, method, off, name, config.results_dir)
+            for name, method in methods.items()
+        ],
+        vlm,
     )
     ungated, first = (_of_answers(rows[rows["status"] == "ok"]) for rows in found)
-    of_first = {f"{ANSWER}_{what}": f"{ONE_ROUND}_{what}" for what in ("score", "entropy", "margin", "passes")}
-    return ungated.merge(first.rename(columns=of_first)[["example_id", *of_first.values()]], on="example_id")[COLUMNS]
+    of_first = {
+        f"{ANSWER}_{what}": f"{ONE_ROUND}_{what}"
+        for what in ("score", "entropy", "margin", "passes")
+    }
+    return ungated.merge(
+        first.rename(columns=of_first)[["example_id", *of_first.values()]], on="example_id"
+    )[COLUMNS]
 
 
 def _of_answers(rows: pd.DataFrame) -> pd.DataFrame:
     """Return rows with the score and passes of the zoomed answer and of the plain one, which takes one pass."""
     passes = rows["forwards"] + 2 * rows["backwards"]
-    return rows.rename(columns={"score": f"{ANSWER}_score"}).assign(answer_passes=passes, plain_passes=1)
+    return rows.rename(columns={"score": f"{ANSWER}_score"}).assign(
+        answer_passes=passes, plain_passes=1
+    )
 
 
 def write(vlm: str, found: Calibration, source: dict[str, Any]) -> None:

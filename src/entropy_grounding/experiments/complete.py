@@ -11,7 +11,9 @@ from entropy_grounding.vlm.load import load_vlm
 from entropy_grounding.vlm.model import VLM
 
 
-def complete(setup: ExperimentConfig, *, roots: Sequence[str | Path] = ()) -> dict[tuple[str, str, str], Path]:
+def complete(
+    setup: ExperimentConfig, *, roots: Sequence[str | Path] = ()
+) -> dict[tuple[str, str, str], Path]:
     """Run the evaluations that are not stored yet, each VLM loaded once, and return the folder of every (VLM, benchmark, variant).
 
     Args:

@@ -101,25 +101,41 @@ class ExperimentConfig:
 
     def vlms(self) -> tuple[str, ...]:
         """Return the VLMs to run."""
-        return _chosen("vlm", self.only_vlm, self.experiment.vlms.get(self.run.name, self.run.vlms), _named("vlm"))
+        return _chosen(
+            "vlm",
+            self.only_vlm,
+            self.experiment.vlms.get(self.run.name, self.run.vlms),
+            _named("vlm"),
+        )
 
     def benchmarks(self) -> tuple[str, ...]:
         """Return the benchmarks to run."""
         return _chosen(
-            "benchmark", self.only_benchmark, self.experiment.benchmarks.get(self.run.name, self.run.benchmarks), _named("benchmark")
+            "benchmark",
+            self.only_benchmark,
+            self.experiment.benchmarks.get(self.run.name, self.run.benchmarks),
+            _named("benchmark"),
         )
 
     def variants(self) -> tuple[Variant, ...]:
         """Return the lines of the table."""
-        known = {each.name: each for each in self.experiment.variants if not each.runs or self.run.name in each.runs}
-        return tuple(known[name] for name in _chosen("method", self.only_method, tuple(known), tuple(known)))
+        known = {
+            each.name: each
+            for each in self.experiment.variants
+            if not each.runs or self.run.name in each.runs
+        }
+        return tuple(
+            known[name] for name in _chosen("method", self.only_method, tuple(known), tuple(known))
+        )
 
 
 def _named(group: str) -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml")))
 
 
-def _chosen(option: str, wanted: Sequence[str], default: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
+def _chosen(
+    option: str, wanted: Sequence[str], default: Sequence[str], known: Sequence[str]
+) -> tuple[str, ...]:
     for name in wanted:
         if name not in known:
             raise InputError(f"Unknown {option} '{name}': use one of {', '.join(known)}.")
@@ -134,7 +150,9 @@ def experiments() -> tuple[str, ...]:
     return _named("experiment")
 
 
-def load_experiment(name: str, run: str = "mini", overrides: Sequence[str] = (), **chosen: str) -> ExperimentConfig:
+def load_experiment(
+    name: str, run: str = "mini", overrides: Sequence[str] = (), **chosen: str
+) -> ExperimentConfig:
     """Compose an experiment.
 
     Args:
@@ -147,7 +165,14 @@ def load_experiment(name: str, run: str = "mini", overrides: Sequence[str] = (),
         InputError: for unknown names, and for variants that do not compose.
     """
     given = [f"{key}={value}" for key, value in chosen.items() if value]
-    return composed([f"experiment={name}", f"run={run}", *quote_text(given, ["results_dir"]), *override_list(overrides)])
+    return composed(
+        [
+            f"experiment={name}",
+            f"run={run}",
+            *quote_text(given, ["results_dir"]),
+            *override_list(overrides),
+        ]
+    )
 
 
 def composed(arguments: Sequence[str]) -> ExperimentConfig:
@@ -157,7 +182,9 @@ def composed(arguments: Sequence[str]) -> ExperimentConfig:
         InputError: for a wrong name or value anywhere, also in one of the evaluations.
     """
     changes = [each for each in arguments if each.startswith(SECTIONS)]
-    setup = compose_config([as_option(each) for each in arguments if each not in changes], "rerun", ExperimentConfig)
+    setup = compose_config(
+        [as_option(each) for each in arguments if each not in changes], "rerun", ExperimentConfig
+    )
     setup = replace(setup, overrides=(*setup.overrides, *changes))
     check(setup)
     given = _section("benchmark", setup.benchmarks()[0], setup.overrides).benchmark.examples
@@ -179,14 +206,20 @@ def evaluations(setup: ExperimentConfig) -> Iterator[tuple[Variant, EvaluateConf
         for benchmark in setup.benchmarks():
             for variant in setup.variants():
                 config = evaluation(setup, vlm, benchmark, variant)
-                if not (config.method.crops.startswith("oracle") and boxes_note(config.benchmark)):  # nothing that it could show
+                if not (
+                    config.method.crops.startswith("oracle") and boxes_note(config.benchmark)
+                ):  # nothing that it could show
                     yield variant, config
 
 
-def evaluation(setup: ExperimentConfig, vlm: str, benchmark: str, variant: Variant) -> EvaluateConfig:
+def evaluation(
+    setup: ExperimentConfig, vlm: str, benchmark: str, variant: Variant
+) -> EvaluateConfig:
     """Return the configuration of one VLM, benchmark and variant, with the size of its pictures filled in."""
     changes = (*variant.overrides, *setup.overrides)
-    tracking = replace(_composed(f"tracking={setup.tracking_mode}").tracking, group=setup.experiment.name)
+    tracking = replace(
+        _composed(f"tracking={setup.tracking_mode}").tracking, group=setup.experiment.name
+    )
     data = _section("benchmark", benchmark, changes).benchmark
     config = EvaluateConfig(
         vlm=_section("vlm", vlm, changes).vlm,
@@ -201,7 +234,9 @@ def evaluation(setup: ExperimentConfig, vlm: str, benchmark: str, variant: Varia
 
 def _section(group: str, name: str, overrides: Sequence[str]) -> EvaluateConfig:
     """Compose one section of an evaluation: composing all of every cell would take minutes."""
-    return _composed(f"{group}={name}", *(each for each in overrides if each.startswith(f"{group}.")))
+    return _composed(
+        f"{group}={name}", *(each for each in overrides if each.startswith(f"{group}."))
+    )
 
 
 @cache
@@ -211,7 +246,12 @@ def _composed(*overrides: str) -> EvaluateConfig:
 
 def check(setup: ExperimentConfig) -> None:
     """Compose every evaluation, so that a wrong name or value anywhere is an `InputError` before anything runs."""
-    for override in [*setup.overrides, *(each for variant in setup.experiment.variants for each in variant.overrides)]:
+    for override in [
+        *setup.overrides,
+        *(each for variant in setup.experiment.variants for each in variant.overrides),
+    ]:
         if not override.startswith(SECTIONS):
-            raise InputError(f"The override '{override}' is of no section: it must begin with vlm., benchmark. or method.")
+            raise InputError(
+                f"The override '{override}' is of no section: it must begin with vlm., benchmark. or method."
+            )
     list(evaluations(setup))

@@ -57,9 +57,22 @@ class CellConfig:
     def parameters(self) -> dict[str, Any]:
         """Return the parameters of the notebook."""
         vlm, _, benchmark = self.cell.partition("/")
-        names = {"experiment": self.experiment_name, "run": self.run_name, "vlm": vlm, "benchmark": benchmark}
-        places = {"results_dir": str(Path(self.results_dir).resolve()), "method": self.only_method.replace("+", ",")}
-        return {**names, **places, "overrides": list(self.overrides), "tracking": self.tracking_mode}
+        names = {
+            "experiment": self.experiment_name,
+            "run": self.run_name,
+            "vlm": vlm,
+            "benchmark": benchmark,
+        }
+        places = {
+            "results_dir": str(Path(self.results_dir).resolve()),
+            "method": self.only_method.replace("+", ","),
+        }
+        return {
+            **names,
+            **places,
+            "overrides": list(self.overrides),
+            "tracking": self.tracking_mode,
+        }
 
 
 register("cell_schema", CellConfig)
@@ -82,11 +95,17 @@ def gpu_names(count: int) -> list[str]:
         InputError: when there are fewer.
     """
     given = os.environ.get("CUDA_VISIBLE_DEVICES")
-    names = [str(number) for number in range(count)] if given is None else [name for name in given.split(",") if name]
+    names = (
+        [str(number) for number in range(count)]
+        if given is None
+        else [name for name in given.split(",") if name]
+    )
     if count < 0:
         raise InputError(f"gpus is {count}: it must be at least 0.")
     if count > len(names):
-        raise InputError(f"gpus is {count}, but CUDA_VISIBLE_DEVICES is '{given}': use at most {len(names)}.")
+        raise InputError(
+            f"gpus is {count}, but CUDA_VISIBLE_DEVICES is '{given}': use at most {len(names)}."
+        )
     return names[:count]
 
 
@@ -107,5 +126,7 @@ def _free_gpu(gpus: int, folder: Path) -> Iterator[None]:
             lock.release()
         return
     if gpus:
-        raise InputError(f"All {gpus} GPUs are in use by other cells: set hydra.launcher.n_jobs to the number of GPUs.")
+        raise InputError(
+            f"All {gpus} GPUs are in use by other cells: set hydra.launcher.n_jobs to the number of GPUs."
+        )
     yield

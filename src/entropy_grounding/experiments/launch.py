@@ -28,8 +28,12 @@ def launcher_options(gpus: int, given: Sequence[str]) -> list[str]:
         InputError: for a launcher or option that does not exist, and for more GPUs than there are.
     """
     if gpu_names(gpus) and any(each.startswith("hydra/launcher=") for each in given):
-        raise InputError(f"gpus={gpus} starts processes of its own: leave it out, or hydra/launcher.")
-    options = ["hydra/launcher=joblib", f"hydra.launcher.n_jobs={gpus}", *given] if gpus else list(given)
+        raise InputError(
+            f"gpus={gpus} starts processes of its own: leave it out, or hydra/launcher."
+        )
+    options = (
+        ["hydra/launcher=joblib", f"hydra.launcher.n_jobs={gpus}", *given] if gpus else list(given)
+    )
     compose_config(options, "cell", CellConfig)
     return options
 
@@ -40,7 +44,11 @@ def run(setup: ExperimentConfig, plan: pd.DataFrame, launcher: Sequence[str]) ->
     Raises:
         InputError: when a cell failed; the others are done, and the table is not made.
     """
-    cells = [_cell(setup, *pair) for pair, rows in plan.groupby(["vlm", "benchmark"], sort=False) if not is_done(_cell(setup, *pair), rows)]
+    cells = [
+        _cell(setup, *pair)
+        for pair, rows in plan.groupby(["vlm", "benchmark"], sort=False)
+        if not is_done(_cell(setup, *pair), rows)
+    ]
     if cells:
         check_all_done(cells, _launch(cells, launcher))
     chosen = {"vlm": setup.only_vlm, "benchmark": setup.only_benchmark, "method": setup.only_method}
@@ -54,7 +62,9 @@ def run(setup: ExperimentConfig, plan: pd.DataFrame, launcher: Sequence[str]) ->
     folder = Path(setup.output_dir).resolve() / setup.experiment.name
     target = folder / f"{setup.experiment.notebook}.ipynb"
     print(f"{setup.experiment.notebook}: starts", flush=True)
-    print(f"table: {execute(setup.experiment.notebook, target, {**parameters, 'run_dir': str(folder)})}")
+    print(
+        f"table: {execute(setup.experiment.notebook, target, {**parameters, 'run_dir': str(folder)})}"
+    )
 
 
 def _cell(setup: ExperimentConfig, vlm: str, benchmark: str) -> CellConfig:
@@ -117,9 +127,14 @@ def command_line(cells: Sequence[CellConfig]) -> list[str]:
     del values["overrides"]
     values["cell"] = ",".join(cell.cell for cell in cells)
     as_typed = (*verbatim_options(CellConfig), "cell")
-    names = [name for name, value in values.items() if isinstance(value, str) and name not in as_typed]
+    names = [
+        name for name, value in values.items() if isinstance(value, str) and name not in as_typed
+    ]
     overrides = ",".join(quoted(each) for each in cells[0].overrides)
-    return [*quote_text([f"{name}={value}" for name, value in values.items()], names), f"overrides=[{overrides}]"]
+    return [
+        *quote_text([f"{name}={value}" for name, value in values.items()], names),
+        f"overrides=[{overrides}]",
+    ]
 
 
 def _follow(process: subprocess.Popen[bytes], cells: Sequence[CellConfig]) -> None:
@@ -132,7 +147,10 @@ def _follow(process: subprocess.Popen[bytes], cells: Sequence[CellConfig]) -> No
         for cell in cells:
             if cell.cell not in ended and {cell.executed(), cell.error()} & present:
                 ended.add(cell.cell)
-                print(f"{cell.cell}: {'failed' if cell.error() in present else 'done'} ({len(ended)} of {len(cells)} ended)", flush=True)
+                print(
+                    f"{cell.cell}: {'failed' if cell.error() in present else 'done'} ({len(ended)} of {len(cells)} ended)",
+                    flush=True,
+                )
         time.sleep(POLL * running)
 
 
@@ -151,11 +169,20 @@ def check_all_done(cells: Sequence[CellConfig], code: int) -> None:
     present = _present(cells)
     failed = [cell for cell in cells if cell.executed() not in present]
     silent = [cell.cell for cell in failed if cell.error() not in present]
-    reasons = [f"{cell.cell}: {cell.error().read_text(encoding='utf-8').strip()}" for cell in failed if cell.error() in present]
+    reasons = [
+        f"{cell.cell}: {cell.error().read_text(encoding='utf-8').strip()}"
+        for cell in failed
+        if cell.error() in present
+    ]
     if silent:
         reasons.append(
             f"{', '.join(silent)}: no message; the launcher ended with code {code}, see above and the logs in {cells[0].output_dir}."
         )
     if failed:
-        text = "\n  ".join([f"{len(failed)} of {len(cells)} cells failed. Run the same command again when the reason is mended.", *reasons])
+        text = "\n  ".join(
+            [
+                f"{len(failed)} of {len(cells)} cells failed. Run the same command again when the reason is mended.",
+                *reasons,
+            ]
+        )
         raise InputError(text)

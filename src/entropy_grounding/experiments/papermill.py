@@ -37,18 +37,29 @@ def execute(notebook: str | Path, target: Path, parameters: Mapping[str, Any]) -
     known = _known_parameters(source)
     unknown = [each for each in parameters if each not in known]
     if unknown:
-        raise InputError(f"The notebook {source.name} has no parameter {', '.join(unknown)}: use {', '.join(known)}.")
+        raise InputError(
+            f"The notebook {source.name} has no parameter {', '.join(unknown)}: use {', '.join(known)}."
+        )
     target.parent.mkdir(parents=True, exist_ok=True)
     failed = target.with_suffix(".failed.ipynb")
-    options = {"kernel_name": "python3", "progress_bar": False, "log_output": False, "extra_arguments": [QUIET]}
+    options = {
+        "kernel_name": "python3",
+        "progress_bar": False,
+        "log_output": False,
+        "extra_arguments": [QUIET],
+    }
     try:
         with environment({"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}):
             _run(source, failed, dict(parameters), **options)
     except PapermillExecutionError as error:
         reason = " ".join(f"{error.ename}: {error.evalue}".split())
-        raise InputError(f"Cell {error.exec_count} of {source.name} failed ({reason}); see {failed}.") from error
+        raise InputError(
+            f"Cell {error.exec_count} of {source.name} failed ({reason}); see {failed}."
+        ) from error
     except DeadKernelError as error:
-        raise InputError(f"The process of {source.name} was killed, perhaps because memory ran out; see {failed}.") from error
+        raise InputError(
+            f"The process of {source.name} was killed, perhaps because memory ran out; see {failed}."
+        ) from error
     failed.replace(target)
     return target
 
@@ -90,11 +101,15 @@ def parameters_of(notebook: Path, given: Iterable[str]) -> dict[str, Any]:
 
 def _known_parameters(notebook: Path) -> dict[str, Any]:
     if not notebook.is_file():
-        raise InputError(f"No notebook at '{notebook}': notebooks come with the repository, run this in a clone of it.")
+        raise InputError(
+            f"No notebook at '{notebook}': notebooks come with the repository, run this in a clone of it."
+        )
     try:
         return papermill.inspect_notebook(notebook)
     except (ValueError, OSError, nbformat.ValidationError) as error:  # broken JSON, no kernel
-        raise InputError(f"The notebook '{notebook}' cannot be read ({' '.join(str(error).split())[:200]}).") from error
+        raise InputError(
+            f"The notebook '{notebook}' cannot be read ({' '.join(str(error).split())[:200]})."
+        ) from error
 
 
 def _as_default(name: str, value: str, default: str) -> Any:
@@ -105,4 +120,6 @@ def _as_default(name: str, value: str, default: str) -> Any:
     try:
         return kind(ast.literal_eval(value))
     except (ValueError, SyntaxError, TypeError) as error:
-        raise InputError(f"The parameter {name} is '{value}': use a value such as {default}.") from error
+        raise InputError(
+            f"The parameter {name} is '{value}': use a value such as {default}."
+        ) from error

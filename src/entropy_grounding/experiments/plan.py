@@ -21,11 +21,21 @@ def planned(setup: ExperimentConfig) -> pd.DataFrame:
     for variant, config in evaluations(setup):
         complete = stored_folder(config, index) is not None
         examples, folder = config.benchmark.examples, results_folder(config)
-        missing = 0 if complete else coverage(folder, examples).missing if folder.is_dir() else examples
+        missing = (
+            0 if complete else coverage(folder, examples).missing if folder.is_dir() else examples
+        )
         each = _seconds_each(config.vlm.name, config.benchmark.name, variant.method)
         names = {"vlm": config.vlm.name, "benchmark": config.benchmark.name, "method": variant.name}
         seconds = 0.0 if missing == 0 else each * (missing or float("nan"))
-        lines.append({**names, "complete": complete, "missing": missing, "seconds": seconds, "note": boxes_note(config.benchmark)})
+        lines.append(
+            {
+                **names,
+                "complete": complete,
+                "missing": missing,
+                "seconds": seconds,
+                "note": boxes_note(config.benchmark),
+            }
+        )
     return pd.DataFrame(lines)
 
 
@@ -47,11 +57,15 @@ def plan_text(plan: pd.DataFrame) -> str:
             "methods": len(rows),
             "complete": int(rows["complete"].sum()),
             "examples to do": "all" if rows["missing"].isna().any() else int(rows["missing"].sum()),
-            "estimated": _duration(rows["seconds"].sum(skipna=False) + START * (not rows["complete"].all())),
+            "estimated": _duration(
+                rows["seconds"].sum(skipna=False) + START * (not rows["complete"].all())
+            ),
         }
         for (vlm, benchmark), rows in cells
     ]
-    total = plan["seconds"].sum(skipna=False) + START * sum(not rows["complete"].all() for _, rows in cells)
+    total = plan["seconds"].sum(skipna=False) + START * sum(
+        not rows["complete"].all() for _, rows in cells
+    )
     table = pd.DataFrame(lines).to_markdown(index=False)
     notes = plan[plan["note"] != ""].groupby("note", sort=False)["benchmark"].unique()
     noted = "".join(f"{', '.join(names)}: {note}\n" for note, names in notes.items())

@@ -44,7 +44,13 @@ def gradient(vlm: VLM, prompt: Prompt, options: "GroundingOptions") -> Reading:
     """
     prompt = vlm.continued(prompt, options.answer_token - 1)
     with vlm.first_layers(options.decoder_layers):
-        return from_forward(vlm, vlm.forward([prompt], layer=options.gradient_layer, every_position=options.reuse == "off"), options)
+        return from_forward(
+            vlm,
+            vlm.forward(
+                [prompt], layer=options.gradient_layer, every_position=options.reuse == "off"
+            ),
+            options,
+        )
 
 
 def from_forward(vlm: VLM, begun: Forward, options: "GroundingOptions") -> Reading:
@@ -66,7 +72,9 @@ def gradient_attention(vlm: VLM, prompt: Prompt, options: "GroundingOptions") ->
     """Attention x ReLU(d log p(t*) / d attention), mean over heads, t* the most likely token ("grad-att" of ViCrop, arXiv 2502.17422)."""
     found = vlm.attention(prompt, max_log_probability)
     assert found.gradients is not None
-    return Reading(found.logits, of_layers((found.weights * found.gradients.relu()).mean(1), vlm, options))
+    return Reading(
+        found.logits, of_layers((found.weights * found.gradients.relu()).mean(1), vlm, options)
+    )
 
 
 def localization_heads(vlm: VLM, prompt: Prompt, options: "GroundingOptions") -> Reading:
@@ -80,12 +88,17 @@ def localization_heads(vlm: VLM, prompt: Prompt, options: "GroundingOptions") ->
     grids = heads.double().cpu().numpy()[:, prompt.views[0].token_indices]
     looked = grids.sum((1, 2))
     looking = np.flatnonzero(looked >= elbow_threshold(looked))
-    scattered = [(spatial_entropy(grids[head], 0.0, offset=options.stopping.offset), -looked[head], head) for head in looking]
+    scattered = [
+        (spatial_entropy(grids[head], 0.0, offset=options.stopping.offset), -looked[head], head)
+        for head in looking
+    ]
     chosen = [int(head) for *_, head in sorted(scattered)[:LOCALIZATION_HEADS]]
     return Reading(found.logits, heads[chosen].sum(0))
 
 
-def of_layers(relevance: Float[Tensor, "layers tokens"], vlm: VLM, options: "GroundingOptions") -> Float[Tensor, " tokens"]:
+def of_layers(
+    relevance: Float[Tensor, "layers tokens"], vlm: VLM, options: "GroundingOptions"
+) -> Float[Tensor, " tokens"]:
     """Return the relevance of the layer that the VLM's configuration chooses, or the mean over layers.
 
     Raises:

@@ -62,7 +62,9 @@ def score(found: Uncertainty, name: str, weights: tuple[float, ...] | None = Non
     if name != CALIBRATED:
         return float(getattr(found, name))
     if weights is None:
-        raise InputError("method.gate asks for calibrated scores and has no weights: run entropy_grounding.calibrate, or use entropy.")
+        raise InputError(
+            "method.gate asks for calibrated scores and has no weights: run entropy_grounding.calibrate, or use entropy."
+        )
     bias, entropy, margin = weights
     return float(1 / (1 + np.exp(-(bias + entropy * found.entropy + margin * found.margin))))
 
@@ -77,12 +79,16 @@ def is_sure(found: Uncertainty, options: GateOptions, *, zoomed: bool) -> bool:
 def accepts(plain: Uncertainty, zoomed: Uncertainty, options: GateOptions) -> bool:
     """Tell whether the zoomed answer replaces the plain one."""
     _refuse_names("accept", options.accept)
-    return score(zoomed, options.accept, options.weights) < score(plain, options.accept, options.weights)
+    return score(zoomed, options.accept, options.weights) < score(
+        plain, options.accept, options.weights
+    )
 
 
 def _refuse_names(name: str, value: object) -> None:
     if value in CHOSEN:
-        raise InputError(f"method.gate.{name} is '{value}', which only a VLM's calibration knows: use a value here.")
+        raise InputError(
+            f"method.gate.{name} is '{value}', which only a VLM's calibration knows: use a value here."
+        )
 
 
 def check_gate(options: GateOptions) -> None:
@@ -94,13 +100,17 @@ def check_gate(options: GateOptions) -> None:
     names = ", ".join(CHOSEN)
     for name, known in (("score", (OFF, *SCORES)), ("accept", (OFF, *SCORES, *CHOSEN))):
         if getattr(options, name) not in known:
-            raise InputError(f"Unknown gate.{name} '{getattr(options, name)}': use one of {', '.join(known)}.")
+            raise InputError(
+                f"Unknown gate.{name} '{getattr(options, name)}': use one of {', '.join(known)}."
+            )
     for name, also in (("threshold", ""), ("settle", "null, ")):
         value = getattr(options, name)
         if isinstance(value, str) and value not in CHOSEN:
             raise InputError(f"Unknown gate.{name} '{value}': use a number, {also}{names}.")
     if options.settle is not None and options.score == OFF:
-        raise InputError("gate.settle is set and gate.score is off: choose a score, entropy for example.")
+        raise InputError(
+            "gate.settle is set and gate.score is off: choose a score, entropy for example."
+        )
 
 
 @dataclass(frozen=True)
@@ -137,11 +147,16 @@ def calibrated(options: GateOptions, vlm: str, benchmark: str | None = None) -> 
         return options
     path = calibration_path(vlm)
     if not path.exists():
-        raise InputError(f"method.gate needs a calibration of '{vlm}', which has none: run python -m entropy_grounding.calibrate vlm={vlm}")
+        raise InputError(
+            f"method.gate needs a calibration of '{vlm}', which has none: run python -m entropy_grounding.calibrate vlm={vlm}"
+        )
     stored: Any = OmegaConf.to_container(OmegaConf.load(path))
     by_score = {name: stored[name].get(options.score) for name in ("threshold", "settle")}
     chosen = by_score | {"accept": stored["accept"]}
-    found = replace(options, **{name: _of(chosen[name], getattr(options, name), vlm, benchmark) for name in named})
+    found = replace(
+        options,
+        **{name: _of(chosen[name], getattr(options, name), vlm, benchmark) for name in named},
+    )
     weighted = found.weights is None and CALIBRATED in (found.score, found.accept)
     return replace(found, weights=tuple(stored["weights"])) if weighted else found
 
@@ -151,5 +166,7 @@ def _of(chosen: dict[str, Any], asked: str, vlm: str, benchmark: str | None) -> 
     key = benchmark if asked == OF_THE_BENCHMARK and benchmark else OF_ALL
     if key not in chosen:
         known = ", ".join(chosen)
-        raise InputError(f"The calibration of '{vlm}' has nothing for '{key}', only for {known}: use method=gated_all.")
+        raise InputError(
+            f"The calibration of '{vlm}' has nothing for '{key}', only for {known}: use method=gated_all."
+        )
     return chosen[key]

@@ -102,20 +102,34 @@ class GroundingOptions:
         """Refuse unknown names and impossible numbers before any model runs."""
         _check_choice("target", self.target, TARGETS)
         _check_choice("relevance", self.relevance, RELEVANCES)
-        _check_choice("signal", self.signal, (*SIGNALS, "pixel_gradient") if self.crops == "window" else SIGNALS)
+        _check_choice(
+            "signal",
+            self.signal,
+            (*SIGNALS, "pixel_gradient") if self.crops == "window" else SIGNALS,
+        )
         _check_choice("layers", self.layers, ("mean", "chosen"))
         _check_choice("crops", self.crops, CROPS)
         _check_at_least("answer_token", self.answer_token, 1)
-        _check_at_least("decoder_layers", 1 if self.decoder_layers is None else self.decoder_layers, 1)
-        if self.signal != "gradient" and (self.answer_token, self.decoder_layers, self.gradient_layer) != (1, None, None):
-            raise InputError(f"method.signal is '{self.signal}': answer_token, decoder_layers and gradient_layer are for signal=gradient.")
+        _check_at_least(
+            "decoder_layers", 1 if self.decoder_layers is None else self.decoder_layers, 1
+        )
+        if self.signal != "gradient" and (
+            self.answer_token,
+            self.decoder_layers,
+            self.gradient_layer,
+        ) != (1, None, None):
+            raise InputError(
+                f"method.signal is '{self.signal}': answer_token, decoder_layers and gradient_layer are for signal=gradient."
+            )
         _check_at_least("neutral_floor", self.neutral_floor, 0)
         _check_at_least("candidates", self.candidates, 1)
         for name in ("side", "tile", "median"):
             _check_at_least(f"window.{name}", getattr(self.window, name) or 1, 1)
         _check_choice("reuse", self.reuse, ("exact", "off"))
         _check_choice("reground", self.reground, ("all", "crops"))
-        if self.reground == "crops" and not (self.reuse == "exact" and self.differentiates_prompts and self.neutral_question is None):
+        if self.reground == "crops" and not (
+            self.reuse == "exact" and self.differentiates_prompts and self.neutral_question is None
+        ):
             raise InputError(
                 "method.reground is 'crops': it needs reuse=exact and signal=gradient, without answer_token, layers or neutral_question."
             )
@@ -148,7 +162,9 @@ class GroundingOptions:
 
 def _check_choice(name: str, value: object, known: object) -> None:
     if value not in known:  # type: ignore[operator]
-        raise InputError(f"Unknown {name} '{value}': use one of {', '.join(str(k) for k in known)}.")  # type: ignore[attr-defined]
+        raise InputError(
+            f"Unknown {name} '{value}': use one of {', '.join(str(k) for k in known)}."
+        )  # type: ignore[attr-defined]
 
 
 def _check_at_least(name: str, value: float, least: float) -> None:

@@ -13,7 +13,11 @@ from entropy_grounding.core.geometry import Box
 from entropy_grounding.core.records import Region, RelevanceMap
 
 REFERENCE_GRID = 24  # cells a side for which the paper's sigma of 1.5 cells is given
-SCORES: dict[str, Callable[[np.ndarray], np.floating]] = {"sum": np.sum, "mean": np.mean, "peak": np.max}
+SCORES: dict[str, Callable[[np.ndarray], np.floating]] = {
+    "sum": np.sum,
+    "mean": np.mean,
+    "peak": np.max,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +66,9 @@ class RegionOptions:
         return self.sigma * min(shape) / REFERENCE_GRID if self.scale_sigma else self.sigma
 
 
-def smooth(relevance: Float[np.ndarray, "rows cols"], sigma: float) -> Float[np.ndarray, "rows cols"]:
+def smooth(
+    relevance: Float[np.ndarray, "rows cols"], sigma: float
+) -> Float[np.ndarray, "rows cols"]:
     """Return the map blurred by a Gaussian of ``sigma`` cells (reflecting borders, so a constant map stays constant)."""
     return ndimage.gaussian_filter(np.asarray(relevance, dtype=np.float64), sigma, mode="reflect")
 
@@ -92,7 +98,11 @@ def threshold_value(values: np.ndarray, threshold: str | float) -> float:
         if name == "elbow":
             return elbow_threshold(values)
         if name == "otsu":
-            return float(threshold_otsu(np.asarray(values))) if np.ptp(values) > 0 else float(np.max(values))
+            return (
+                float(threshold_otsu(np.asarray(values)))
+                if np.ptp(values) > 0
+                else float(np.max(values))
+            )
         if name == "max":
             return float(argument or 0.5) * float(np.max(values))
         if name == "quantile":
@@ -108,7 +118,9 @@ def label_components(mask: np.ndarray, connectivity: int) -> tuple[np.ndarray, i
     """Return the labelled connected components of a bool array ``(rows, cols)`` and their number."""
     if connectivity not in (4, 8):
         raise InputError(f"Unknown connectivity {connectivity}: use 4 or 8 neighbours.")
-    labels, count = ndimage.label(mask, structure=ndimage.generate_binary_structure(2, 1 if connectivity == 4 else 2))
+    labels, count = ndimage.label(
+        mask, structure=ndimage.generate_binary_structure(2, 1 if connectivity == 4 else 2)
+    )
     return labels, count
 
 
@@ -130,11 +142,18 @@ def find_regions(
         score: "sum", "mean" or "peak" of the unsmoothed relevance over the component.
     """
     values = np.asarray(relevance, dtype=np.float64)
-    return components(values, smooth(values, sigma), np.ones(values.shape, bool), threshold, connectivity, score)
+    return components(
+        values, smooth(values, sigma), np.ones(values.shape, bool), threshold, connectivity, score
+    )
 
 
 def components(
-    values: np.ndarray, smoothed: np.ndarray, inside: np.ndarray, threshold: str | float, connectivity: int, score: str
+    values: np.ndarray,
+    smoothed: np.ndarray,
+    inside: np.ndarray,
+    threshold: str | float,
+    connectivity: int,
+    score: str,
 ) -> list[CellRegion]:
     """Return the components of the cells of ``smoothed`` that lie strictly above the threshold and inside the image, best first."""
     if score not in SCORES:
@@ -146,7 +165,9 @@ def components(
     found = []
     for number, (rows, cols) in enumerate(ndimage.find_objects(labels), start=1):
         member = values[labels == number]
-        found.append(CellRegion(float(SCORES[score](member)), (rows.start, cols.start, rows.stop, cols.stop)))
+        found.append(
+            CellRegion(float(SCORES[score](member)), (rows.start, cols.start, rows.stop, cols.stop))
+        )
     return sorted(found, key=lambda region: (-region.score, region.cells))
 
 
@@ -176,11 +197,20 @@ def fit_side(center: float, length: float, limit: float) -> tuple[float, float]:
     return start, start + length
 
 
-def propose_regions(maps: Sequence[RelevanceMap], size: tuple[int, int], options: RegionOptions) -> tuple[Region, ...]:
+def propose_regions(
+    maps: Sequence[RelevanceMap], size: tuple[int, int], options: RegionOptions
+) -> tuple[Region, ...]:
     """Let the components of all maps compete and return the best K as boxes of the original image (paper, steps 5-6)."""
     found: list[Region] = []
     for index, each in enumerate(maps):
-        for part in components(each.values, each.smoothed, each.inside, options.threshold, options.connectivity, options.score):
+        for part in components(
+            each.values,
+            each.smoothed,
+            each.inside,
+            options.threshold,
+            options.connectivity,
+            options.score,
+        ):
             box = fit_box(each.view.cell_box(part.cells), size, options)
             found.append(Region(box, part.score, index, part.cells))
     found.sort(key=lambda region: -region.score)

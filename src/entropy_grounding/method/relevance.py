@@ -20,17 +20,23 @@ def robust_norm(vectors: Float[Tensor, "tokens dim"]) -> Float[Tensor, " tokens"
     return torch.linalg.vector_norm(scaled, dim=-1) * largest
 
 
-def gradient_norm(gradients: Float[Tensor, "tokens dim"], embeddings: Float[Tensor, "tokens dim"]) -> Float[Tensor, " tokens"]:
+def gradient_norm(
+    gradients: Float[Tensor, "tokens dim"], embeddings: Float[Tensor, "tokens dim"]
+) -> Float[Tensor, " tokens"]:
     """Return ``||g_t||``, the paper's relevance."""
     return robust_norm(gradients)
 
 
-def norm_product(gradients: Float[Tensor, "tokens dim"], embeddings: Float[Tensor, "tokens dim"]) -> Float[Tensor, " tokens"]:
+def norm_product(
+    gradients: Float[Tensor, "tokens dim"], embeddings: Float[Tensor, "tokens dim"]
+) -> Float[Tensor, " tokens"]:
     """Return ``||g_t|| ||v_t||``: pre-norm layers see only directions, so the gradient norm alone falls as 1 / ``||v_t||``."""
     return robust_norm(gradients) * robust_norm(embeddings)
 
 
-def gradient_x_input(gradients: Float[Tensor, "tokens dim"], embeddings: Float[Tensor, "tokens dim"]) -> Float[Tensor, " tokens"]:
+def gradient_x_input(
+    gradients: Float[Tensor, "tokens dim"], embeddings: Float[Tensor, "tokens dim"]
+) -> Float[Tensor, " tokens"]:
     """Return ``|<g_t, v_t>|``, the magnitude of gradient x input summed over channels."""
     return (gradients.detach().double() * embeddings.detach().double()).sum(-1).abs()
 
@@ -50,7 +56,11 @@ def relative_relevance(
     The divisor is at least ``floor`` times its mean, so that a token which the neutral question ignores cannot explode.
     """
     mean = float(neutral.mean())
-    return torch.zeros_like(relevance) if mean == 0 else relevance / neutral.clamp(min=max(floor * mean, torch.finfo(neutral.dtype).tiny))
+    return (
+        torch.zeros_like(relevance)
+        if mean == 0
+        else relevance / neutral.clamp(min=max(floor * mean, torch.finfo(neutral.dtype).tiny))
+    )
 
 
 def relevance_maps(
@@ -79,6 +89,8 @@ def relevance_maps(
     return tuple(maps)
 
 
-def on_image(grid: Float[np.ndarray, "rows cols"], inside: np.ndarray) -> Float[np.ndarray, "inner_rows inner_cols"]:
+def on_image(
+    grid: Float[np.ndarray, "rows cols"], inside: np.ndarray
+) -> Float[np.ndarray, "inner_rows inner_cols"]:
     """Return the rectangle of the cells that lie on the image; ``inside`` is true exactly there."""
     return grid[np.ix_(inside.any(axis=1), inside.any(axis=0))]

@@ -48,7 +48,13 @@ class Decision:
     use: int | None
 
 
-def spatial_entropy(smoothed: Float[np.ndarray, "rows cols"], threshold: float, *, offset: float = 2.0, connectivity: int = 8) -> float:
+def spatial_entropy(
+    smoothed: Float[np.ndarray, "rows cols"],
+    threshold: float,
+    *,
+    offset: float = 2.0,
+    connectivity: int = 8,
+) -> float:
     """Return how scattered the salient mass of a smoothed map is, in nats.
 
     ``B = relu(S - offset * mean(S))``; over the components c of ``B > threshold``, ``p_c`` is the mass of B in c divided by the
@@ -66,10 +72,18 @@ def spatial_entropy(smoothed: Float[np.ndarray, "rows cols"], threshold: float, 
     return entropy if entropy > _ROUNDING else 0.0
 
 
-def map_spatial_entropy(relevance_map: RelevanceMap, region_threshold: float, options: StoppingOptions) -> float:
+def map_spatial_entropy(
+    relevance_map: RelevanceMap, region_threshold: float, options: StoppingOptions
+) -> float:
     """Return the spatial entropy of one map in nats, with the threshold that the options name."""
-    threshold = region_threshold if options.entropy_threshold == "elbow" else float(options.entropy_threshold)
-    return spatial_entropy(on_image(relevance_map.smoothed, relevance_map.inside), threshold, offset=options.offset)
+    threshold = (
+        region_threshold
+        if options.entropy_threshold == "elbow"
+        else float(options.entropy_threshold)
+    )
+    return spatial_entropy(
+        on_image(relevance_map.smoothed, relevance_map.inside), threshold, offset=options.offset
+    )
 
 
 Rule = Callable[[Sequence[ZoomStep], StoppingOptions], Decision | None]

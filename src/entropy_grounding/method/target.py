@@ -11,7 +11,9 @@ from entropy_grounding.core.errors import InputError
 from entropy_grounding.vlm.types import Target
 
 
-def log_probabilities(logits: Float[Tensor, "*batch vocabulary"]) -> Float[Tensor, "*batch vocabulary"]:
+def log_probabilities(
+    logits: Float[Tensor, "*batch vocabulary"],
+) -> Float[Tensor, "*batch vocabulary"]:
     """Return log-probabilities in at least float32; a NaN or +inf logit raises `InputError`."""
     if bool((torch.isnan(logits) | torch.isposinf(logits)).any()):
         raise InputError(
@@ -38,7 +40,9 @@ def next_token_entropy(logits: Float[Tensor, "*batch vocabulary"]) -> Float[Tens
     return _negative_p_log_p(log_probabilities(logits))
 
 
-def nucleus_entropy(logits: Float[Tensor, "*batch vocabulary"], top_p: float = 0.9) -> Float[Tensor, "*batch"]:
+def nucleus_entropy(
+    logits: Float[Tensor, "*batch vocabulary"], top_p: float = 0.9
+) -> Float[Tensor, "*batch"]:
     """Return the entropy in nats of the renormalised nucleus: the fewest tokens whose probabilities reach ``top_p``."""
     log_p = log_probabilities(logits)
     ordered, order = log_p.detach().sort(dim=-1, descending=True)

@@ -38,30 +38,44 @@ def zoom(
         crops = tuple(region.box for region in steps[-1].regions)
         decision = decide(steps, options.stopping)
         progress(len(steps), decision)
-    used = () if decision.use is None else tuple(region.box for region in steps[decision.use].regions)
+    used = (
+        () if decision.use is None else tuple(region.box for region in steps[decision.use].regions)
+    )
     return steps, used, decision.reason
 
 
-def _is_sure(session: Session, question: str, crops: Sequence[Box], options: GroundingOptions) -> bool:
+def _is_sure(
+    session: Session, question: str, crops: Sequence[Box], options: GroundingOptions
+) -> bool:
     """Tell whether the gate lets the answer from these crops stand; the pass is the one that the map would differentiate."""
     if options.gate.score == OFF or (crops and options.gate.settle is None):
         return False
     if session.reuse and options.differentiates_prompts:
-        session.begin(session.prompt(question, crops)[0], graph=True, behind=options.reground == "crops")
+        session.begin(
+            session.prompt(question, crops)[0], graph=True, behind=options.reground == "crops"
+        )
     return is_sure(session.uncertainty(question, crops), options.gate, zoomed=bool(crops))
 
 
-def ground_once(session: Session, question: str, crops: Sequence[Box], options: GroundingOptions) -> ZoomStep:
+def ground_once(
+    session: Session, question: str, crops: Sequence[Box], options: GroundingOptions
+) -> ZoomStep:
     """Run one grounding round on the full image and its crops: maps, regions, and how concentrated the best map is."""
     prompt, crops = session.prompt(question, crops)
     found = session.read(prompt, options)
     relevance = found.relevance
     neutral = session.neutral(options)
     if neutral is not None:
-        divisor = session.read(session.vlm.prompt(neutral, session.pictures(crops)), options).relevance
+        divisor = session.read(
+            session.vlm.prompt(neutral, session.pictures(crops)), options
+        ).relevance
         relevance = relative_relevance(relevance, divisor, floor=options.neutral_floor)
     size = session.image.size
-    views = prompt.views if options.padding == "respected" else tuple(_stretched(v, session.pictures(crops)) for v in prompt.views)
+    views = (
+        prompt.views
+        if options.padding == "respected"
+        else tuple(_stretched(v, session.pictures(crops)) for v in prompt.views)
+    )
     maps = relevance_maps(relevance, views, options.regions.sigma_for)
     regions = propose_regions(maps, size, options.regions)
     return zoom_step(found.logits, crops, maps, regions, options, prompt.visual_tokens)
@@ -92,7 +106,9 @@ def _stretched(view: View, pictures: Sequence[Picture]) -> View:
     return replace(view, box=pictures[view.image_index].box, shown=None)
 
 
-def _spatial_entropy_of_best(maps: Sequence[RelevanceMap], regions: Sequence[Region], options: GroundingOptions) -> float:
+def _spatial_entropy_of_best(
+    maps: Sequence[RelevanceMap], regions: Sequence[Region], options: GroundingOptions
+) -> float:
     """Return the spatial entropy of the map that owns the best region; inf without any region."""
     if not regions:
         return float("inf")

@@ -14,7 +14,10 @@ from entropy_grounding.metrics.choices import parse_choice
 # --- TextVQA: VQA accuracy (EvalAI processor of the m4c code) ---
 
 _PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
-_NUMBERS = {word: str(value) for value, word in enumerate("zero one two three four five six seven eight nine ten".split())} | {"none": "0"}
+_NUMBERS = {
+    word: str(value)
+    for value, word in enumerate("zero one two three four five six seven eight nine ten".split())
+} | {"none": "0"}
 _ARTICLES = ("a", "an", "the")
 # The table of the VQA evaluation: what is written without its apostrophe. Keys with capitals never match and are left out.
 _CONTRACTED = """
@@ -69,7 +72,9 @@ def vqa_accuracy(prediction: str, references: list[str]) -> float:
     Raises:
         InputError: without references.
     """
-    return _leave_one_out(normalize_vqa(prediction), [normalize_vqa(each) for each in _some(references)])
+    return _leave_one_out(
+        normalize_vqa(prediction), [normalize_vqa(each) for each in _some(references)]
+    )
 
 
 def _leave_one_out(answer: str, references: Sequence[str]) -> float:
@@ -160,7 +165,9 @@ def _bare(text: str) -> str:
 def exact_match_without_punctuation(prediction: str, reference: str) -> float:
     """Return 1 for equal texts with all ASCII punctuation deleted (lmms-eval)."""
     table = str.maketrans("", "", string.punctuation)
-    return float(prediction.strip().lower().translate(table) == reference.strip().lower().translate(table))
+    return float(
+        prediction.strip().lower().translate(table) == reference.strip().lower().translate(table)
+    )
 
 
 # --- POPE: yes or no ---
@@ -179,9 +186,13 @@ def binary_scores(predictions: Sequence[str], labels: Sequence[str]) -> dict[str
         InputError: for other labels or predictions than "yes" and "no", or lists of different lengths.
     """
     if len(predictions) != len(labels):
-        raise InputError(f"{len(predictions)} predictions for {len(labels)} labels: pass one of each per question.")
+        raise InputError(
+            f"{len(predictions)} predictions for {len(labels)} labels: pass one of each per question."
+        )
     if wrong := [each for each in (*predictions, *labels) if each not in ("yes", "no")]:
-        raise InputError(f"'{wrong[0]}' is neither yes nor no: parse answers with parse_yes_no first.")
+        raise InputError(
+            f"'{wrong[0]}' is neither yes nor no: parse answers with parse_yes_no first."
+        )
     pairs = list(zip(predictions, labels, strict=True))
     hits = pairs.count(("yes", "yes"))
     said, true = sum(p == "yes" for p, _ in pairs), sum(label == "yes" for _, label in pairs)
@@ -230,5 +241,7 @@ SCORERS: dict[str, Callable[[str, list[str]], float]] = {
     "contained_either_way": contained_either_way,
     "exact_match": _first(exact_match),
     "exact_match_without_punctuation": _first(exact_match_without_punctuation),
-    "yes_no": _first(lambda prediction, reference: float(parse_yes_no(prediction) == reference.strip().lower())),
+    "yes_no": _first(
+        lambda prediction, reference: float(parse_yes_no(prediction) == reference.strip().lower())
+    ),
 }

@@ -15,7 +15,10 @@ from entropy_grounding.core.geometry import Box
 from entropy_grounding.core.records import RelevanceMap
 
 UNDEFINED = float("nan")
-SMALL, LARGE = 0.005, 0.05  # share of the image: evidence below is small, from the second on large (TextVQA-GT-bbox)
+SMALL, LARGE = (
+    0.005,
+    0.05,
+)  # share of the image: evidence below is small, from the second on large (TextVQA-GT-bbox)
 
 
 def union_area(boxes: Sequence[Box]) -> float:
@@ -56,21 +59,32 @@ def overlap(boxes: Sequence[Box], targets: Sequence[Box]) -> Overlap:
         return Overlap(UNDEFINED, UNDEFINED, UNDEFINED, UNDEFINED)
     proposed = union_area(boxes)
     both = proposed + aimed - union_area([*boxes, *targets])
-    shares = [union_area(_within(boxes, target)) / target.area for target in targets if target.area > 0]
-    return Overlap(both / (proposed + aimed - both), both / aimed, both / proposed if proposed else 0.0, min(shares))
+    shares = [
+        union_area(_within(boxes, target)) / target.area for target in targets if target.area > 0
+    ]
+    return Overlap(
+        both / (proposed + aimed - both),
+        both / aimed,
+        both / proposed if proposed else 0.0,
+        min(shares),
+    )
 
 
 def _within(boxes: Sequence[Box], target: Box) -> list[Box]:
     return [common for box in boxes if (common := box.intersection(target)) is not None]
 
 
-def recall_at_k(boxes: Sequence[Box], targets: Sequence[Box], k: int, *, least_iou: float = 0.5) -> float:
+def recall_at_k(
+    boxes: Sequence[Box], targets: Sequence[Box], k: int, *, least_iou: float = 0.5
+) -> float:
     """Return the share of targets that one of the first ``k`` boxes meets with at least this IoU; undefined without targets."""
     if k < 1:
         raise InputError(f"k is {k}: recall counts at least the first box.")
     if not targets:
         return UNDEFINED
-    return float(np.mean([any(box.iou(target) >= least_iou for box in boxes[:k]) for target in targets]))
+    return float(
+        np.mean([any(box.iou(target) >= least_iou for box in boxes[:k]) for target in targets])
+    )
 
 
 def size_bin(targets: Sequence[Box], size: tuple[int, int]) -> str:
@@ -91,7 +105,9 @@ def shares_on_targets(relevance_map: RelevanceMap, targets: Sequence[Box]) -> np
     return shares
 
 
-def pointing_game(relevance_map: RelevanceMap, targets: Sequence[Box], *, tolerance: float = 0.0) -> float:
+def pointing_game(
+    relevance_map: RelevanceMap, targets: Sequence[Box], *, tolerance: float = 0.0
+) -> float:
     """Return 1 when the center of the most relevant cell lies in a target, or nearer to it than ``tolerance`` pixels (Zhang et al. 2016).
 
     Cells that tie for the largest value share the hit; a constant map, or no target, is undefined. On maps of few cells the center may
@@ -101,12 +117,18 @@ def pointing_game(relevance_map: RelevanceMap, targets: Sequence[Box], *, tolera
     if not targets or values.size == 0 or values.max() == values.min():
         return UNDEFINED
     peaks = np.argwhere((relevance_map.values == values.max()) & relevance_map.inside).tolist()
-    centers = [relevance_map.view.cell_box((row, col, row + 1, col + 1)).center for row, col in peaks]
-    return float(np.mean([any(_near(x, y, target, tolerance) for target in targets) for x, y in centers]))
+    centers = [
+        relevance_map.view.cell_box((row, col, row + 1, col + 1)).center for row, col in peaks
+    ]
+    return float(
+        np.mean([any(_near(x, y, target, tolerance) for target in targets) for x, y in centers])
+    )
 
 
 def _near(x: float, y: float, target: Box, tolerance: float) -> bool:
-    distance = np.hypot(max(target.x0 - x, 0.0, x - target.x1), max(target.y0 - y, 0.0, y - target.y1))
+    distance = np.hypot(
+        max(target.x0 - x, 0.0, x - target.x1), max(target.y0 - y, 0.0, y - target.y1)
+    )
     return target.contains(x, y) or bool(distance < tolerance)
 
 
@@ -115,12 +137,21 @@ def energy_in_box(relevance_map: RelevanceMap, targets: Sequence[Box]) -> float:
     total = relevance_map.values[relevance_map.inside].sum()
     if not targets or total == 0:
         return UNDEFINED
-    return float((relevance_map.values * shares_on_targets(relevance_map, targets))[relevance_map.inside].sum() / total)
+    return float(
+        (relevance_map.values * shares_on_targets(relevance_map, targets))[
+            relevance_map.inside
+        ].sum()
+        / total
+    )
 
 
 def chance(relevance_map: RelevanceMap, targets: Sequence[Box]) -> float:
     """Return the energy that a constant map would have on the targets."""
-    return float(shares_on_targets(relevance_map, targets)[relevance_map.inside].mean()) if targets else UNDEFINED
+    return (
+        float(shares_on_targets(relevance_map, targets)[relevance_map.inside].mean())
+        if targets
+        else UNDEFINED
+    )
 
 
 def enrichment(relevance_map: RelevanceMap, targets: Sequence[Box]) -> float:
@@ -147,7 +178,9 @@ def average_precision(relevance_map: RelevanceMap, targets: Sequence[Box]) -> fl
     return float((on / on.sum() * precision).sum())
 
 
-def _by_falling_value(relevance_map: RelevanceMap, targets: Sequence[Box]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _by_falling_value(
+    relevance_map: RelevanceMap, targets: Sequence[Box]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return distinct values, largest first, with the cell weight on and off the targets at each."""
     shares = shares_on_targets(relevance_map, targets)[relevance_map.inside]
     values, index = np.unique(-relevance_map.values[relevance_map.inside], return_inverse=True)
@@ -155,7 +188,9 @@ def _by_falling_value(relevance_map: RelevanceMap, targets: Sequence[Box]) -> tu
     return -values, on, np.bincount(index, minlength=len(values)) - on
 
 
-def deletion_curve(order: Sequence[int], score: Callable[[Sequence[int]], float], steps: int = 10) -> np.ndarray:
+def deletion_curve(
+    order: Sequence[int], score: Callable[[Sequence[int]], float], steps: int = 10
+) -> np.ndarray:
     """Return the score as the most relevant tokens are removed, in ``steps`` equal parts from none to all (Petsiuk et al. 2018).
 
     Args:
@@ -166,7 +201,9 @@ def deletion_curve(order: Sequence[int], score: Callable[[Sequence[int]], float]
     return np.array([score(order[: round(len(order) * part / steps)]) for part in range(steps + 1)])
 
 
-def insertion_curve(order: Sequence[int], score: Callable[[Sequence[int]], float], steps: int = 10) -> np.ndarray:
+def insertion_curve(
+    order: Sequence[int], score: Callable[[Sequence[int]], float], steps: int = 10
+) -> np.ndarray:
     """Return the score as the most relevant tokens come back, from none to all; arguments as in `deletion_curve`."""
     return np.array([score(order[round(len(order) * part / steps) :]) for part in range(steps + 1)])
 

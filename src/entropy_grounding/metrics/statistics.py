@@ -22,7 +22,9 @@ class Interval:
     high: float
 
 
-def interval(scores: Sequence[float] | np.ndarray, *, confidence: float = 0.95, seed: int = 0) -> Interval:
+def interval(
+    scores: Sequence[float] | np.ndarray, *, confidence: float = 0.95, seed: int = 0
+) -> Interval:
     """Return the mean with its BCa bootstrap interval (Efron 1987); exact binomial where all scores are equal to 0 or to 1.
 
     Raises:
@@ -66,7 +68,9 @@ class Comparison:
     lost: int
 
 
-def compare(baseline: Sequence[float] | np.ndarray, method: Sequence[float] | np.ndarray, *, seed: int = 0) -> Comparison:
+def compare(
+    baseline: Sequence[float] | np.ndarray, method: Sequence[float] | np.ndarray, *, seed: int = 0
+) -> Comparison:
     """Compare the scores of the same examples, in the same order, under two methods.
 
     Raises:
@@ -74,12 +78,20 @@ def compare(baseline: Sequence[float] | np.ndarray, method: Sequence[float] | np
     """
     before, after = _finite(baseline), _finite(method)
     if len(before) != len(after):
-        raise InputError(f"{len(before)} scores against {len(after)}: a paired test needs the same examples under both methods.")
+        raise InputError(
+            f"{len(before)} scores against {len(after)}: a paired test needs the same examples under both methods."
+        )
     change = after - before
     gained, lost = int((change > 0).sum()), int((change < 0).sum())
     binary = np.isin(np.concatenate([before, after]), (0.0, 1.0)).all()
     p_value = mcnemar(gained, lost) if binary else permutation(change, seed=seed)
-    return Comparison(interval(change, seed=seed), p_value, "exact McNemar" if binary else "paired permutation", gained, lost)
+    return Comparison(
+        interval(change, seed=seed),
+        p_value,
+        "exact McNemar" if binary else "paired permutation",
+        gained,
+        lost,
+    )
 
 
 def mcnemar(gained: int, lost: int) -> float:
@@ -114,7 +126,11 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def share_explained(
-    method: Sequence[float] | np.ndarray, random: Sequence[float] | np.ndarray, oracle: Sequence[float] | np.ndarray, *, seed: int = 0
+    method: Sequence[float] | np.ndarray,
+    random: Sequence[float] | np.ndarray,
+    oracle: Sequence[float] | np.ndarray,
+    *,
+    seed: int = 0,
 ) -> Interval:
     """Return (method - random) / (oracle - random) of mean scores, with its 95 % percentile interval over resampled examples.
 
@@ -126,7 +142,9 @@ def share_explained(
     scores = [_finite(each) for each in (method, random, oracle)]
     if len({len(each) for each in scores}) > 1:
         counts = ", ".join(str(len(each)) for each in scores)
-        raise InputError(f"{counts} scores: a share needs the same examples under all three methods.")
+        raise InputError(
+            f"{counts} scores: a share needs the same examples under all three methods."
+        )
     if interval(scores[2] - scores[1], seed=seed).low <= 0:
         return Interval(float("nan"), float("nan"), float("nan"))
 
@@ -145,7 +163,9 @@ def share_explained(
         ).confidence_interval
     if not np.isfinite([found.low, found.high]).all():  # the gain vanishes in some of the resamples
         return Interval(float("nan"), float("nan"), float("nan"))
-    return Interval(float(share(scores[0], scores[1], scores[2])), float(found.low), float(found.high))
+    return Interval(
+        float(share(scores[0], scores[1], scores[2])), float(found.low), float(found.high)
+    )
 
 
 def _batch(examples: int) -> int:
@@ -158,5 +178,7 @@ def _finite(scores: Sequence[float] | np.ndarray) -> np.ndarray:
     if values.size == 0:
         raise InputError("There is no score: an interval needs at least one example.")
     if not np.isfinite(values).all():
-        raise InputError(f"{int((~np.isfinite(values)).sum())} of {values.size} scores are not finite: leave undefined examples out first.")
+        raise InputError(
+            f"{int((~np.isfinite(values)).sum())} of {values.size} scores are not finite: leave undefined examples out first."
+        )
     return values

@@ -40,10 +40,21 @@ from entropy_grounding.vlm.weights import estimate_memory
 
 BENCHMARK_COST = "benchmark_cost.json"
 EARLY_LAYER = 6  # of 12, for the gradient at an intermediate layer
-LONGEST, MANY, MANY_SIZE = "qwen2_5_vl_7b", 16_000, (160 * 28, 100 * 28)  # visual tokens; a picture of so many, one for 28 x 28 pixels
+LONGEST, MANY, MANY_SIZE = (
+    "qwen2_5_vl_7b",
+    16_000,
+    (160 * 28, 100 * 28),
+)  # visual tokens; a picture of so many, one for 28 x 28 pixels
 ROUNDS = StoppingOptions(rule="fixed", rounds=3)
-MODES: dict[str, dict[str, Any]] = {"off": {"reuse": "off"}, "exact": {}, "crops": {"reground": "crops"}}
-KINDS = {"matrix products": ("aten::mm", "aten::bmm", "aten::addmm"), "attention": ("aten::_scaled_dot_product",)}  # of operations
+MODES: dict[str, dict[str, Any]] = {
+    "off": {"reuse": "off"},
+    "exact": {},
+    "crops": {"reground": "crops"},
+}
+KINDS = {
+    "matrix products": ("aten::mm", "aten::bmm", "aten::addmm"),
+    "attention": ("aten::_scaled_dot_product",),
+}  # of operations
 LIMITS = {
     "map": 2.2,
     "ledger / grounding of tiny_llava": 0.01,
@@ -91,7 +102,9 @@ def passes(vlm: VLM, prompt: Prompt) -> dict[str, Callable[[], object]]:
     }
 
 
-def interleaved(timed: Mapping[str, Callable[[], object]], repeats: int, reference: str) -> dict[str, float]:
+def interleaved(
+    timed: Mapping[str, Callable[[], object]], repeats: int, reference: str
+) -> dict[str, float]:
     """Return the median, over interleaved repeats, of each one's time over that of the reference in the same repeat."""
     for run in timed.values():
         run()
@@ -112,8 +125,13 @@ def interleaved(timed: Mapping[str, Callable[[], object]], repeats: int, referen
 def by_operation(timed: Mapping[str, Callable[[], object]]) -> dict[str, float]:
     """Return, for a kind of operations, a map's time over a plain forward's, and its share of the plain forward; from one profile each."""
     spent = {name: operation_times(timed[name]) for name in ("plain", "map")}
-    found = {f"plain, share of {kind}": took / sum(spent["plain"].values()) for kind, took in spent["plain"].items()}
-    return found | {f"map, {kind}": took / spent["plain"][kind] for kind, took in spent["map"].items()}
+    found = {
+        f"plain, share of {kind}": took / sum(spent["plain"].values())
+        for kind, took in spent["plain"].items()
+    }
+    return found | {
+        f"map, {kind}": took / spent["plain"][kind] for kind, took in spent["map"].items()
+    }
 
 
 def operation_times(run: Callable[[], object]) -> dict[str, float]:
@@ -122,7 +140,9 @@ def operation_times(run: Callable[[], object]) -> dict[str, float]:
         run()
     spent = dict.fromkeys((*KINDS, "the rest"), 0.0)
     for event in profiled.key_averages():
-        kind = next((kind for kind, names in KINDS.items() if event.key.startswith(names)), "the rest")
+        kind = next(
+            (kind for kind, names in KINDS.items() if event.key.startswith(names)), "the rest"
+        )
         spent[kind] += event.self_cpu_time_total
     return spent
 
@@ -132,7 +152,9 @@ def grounding_ratios(vlm: VLM, repeats: int) -> dict[str, float]:
     image, question = a_picture()
 
     def run(mode: str) -> Callable[[], Grounding]:
-        return lambda: ground(vlm, image, question, GroundingOptions(stopping=ROUNDS, **MODES[mode]), max_new_tokens=4)
+        return lambda: ground(
+            vlm, image, question, GroundingOptions(stopping=ROUNDS, **MODES[mode]), max_new_tokens=4
+        )
 
     found = interleaved({mode: run(mode) for mode in MODES}, repeats, "off")
     return {"grounding, reuse=exact": found["exact"], "grounding, reground=crops": found["crops"]}
@@ -175,23 +197,40 @@ def _peak_of(name: str) -> float:
     run()
     ended.set()
     watcher.join()
-    weights = sum(parameter.numel() * parameter.element_size() for parameter in vlm.model.parameters())
+    weights = sum(
+        parameter.numel() * parameter.element_size() for parameter in vlm.model.parameters()
+    )
     return float(weights + max(seen) - before)
 
 
 def compare_answers(vlm: VLM, examples: int) -> dict[str, float]:
     """Return, of a tiny VLM, how many answers of ``reuse=exact`` and ``off`` differ, and by how much maps do, relative to their peak."""
-    config = benchmark_config("mini_textvqa", examples=examples, canvas=canvas_of(vlm.model.config.model_type))
+    config = benchmark_config(
+        "mini_textvqa", examples=examples, canvas=canvas_of(vlm.model.config.model_type)
+    )
     different, worst = 0, 0.0
     for example in tqdm(load_benchmark(config), total=examples, desc=f"answers of {vlm.name}"):
         assert isinstance(example, Example)
         options = GroundingOptions(stopping=ROUNDS)
-        exact, off = (ground(vlm, example.image, example.prompt, replace(options, reuse=reuse)) for reuse in ("exact", "off"))
-        different += (exact.answer, exact.plain_answer, exact.crops) != (off.answer, off.plain_answer, off.crops)
+        exact, off = (
+            ground(vlm, example.image, example.prompt, replace(options, reuse=reuse))
+            for reuse in ("exact", "off")
+        )
+        different += (exact.answer, exact.plain_answer, exact.crops) != (
+            off.answer,
+            off.plain_answer,
+            off.crops,
+        )
         for one, other in zip(exact.steps, off.steps, strict=True):
             for mine, theirs in zip(one.maps, other.maps, strict=True):
-                worst = max(worst, float(np.abs(mine.values - theirs.values).max() / np.abs(theirs.values).max()))
-    return {"different answers of 300": different * 300 / examples, "largest difference of maps": worst}
+                worst = max(
+                    worst,
+                    float(np.abs(mine.values - theirs.values).max() / np.abs(theirs.values).max()),
+                )
+    return {
+        "different answers of 300": different * 300 / examples,
+        "largest difference of maps": worst,
+    }
 
 
 def big_memory(tokens: int = MANY) -> dict[str, float]:
@@ -202,14 +241,21 @@ def big_memory(tokens: int = MANY) -> dict[str, float]:
     graph = need.map_per_1000_tokens * tokens / 1000
     inputs = torch.bfloat16.itemsize * text.hidden_size * text.num_hidden_layers * tokens / 1e9
     name = f"Qwen2.5-VL 7B, map of {tokens:,} tokens, GB"
-    return {name: need.weights + graph, f"{name}, checkpointing": need.weights + inputs + graph / text.num_hidden_layers}
+    return {
+        name: need.weights + graph,
+        f"{name}, checkpointing": need.weights + inputs + graph / text.num_hidden_layers,
+    }
 
 
 def big_figures(name: str, vlm: VLM, repeats: int) -> dict[str, float]:
     """Return the ratios of maps and groundings of a model, and on a GPU those of the peak memory, weights included."""
     image, question = a_picture()
     prompt = vlm.prompt(question, [vlm.look(image)])
-    timed = {key: run for key, run in passes(vlm, prompt).items() if key in ("plain", "map", "map, checkpointing")}
+    timed = {
+        key: run
+        for key, run in passes(vlm, prompt).items()
+        if key in ("plain", "map", "map, checkpointing")
+    }
     found = interleaved(timed, repeats, "plain") | grounding_ratios(vlm, repeats)
     if torch.cuda.is_available():
         peaks = {key: gpu_gigabytes(run) for key, run in timed.items()}
@@ -279,5 +325,10 @@ def measure(repeats: int, examples: int) -> pd.DataFrame:
     found |= batch_ratio(vlm, prompt, repeats) | grounding_ratios(vlm, repeats) | memory_ratios()
     found |= ledger_share(tiny) | compare_answers(tiny, examples) | big_memory() | on_gpu(repeats)
     table = pd.DataFrame({"figure": list(found), "value": list(found.values())})
-    about = {"repeats": repeats, "examples": examples, "commit": commit(), "torch": torch.__version__}
+    about = {
+        "repeats": repeats,
+        "examples": examples,
+        "commit": commit(),
+        "torch": torch.__version__,
+    }
     return table.assign(limit=table["figure"].map(LIMITS), **about)

@@ -28,7 +28,9 @@ class Shape:
     options: dict[str, Any] = field(default_factory=dict)
 
 
-def _text(hidden: int, intermediate: int, layers: int, heads: int, key_value_heads: int, vocabulary: int) -> dict[str, Any]:
+def _text(
+    hidden: int, intermediate: int, layers: int, heads: int, key_value_heads: int, vocabulary: int
+) -> dict[str, Any]:
     return {
         "hidden_size": hidden,
         "intermediate_size": intermediate,
@@ -42,7 +44,12 @@ def _text(hidden: int, intermediate: int, layers: int, heads: int, key_value_hea
 
 
 _CLIP = {"image_size": 336, "patch_size": 14}
-_LARGE = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16}  # CLIP-L, InternViT-300M
+_LARGE = {
+    "hidden_size": 1024,
+    "intermediate_size": 4096,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 16,
+}  # CLIP-L, InternViT-300M
 _QWEN_VISION = {
     "hidden_size": 1280,
     "intermediate_size": 3420,
@@ -51,19 +58,31 @@ _QWEN_VISION = {
     "out_hidden_size": 3584,
     "fullatt_block_indexes": [7, 15, 23, 31],
 }
-_QWEN_ROPE = {"rope_parameters": {"rope_type": "default", "mrope_section": [16, 24, 24], "rope_theta": 1e6}}
+_QWEN_ROPE = {
+    "rope_parameters": {"rope_type": "default", "mrope_section": [16, 24, 24], "rope_theta": 1e6}
+}
 _336 = {"tile": 336, "patch": 14}
 
 MID_SIZE = Shape(
     "llava",
     _text(512, 1376, 12, 8, 8, 32_000),
-    {**_CLIP, "hidden_size": 128, "intermediate_size": 384, "num_hidden_layers": 4, "num_attention_heads": 4},
+    {
+        **_CLIP,
+        "hidden_size": 128,
+        "intermediate_size": 384,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 4,
+    },
     _336,
 )
 # The paper's checkpoints, by name of conf/vlm; sizes from their published configurations
 SHAPES = {
-    "llava_1_5_7b": Shape("llava", _text(4096, 11_008, 32, 32, 32, 32_064), {**_CLIP, **_LARGE}, _336),
-    "llava_1_6_mistral_7b": Shape("llava_next", _text(4096, 14_336, 32, 32, 8, 32_064), {**_CLIP, **_LARGE}, _336),
+    "llava_1_5_7b": Shape(
+        "llava", _text(4096, 11_008, 32, 32, 32, 32_064), {**_CLIP, **_LARGE}, _336
+    ),
+    "llava_1_6_mistral_7b": Shape(
+        "llava_next", _text(4096, 14_336, 32, 32, 8, 32_064), {**_CLIP, **_LARGE}, _336
+    ),
     "internvl3_5_8b": Shape(
         "internvl",
         _text(4096, 12_288, 36, 32, 8, 151_936),
@@ -84,7 +103,9 @@ def shaped(shape: Shape) -> tuple[PreTrainedConfig, Any, type]:
     tiny, processor = RECIPES[shape.family].build(**shape.options)
     described = tiny.config.to_dict()
     for name, sizes in (("text_config", shape.text), ("vision_config", shape.vision)):
-        described[name] = {key: value for key, value in described[name].items() if key != "layer_types"} | sizes  # one a layer
+        described[name] = {
+            key: value for key, value in described[name].items() if key != "layer_types"
+        } | sizes  # one a layer
     for part in (described, described["text_config"]):
         part["tie_word_embeddings"] = False
     return type(tiny.config).from_dict(described), processor, type(tiny)

@@ -55,7 +55,9 @@ def _line(claim: Claim, outcome: Outcome) -> str:
     return f"- {claim.text}: **{word}**, {count}; not {', '.join(against)}."
 
 
-def above(column: str, than: str, *, benchmarks: Iterable[str] | None = None, ours: str = OURS) -> Callable[[pd.DataFrame], Outcome]:
+def above(
+    column: str, than: str, *, benchmarks: Iterable[str] | None = None, ours: str = OURS
+) -> Callable[[pd.DataFrame], Outcome]:
     """Return a check that ``ours`` has the larger mean of a column, in every cell that both have.
 
     Args:
@@ -67,12 +69,16 @@ def above(column: str, than: str, *, benchmarks: Iterable[str] | None = None, ou
 
     def check(cells: pd.DataFrame) -> Outcome:
         some = cells if benchmarks is None else cells[cells["benchmark"].isin(list(benchmarks))]
-        table = some.pivot_table(index=["vlm", "benchmark"], columns="method", values=column, sort=False)
+        table = some.pivot_table(
+            index=["vlm", "benchmark"], columns="method", values=column, sort=False
+        )
         if not {ours, than} <= set(table.columns):
             return {}
 
         both = table[[ours, than]].dropna()
-        return {f"{vlm} {name}": bool(mine > other) for (vlm, name), mine, other in both.itertuples()}
+        return {
+            f"{vlm} {name}": bool(mine > other) for (vlm, name), mine, other in both.itertuples()
+        }
 
     return check
 
@@ -126,7 +132,9 @@ def unharmed(cells: pd.DataFrame) -> Outcome:
     found = _against_plain(cells)
     general = found[~found["benchmark"].isin(HIDDEN)]
 
-    return {_cell(row): not (row.p < 0.05 and row.lost > row.gained) for row in general.itertuples()}
+    return {
+        _cell(row): not (row.p < 0.05 and row.lost > row.gained) for row in general.itertuples()
+    }
 
 
 def _against_plain(cells: pd.DataFrame) -> pd.DataFrame:
@@ -155,7 +163,12 @@ def undominated(cells: pd.DataFrame) -> Outcome:
 
 LATER, EARLIER = ("regions_3", "regions_4", "regions_5"), ("regions_1",)
 FIXED = ("fixed_1", "fixed_2", "fixed_3")
-SAME_LOOP = ("map_attention", "map_relative_attention", "map_gradient_x_input", "map_log_probability")
+SAME_LOOP = (
+    "map_attention",
+    "map_relative_attention",
+    "map_gradient_x_input",
+    "map_log_probability",
+)
 RIVALS = {
     "vicrop_rel_att": "ViCrop's relative attention",
     "vicrop_grad_att": "ViCrop's gradient attention",
@@ -178,8 +191,14 @@ CLAIMS: dict[str, tuple[Claim, ...]] = {
         Claim("On GQA and RealWorldQA it loses nothing significantly", unharmed),
     ),
     "11_table2_localization": (
-        *(Claim(f"Its map has more energy in the evidence than {title}", above("energy", name)) for name, title in RIVALS.items()),
-        *(Claim(f"Its crops have a higher IoU than those of {title}", above("iou", name)) for name, title in RIVALS.items()),
+        *(
+            Claim(f"Its map has more energy in the evidence than {title}", above("energy", name))
+            for name, title in RIVALS.items()
+        ),
+        *(
+            Claim(f"Its crops have a higher IoU than those of {title}", above("iou", name))
+            for name, title in RIVALS.items()
+        ),
     ),
     "20_ablation_regions": (
         Claim("More regions are not significantly better", without("better", LATER)),
@@ -199,7 +218,9 @@ CLAIMS: dict[str, tuple[Claim, ...]] = {
             worse(("map_gradient_x_input",), HIDDEN),
         ),
     ),
-    "23_ablation_token_layer": (Claim("No later token or earlier layer is significantly better", without("better")),),
+    "23_ablation_token_layer": (
+        Claim("No later token or earlier layer is significantly better", without("better")),
+    ),
     "24_ablation_map_to_region": (
         Claim(
             "No other threshold is significantly better than the elbow",

@@ -18,7 +18,9 @@ def mean_costs(found: pd.DataFrame, cost: str = "passes") -> pd.DataFrame:
     grouped = found[found["n"] > 0].groupby(["vlm", "method"], sort=False)
     benchmarks = grouped.size()
     whole = benchmarks == benchmarks.groupby("vlm").transform("max")
-    return grouped[["score", cost]].agg(lambda column: column.mean(skipna=False))[whole].reset_index()
+    return (
+        grouped[["score", cost]].agg(lambda column: column.mean(skipna=False))[whole].reset_index()
+    )
 
 
 def dominating(found: pd.DataFrame, reference: str = OURS) -> str:
@@ -28,8 +30,13 @@ def dominating(found: pd.DataFrame, reference: str = OURS) -> str:
 
     for vlm, better in dominating_methods(found, reference).items():
         ours = mean.loc[(vlm, reference)]
-        named = [f"{row.method} ({100 * (row.score - ours['score']):+.1f} points, {row.passes:.1f} passes)" for row in better.itertuples()]
-        lines.append(f"{vlm}: {', '.join(named) or 'none'}; {reference} takes {ours['passes']:.1f} passes.")
+        named = [
+            f"{row.method} ({100 * (row.score - ours['score']):+.1f} points, {row.passes:.1f} passes)"
+            for row in better.itertuples()
+        ]
+        lines.append(
+            f"{vlm}: {', '.join(named) or 'none'}; {reference} takes {ours['passes']:.1f} passes."
+        )
 
     return "\n".join(lines)
 
@@ -42,7 +49,9 @@ def dominating_methods(found: pd.DataFrame, reference: str = OURS) -> dict[str, 
 
     for ours in mean[mean["method"] == reference].itertuples():
         others = competing[competing["vlm"] == ours.vlm]
-        better[str(ours.vlm)] = others[(others["score"] >= ours.score) & (others["passes"] <= ours.passes)]
+        better[str(ours.vlm)] = others[
+            (others["score"] >= ours.score) & (others["passes"] <= ours.passes)
+        ]
 
     return better
 
@@ -51,7 +60,10 @@ def differences(found: pd.DataFrame, reference: str = OURS) -> pd.DataFrame:
     """Return the cells of all methods but plain, oracles and the reference, with ``change`` from it in points and adjusted ``p`` (Holm)."""
     others = found[~found["method"].isin(("plain", reference, *ORACLES)) & found["p_ours"].notna()]
     usual = found[found["method"] == reference].set_index(["vlm", "benchmark"])["score"].to_dict()
-    change = [100 * (row.score - usual.get((row.vlm, row.benchmark), np.nan)) for row in others.itertuples()]
+    change = [
+        100 * (row.score - usual.get((row.vlm, row.benchmark), np.nan))
+        for row in others.itertuples()
+    ]
     return others.assign(change=change, p=holm(others["p_ours"].tolist()) if len(others) else [])
 
 
@@ -69,13 +81,22 @@ def location_shares(root: str | Path) -> pd.DataFrame:
     ``high`` are NaN where the oracle is not surely better than random crops.
     """
     found = []
-    for folder in in_order({path.parents[1] for path in Path(root).glob(f"*/*/{OURS}/rows.parquet")}):
+    for folder in in_order(
+        {path.parents[1] for path in Path(root).glob(f"*/*/{OURS}/rows.parquet")}
+    ):
         needed = [folder / method for method in (OURS, "control_random", "control_oracle_budget")]
         if not all((path / "rows.parquet").is_file() for path in needed):
             continue
         scores = pd.concat({path.name: _scores(path) for path in needed}, axis=1).dropna()
         share = share_explained(*(scores[path.name].to_numpy(float) for path in needed))
-        found.append({"vlm": folder.parent.name, "benchmark": folder.name.removeprefix("mini_"), "n": len(scores), **_named(share)})
+        found.append(
+            {
+                "vlm": folder.parent.name,
+                "benchmark": folder.name.removeprefix("mini_"),
+                "n": len(scores),
+                **_named(share),
+            }
+        )
     return pd.DataFrame(found, columns=["vlm", "benchmark", "n", "share", "low", "high"])
 
 

@@ -5,8 +5,20 @@ from pathlib import Path
 import pandas as pd
 from tqdm.auto import tqdm
 
-from entropy_grounding.evaluation.archive import check_repository, load_rows, read_summary, stored_folder, stored_index, write_summary
-from entropy_grounding.experiments.config import ExperimentConfig, evaluations, experiments, load_experiment
+from entropy_grounding.evaluation.archive import (
+    check_repository,
+    load_rows,
+    read_summary,
+    stored_folder,
+    stored_index,
+    write_summary,
+)
+from entropy_grounding.experiments.config import (
+    ExperimentConfig,
+    evaluations,
+    experiments,
+    load_experiment,
+)
 from entropy_grounding.profiling.attention_layers import ATTENTION_LAYERS, layers_table
 from entropy_grounding.profiling.passes import BENCHMARK_COST
 from entropy_grounding.reporting.comparisons import dominating, location_shares
@@ -42,22 +54,34 @@ def report(found: pd.DataFrame, shares: pd.DataFrame) -> str:
             "Where it looked and what it took, means over the five miniatures that hide evidence:",
         ]
         parts.append(place_table(found, vlm))
-    parts += ["### Accuracy against cost", "Mean score over all benchmarks, in parentheses forwards + 2 x backwards a question:"]
+    parts += [
+        "### Accuracy against cost",
+        "Mean score over all benchmarks, in parentheses forwards + 2 x backwards a question:",
+    ]
     parts += [mean_table(found), f"What scores at least as much as `{OURS}` for no more passes:"]
     parts.append("\n".join(f"- {line}" for line in dominating(found).splitlines()))
     parts += ["### What location explains", location_table(shares)]
-    parts += ["### Where another method is better than `entropy_gradient`", wins_table(found), sources(found)]
+    parts += [
+        "### Where another method is better than `entropy_gradient`",
+        wins_table(found),
+        sources(found),
+    ]
     return "\n\n".join(parts)
 
 
 def _missing(found: pd.DataFrame) -> list[str]:
     """Return the methods that were not run, with the VLM where only some lack them."""
-    vlms, run = list(found["vlm"].drop_duplicates()), set(zip(found["method"], found["vlm"], strict=True))
+    vlms, run = (
+        list(found["vlm"].drop_duplicates()),
+        set(zip(found["method"], found["vlm"], strict=True)),
+    )
     named = []
     for method in METHODS:
         absent = [f"`{vlm}`" for vlm in vlms if (method, vlm) not in run]
         if absent:
-            named.append(f"`{method}`" if len(absent) == len(vlms) else f"`{method}` ({', '.join(absent)})")
+            named.append(
+                f"`{method}`" if len(absent) == len(vlms) else f"`{method}` ({', '.join(absent)})"
+            )
     return named
 
 
@@ -79,7 +103,11 @@ def readme_with_tables(root: Path) -> str:
     text = (root / "README.md").read_text(encoding="utf-8")
     table1 = root / "results" / "table1"
     cells = read_summary(root / "results" / "league" / SUMMARIES[0])
-    text = replace_between(text, "headline", f"{headline_table(cells)}\n\n{sources(cells[cells['method'].isin(['plain', OURS])])}")
+    text = replace_between(
+        text,
+        "headline",
+        f"{headline_table(cells)}\n\n{sources(cells[cells['method'].isin(['plain', OURS])])}",
+    )
     text = replace_between(text, "miniatures", miniatures_table(table1))
     text = replace_between(text, "experiments", experiments_table(root))
     rows, _ = load_rows(table1 / "tiny_llava" / "mini_textvqa" / "entropy_gradient")
@@ -100,7 +128,9 @@ def experiments_table(root: Path) -> str:
     """Return the Markdown table of all experiments: command, notebook, what is stored of ``run=mini``, and how long that took."""
     index = stored_index(root / "results")
     lines = []
-    setups = [load_experiment(name, "mini", results_dir=str(root / "results")) for name in experiments()]
+    setups = [
+        load_experiment(name, "mini", results_dir=str(root / "results")) for name in experiments()
+    ]
     for setup in sorted(setups, key=lambda each: each.experiment.notebook):
         notebook = setup.experiment.notebook
         copy = f"results/executed/{notebook}.ipynb"
@@ -139,8 +169,14 @@ def protocol_with_table(root: Path) -> str:
 def baselines_with_tables(root: Path) -> str:
     """Return docs/baselines.md of the repository at ``root`` with its tables made anew from the summaries of the stored rows."""
     text = (root / "docs" / "baselines.md").read_text(encoding="utf-8")
-    text = replace_between(text, "layers", layers_table(read_summary(root / "results" / ATTENTION_LAYERS)))
-    return replace_between(text, "league", report(*(read_summary(root / "results" / "league" / name) for name in SUMMARIES)))
+    text = replace_between(
+        text, "layers", layers_table(read_summary(root / "results" / ATTENTION_LAYERS))
+    )
+    return replace_between(
+        text,
+        "league",
+        report(*(read_summary(root / "results" / "league" / name) for name in SUMMARIES)),
+    )
 
 
 def cost_with_table(root: Path) -> str:
@@ -161,7 +197,9 @@ def run(root: Path) -> None:
     """
     check_repository(root)
     results = root / "results"
-    for name, table in zip(SUMMARIES, (cells(results / "table1"), location_shares(results / "table1")), strict=True):
+    for name, table in zip(
+        SUMMARIES, (cells(results / "table1"), location_shares(results / "table1")), strict=True
+    ):
         write_summary(results / "league" / name, table)
     for name in tqdm(experiments(), desc="experiments"):
         report_experiment(name, results)

@@ -16,7 +16,13 @@ from entropy_grounding.core.errors import InputError
 
 LIMIT = 500_000  # bytes of a notebook
 
-_QUALITIES = ((1.0, 85), (1.0, 70), (0.8, 70), (0.6, 60), (0.45, 55))  # scale and JPEG quality, tried until a notebook is small enough
+_QUALITIES = (
+    (1.0, 85),
+    (1.0, 70),
+    (0.8, 70),
+    (0.6, 60),
+    (0.45, 55),
+)  # scale and JPEG quality, tried until a notebook is small enough
 _NOISE = ("papermill", "widgets")  # metadata that changes from run to run
 
 
@@ -28,7 +34,11 @@ def tidy(notebook: nbformat.NotebookNode) -> None:
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.metadata.pop("execution", None)
-            cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr" and not _is_widget(output)]
+            cell.outputs = [
+                output
+                for output in cell.outputs
+                if output.get("name") != "stderr" and not _is_widget(output)
+            ]
 
 
 def _is_widget(output: Any) -> bool:
@@ -46,17 +56,25 @@ def shrink(notebook: nbformat.NotebookNode, limit: int = LIMIT) -> None:
         if len(nbformat.writes(notebook).encode()) < limit:
             return
         for data, encoded in originals:
-            kind, content = encode(Image.open(io.BytesIO(base64.b64decode(encoded))), scale, quality)
+            kind, content = encode(
+                Image.open(io.BytesIO(base64.b64decode(encoded))), scale, quality
+            )
             data.pop("image/png", None)
             data.pop("image/jpeg", None)
             data[kind] = base64.b64encode(content).decode()
     if len(nbformat.writes(notebook).encode()) >= limit:
-        raise InputError(f"The executed notebook has more than {limit:,} bytes: show fewer pictures in it.")
+        raise InputError(
+            f"The executed notebook has more than {limit:,} bytes: show fewer pictures in it."
+        )
 
 
 def _pictures(notebook: nbformat.NotebookNode) -> Iterator[Any]:
     for cell in notebook.cells:
-        yield from (output["data"] for output in cell.get("outputs", []) if "image/png" in output.get("data", {}))
+        yield from (
+            output["data"]
+            for output in cell.get("outputs", [])
+            if "image/png" in output.get("data", {})
+        )
 
 
 def encode(picture: Image.Image, scale: float, quality: int) -> tuple[str, bytes]:

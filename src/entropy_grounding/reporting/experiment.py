@@ -10,7 +10,13 @@ import pandas as pd
 
 from entropy_grounding.evaluation.archive import stored_folder, stored_index
 from entropy_grounding.experiments.complete import complete
-from entropy_grounding.experiments.config import OUTPUTS, STORED, ExperimentConfig, evaluations, load_experiment
+from entropy_grounding.experiments.config import (
+    OUTPUTS,
+    STORED,
+    ExperimentConfig,
+    evaluations,
+    load_experiment,
+)
 from entropy_grounding.reporting.summary import summarised
 from entropy_grounding.reporting.tables import latex_table, score_table, sources
 from entropy_grounding.vlm.registry import BIG_SIBLINGS
@@ -23,9 +29,14 @@ def summary(setup: ExperimentConfig, folders: dict[tuple[str, str, str], Path]) 
     """
     lines = []
     for vlm, benchmark in dict.fromkeys((vlm, benchmark) for vlm, benchmark, _ in folders):
-        stored = {name: folder for (v, b, name), folder in folders.items() if (v, b) == (vlm, benchmark)}
+        stored = {
+            name: folder for (v, b, name), folder in folders.items() if (v, b) == (vlm, benchmark)
+        }
         reference = stored.get(setup.experiment.reference, next(iter(stored.values())))
-        lines += [summarised(folder, reference, name, setup.run.examples) for name, folder in (("plain", reference), *stored.items())]
+        lines += [
+            summarised(folder, reference, name, setup.run.examples)
+            for name, folder in (("plain", reference), *stored.items())
+        ]
     return pd.DataFrame(lines)
 
 
@@ -38,7 +49,14 @@ class Opened:
     cells: pd.DataFrame
 
 
-def open_experiment(name: str, run: str = "mini", *, results_dir: str = "", overrides: Sequence[str] = (), **chosen: str) -> Opened:
+def open_experiment(
+    name: str,
+    run: str = "mini",
+    *,
+    results_dir: str = "",
+    overrides: Sequence[str] = (),
+    **chosen: str,
+) -> Opened:
     """Return an experiment with its rows, after running what is not stored yet; the first lines of a table notebook.
 
     Args:
@@ -66,9 +84,21 @@ def directions(cells: pd.DataFrame, setup: ExperimentConfig) -> pd.DataFrame:
         if benchmark not in paper.get("plain", {}) or "entropy_gradient" not in scores.index:
             continue
         there = paper["entropy_gradient"][benchmark] - paper["plain"][benchmark]
-        here, p = 100 * (scores["score"]["entropy_gradient"] - scores["score"]["plain"]), scores["p_plain"]["entropy_gradient"]
+        here, p = (
+            100 * (scores["score"]["entropy_gradient"] - scores["score"]["plain"]),
+            scores["p_plain"]["entropy_gradient"],
+        )
         agrees = "no change here" if not p < 0.05 else "yes" if (here > 0) == (there > 0) else "no"
-        lines.append({"vlm": vlm, "benchmark": benchmark, "paper": there, "here": here, "p": p, "agrees": agrees})
+        lines.append(
+            {
+                "vlm": vlm,
+                "benchmark": benchmark,
+                "paper": there,
+                "here": here,
+                "p": p,
+                "agrees": agrees,
+            }
+        )
     return pd.DataFrame(lines, columns=["vlm", "benchmark", "paper", "here", "p", "agrees"])
 
 
@@ -99,7 +129,21 @@ def write_tables(cells: pd.DataFrame, folder: Path) -> list[Path]:
 def results_json(setup: ExperimentConfig, cells: pd.DataFrame) -> list[dict[str, Any]]:
     """Return one record a score, for machines: task, VLM, method, metric value with interval, n, weights and commit."""
     names = {"score": "value", "score_low": "low", "score_high": "high"}
-    kept = ["vlm", "benchmark", "method", "n", "weights", "commit", "p_plain", "p_ours", "iou", "pointing", "energy", "passes", "seconds"]
+    kept = [
+        "vlm",
+        "benchmark",
+        "method",
+        "n",
+        "weights",
+        "commit",
+        "p_plain",
+        "p_ours",
+        "iou",
+        "pointing",
+        "energy",
+        "passes",
+        "seconds",
+    ]
     table = cells.rename(columns=names).reindex(columns=[*kept[:3], *names.values(), *kept[3:]])
     table.insert(0, "experiment", setup.experiment.name)
     return json.loads(table.to_json(orient="records", double_precision=10))
@@ -119,5 +163,7 @@ def report_experiment(name: str, results: Path) -> pd.DataFrame:
     cells = summary(setup, folders)
     if len(cells):
         write_tables(cells, results / name)
-        (results / name / "results.json").write_text(json.dumps(results_json(setup, cells), indent=1) + "\n", encoding="utf-8")
+        (results / name / "results.json").write_text(
+            json.dumps(results_json(setup, cells), indent=1) + "\n", encoding="utf-8"
+        )
     return cells

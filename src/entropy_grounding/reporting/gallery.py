@@ -45,15 +45,31 @@ def rescued(rows: pd.DataFrame) -> pd.DataFrame:
 @literal_text()
 def plot_answers(rows: pd.DataFrame, examples: dict[str, Example], *, title: str = "") -> Figure:
     """Draw examples side by side: crops (numbered), evidence (dashed), question, first reference, plain and final answer with scores."""
-    figure, grid = plt.subplots(1, max(len(rows), 1), figsize=(_PANEL * max(len(rows), 1), _PANEL + 1), squeeze=False)
+    figure, grid = plt.subplots(
+        1, max(len(rows), 1), figsize=(_PANEL * max(len(rows), 1), _PANEL + 1), squeeze=False
+    )
     for axes, row in zip(grid[0], rows.itertuples(), strict=False):
         example = examples[str(row.example_id)]
         axes.imshow(example.image)
         crops = [Box(*box) for box in row.crops]
         plot_boxes(axes, crops, [str(number + 1) for number in range(len(crops))])
         for box in example.boxes:
-            axes.add_patch(plt.Rectangle((box.x0, box.y0), box.width, box.height, fill=False, color="white", linewidth=3))
-            axes.add_patch(plt.Rectangle((box.x0, box.y0), box.width, box.height, fill=False, color="black", linewidth=1.2, linestyle="--"))
+            axes.add_patch(
+                plt.Rectangle(
+                    (box.x0, box.y0), box.width, box.height, fill=False, color="white", linewidth=3
+                )
+            )
+            axes.add_patch(
+                plt.Rectangle(
+                    (box.x0, box.y0),
+                    box.width,
+                    box.height,
+                    fill=False,
+                    color="black",
+                    linewidth=1.2,
+                    linestyle="--",
+                )
+            )
         asked = textwrap.fill(str(row.question).splitlines()[0], 44)
         answers = f"{row.plain_answer} ({row.plain_score:.1f}) -> {row.answer} ({row.score:.1f})"
         axes.set_title(f"{asked}\n{row.references[0]}: {answers}", fontsize=8)
@@ -70,7 +86,13 @@ def regrounded(vlm: VLM, source: dict[str, Any], identity: str) -> tuple[Groundi
     longest = data.protocol.max_new_tokens or BENCHMARKS[data.kind].max_new_tokens
 
     # Manifests of the first version name a length among the method's options, which evaluations never used.
-    method = {name: value for name, value in source["config"]["method"].items() if name != "max_new_tokens"}
-    grounding = ground(vlm, example.image, example.prompt, build(GroundingOptions, method), max_new_tokens=longest)
+    method = {
+        name: value
+        for name, value in source["config"]["method"].items()
+        if name != "max_new_tokens"
+    }
+    grounding = ground(
+        vlm, example.image, example.prompt, build(GroundingOptions, method), max_new_tokens=longest
+    )
 
     return grounding, example.image

@@ -18,20 +18,46 @@ GATE = "gate"
 
 def gate_table(root: Path) -> str:
     """Return the Markdown tables of the gated method beside the ungated one: what it keeps and costs, and every cell."""
-    gated = [(folder, *_with_ungated(folder)) for folder in sorted((root / "results" / GATE).glob("*/*/gated"))]
+    gated = [
+        (folder, *_with_ungated(folder))
+        for folder in sorted((root / "results" / GATE).glob("*/*/gated"))
+    ]
     if not gated:
         return "Not run."
     lines = []
     for folder, rows, ungated in gated:
-        line = {"VLM": f"`{folder.parts[-3]}`", "miniature": folder.parts[-2].removeprefix("mini_"), "n": len(ungated)}
-        line |= {"plain": _percent(ungated["plain_score"]), "ungated": _percent(ungated["score"])} | _gated("gated", rows, ungated)
+        line = {
+            "VLM": f"`{folder.parts[-3]}`",
+            "miniature": folder.parts[-2].removeprefix("mini_"),
+            "n": len(ungated),
+        }
+        line |= {
+            "plain": _percent(ungated["plain_score"]),
+            "ungated": _percent(ungated["score"]),
+        } | _gated("gated", rows, ungated)
         every = folder.with_name("gated_all")
-        line |= _gated(every.name, load_rows(every)[0], ungated) if every.is_dir() else {every.name: "not run"}
+        line |= (
+            _gated(every.name, load_rows(every)[0], ungated)
+            if every.is_dir()
+            else {every.name: "not run"}
+        )
         lines.append(line)
     cells = pd.DataFrame(lines).fillna("").to_markdown(index=False, disable_numparse=True)
-    made = [(folder.parts[-3], read_manifest(folder / "manifest.json"), len(rows)) for folder, rows, _ in gated]
-    about = [{"vlm": vlm, "weights": short_identity(source), "commit": source["commit"], "n": n} for vlm, source, n in made]
-    return "\n\n".join([_gate_summary([(rows, ungated) for _, rows, ungated in gated]), cells, sources(pd.DataFrame(about))])
+    made = [
+        (folder.parts[-3], read_manifest(folder / "manifest.json"), len(rows))
+        for folder, rows, _ in gated
+    ]
+    about = [
+        {"vlm": vlm, "weights": short_identity(source), "commit": source["commit"], "n": n}
+        for vlm, source, n in made
+    ]
+    return "\n\n".join(
+        [
+            _gate_summary([(rows, ungated) for _, rows, ungated in gated]),
+            cells,
+            sources(pd.DataFrame(about)),
+        ]
+    )
 
 
 def calibration_table(folder: Path) -> str:
@@ -39,10 +65,24 @@ def calibration_table(folder: Path) -> str:
     pairs, about = [], []
     for path in sorted(folder.glob("*/rows.parquet")):
         rows, source = load_rows(path.parent)
-        gated = cross_validated(rows, accept=source["accept"]).assign(vlm=source["vlm"], backwards=0)
+        gated = cross_validated(rows, accept=source["accept"]).assign(
+            vlm=source["vlm"], backwards=0
+        )
         for _, part in gated.groupby("benchmark"):
-            pairs.append((part.assign(forwards=part["passes"]), part.assign(score=part["answer_score"], forwards=part["answer_passes"])))
-        about.append({"vlm": source["vlm"], "weights": short_identity(source), "commit": source["commit"], "n": len(rows)})
+            pairs.append(
+                (
+                    part.assign(forwards=part["passes"]),
+                    part.assign(score=part["answer_score"], forwards=part["answer_passes"]),
+                )
+            )
+        about.append(
+            {
+                "vlm": source["vlm"],
+                "weights": short_identity(source),
+                "commit": source["commit"],
+                "n": len(rows),
+            }
+        )
     return f"{_gate_summary(pairs)}\n\n{sources(pd.DataFrame(about))}" if pairs else "Not run."
 
 
@@ -54,12 +94,16 @@ def _with_ungated(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 def _gate_summary(gated: Sequence[tuple[pd.DataFrame, pd.DataFrame]]) -> str:
     """Return a line a VLM and one for all together; apart where evidence is hidden and where not."""
-    rows = pd.concat([one.merge(other, on="example_id", suffixes=("", "_ungated")) for one, other in gated])
+    rows = pd.concat(
+        [one.merge(other, on="example_id", suffixes=("", "_ungated")) for one, other in gated]
+    )
     rows = rows.assign(hidden=rows["benchmark"].str.removeprefix("mini_").isin(HIDDEN))
     lines = []
     for vlm, mine in [*rows.groupby("vlm"), ("all", rows)]:
         hidden, general = mine[mine["hidden"]], mine[~mine["hidden"]]
-        gains = [(hidden[name] - hidden["plain_score"]).sum() for name in ("score", "score_ungated")]
+        gains = [
+            (hidden[name] - hidden["plain_score"]).sum() for name in ("score", "score_ungated")
+        ]
         spent = [_passes(hidden, end) for end in ("", "_ungated")]
         lost = [_lost(general, end) for end in ("", "_ungated")]
         lines.append(

@@ -57,7 +57,10 @@ METHODS = (
     "control_oracle",
     "control_oracle_budget",
 )
-ORACLES = ("control_oracle", "control_oracle_budget")  # they know the evidence, so they do not compete
+ORACLES = (
+    "control_oracle",
+    "control_oracle_budget",
+)  # they know the evidence, so they do not compete
 
 
 def cells(root: str | Path) -> pd.DataFrame:
@@ -76,9 +79,15 @@ def cells(root: str | Path) -> pd.DataFrame:
     for folder in in_order({path.parent.parent for path in Path(root).glob("*/*/*/rows.parquet")}):
         stored = {path.parent.name for path in folder.glob("*/rows.parquet")}
         if OURS in stored:
-            found += [cell(root, folder.parent.name, folder.name, method) for method in METHODS if method in {"plain", *stored}]
+            found += [
+                cell(root, folder.parent.name, folder.name, method)
+                for method in METHODS
+                if method in {"plain", *stored}
+            ]
     if not found:
-        raise InputError(f"No stored evaluation in '{root}': run 'python -m entropy_grounding.evaluate' with results_dir={root}.")
+        raise InputError(
+            f"No stored evaluation in '{root}': run 'python -m entropy_grounding.evaluate' with results_dir={root}."
+        )
     return pd.DataFrame(found)
 
 
@@ -88,7 +97,9 @@ def cell(root: str | Path, vlm: str, benchmark: str, method: str) -> dict[str, A
     return summarised(folder / (OURS if method == "plain" else method), folder / OURS, method)
 
 
-def summarised(folder: Path, reference: Path, method: str, examples: int | None = None) -> dict[str, Any]:
+def summarised(
+    folder: Path, reference: Path, method: str, examples: int | None = None
+) -> dict[str, Any]:
     """Return the row of `cells` for the rows in a folder, computed once for as long as they do not change: intervals take time.
 
     Args:
@@ -99,26 +110,45 @@ def summarised(folder: Path, reference: Path, method: str, examples: int | None 
     """
     files = [path / "rows.parquet" for path in (folder, reference)]
     changed = tuple(file.stat().st_mtime_ns for file in files)
-    return {**_summarised(folder, reference, method == "plain", examples, changed), "method": method}
+    return {
+        **_summarised(folder, reference, method == "plain", examples, changed),
+        "method": method,
+    }
 
 
 @cache
-def _summarised(folder: Path, reference: Path, plain: bool, examples: int | None, changed: tuple[int, ...]) -> dict[str, Any]:
+def _summarised(
+    folder: Path, reference: Path, plain: bool, examples: int | None, changed: tuple[int, ...]
+) -> dict[str, Any]:
     (rows, source), (ours, _) = (_first_rows(path, examples) for path in (folder, reference))
-    return _summarise(rows.assign(score=rows["plain_score"]) if plain else rows, source, ours, plain=plain)
+    return _summarise(
+        rows.assign(score=rows["plain_score"]) if plain else rows, source, ours, plain=plain
+    )
 
 
 def _first_rows(folder: Path, examples: int | None) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Return the rows of the first examples of the data set, by their numbers: of some shards, others may be missing."""
     rows, source = load_rows(folder)
-    return rows if examples is None else rows[rows["number"] < examples].reset_index(drop=True), source
+    return rows if examples is None else rows[rows["number"] < examples].reset_index(
+        drop=True
+    ), source
 
 
-def _summarise(rows: pd.DataFrame, source: dict[str, Any], ours: pd.DataFrame, *, plain: bool) -> dict[str, Any]:
+def _summarise(
+    rows: pd.DataFrame, source: dict[str, Any], ours: pd.DataFrame, *, plain: bool
+) -> dict[str, Any]:
     config = source["config"]
     scored = rows[rows["status"] == "ok"]
-    line = {"vlm": config["vlm"]["name"], "benchmark": config["benchmark"]["name"].removeprefix("mini_")}
-    line |= {"n": len(scored), "without": len(rows) - len(scored), "weights": short_identity(source), "commit": source["commit"]}
+    line = {
+        "vlm": config["vlm"]["name"],
+        "benchmark": config["benchmark"]["name"].removeprefix("mini_"),
+    }
+    line |= {
+        "n": len(scored),
+        "without": len(rows) - len(scored),
+        "weights": short_identity(source),
+        "commit": source["commit"],
+    }
     if scored.empty:
         return line
     score = interval(scored["score"].to_numpy(float))
@@ -126,10 +156,15 @@ def _summarise(rows: pd.DataFrame, source: dict[str, Any], ours: pd.DataFrame, *
     change = compare(scored["plain_score"].to_numpy(float), scored["score"].to_numpy(float))
     line |= {"p_plain": change.p_value, "gained": change.gained, "lost": change.lost}
     both = scored.merge(ours[ours["status"] == "ok"], on="example_id", suffixes=("", "_ours"))
-    line["p_ours"] = compare(both["score_ours"].to_numpy(float), both["score"].to_numpy(float)).p_value
+    line["p_ours"] = compare(
+        both["score_ours"].to_numpy(float), both["score"].to_numpy(float)
+    ).p_value
     if plain:
         return {**line, "passes": 1.0}
-    line |= {name: float(scored[name].mean()) for name in ("iou", "pointing", "energy", "chance", "seconds")}
+    line |= {
+        name: float(scored[name].mean())
+        for name in ("iou", "pointing", "energy", "chance", "seconds")
+    }
     line["visual_tokens"] = float(
         scored["visual_tokens"].where(scored["lm_tokens"].notna()).mean()
     )  # rows of before counted kept tokens, too

@@ -32,8 +32,15 @@ def score_table(found: pd.DataFrame, vlm: str) -> str:
     for method in mine["method"].drop_duplicates():
         line = dict.fromkeys(shown, "not run")
         of_method = mine[mine["method"] == method]
-        line |= {cell.benchmark: _score(cell, plain.get(cell.benchmark)) for cell in of_method.itertuples()}
-        flips = "" if method == "plain" else f"{of_method['gained'].sum():.0f}, {of_method['lost'].sum():.0f}"
+        line |= {
+            cell.benchmark: _score(cell, plain.get(cell.benchmark))
+            for cell in of_method.itertuples()
+        }
+        flips = (
+            ""
+            if method == "plain"
+            else f"{of_method['gained'].sum():.0f}, {of_method['lost'].sum():.0f}"
+        )
         lines.append({"method": f"`{method}`", **line, "gained, lost": flips})
     return pd.DataFrame(lines).to_markdown(index=False, disable_numparse=True)
 
@@ -48,7 +55,12 @@ def _score(cell: Any, plain: float | None) -> str:
 
 def place_table(found: pd.DataFrame, vlm: str) -> str:
     """Return the Markdown table of where each method of one VLM looked and what it cost, means over the benchmarks that hide evidence."""
-    mine = found[(found["vlm"] == vlm) & found["benchmark"].isin(HIDDEN) & (found["method"] != "plain") & (found["n"] > 0)]
+    mine = found[
+        (found["vlm"] == vlm)
+        & found["benchmark"].isin(HIDDEN)
+        & (found["method"] != "plain")
+        & (found["n"] > 0)
+    ]
     lines = []
     for method in mine["method"].drop_duplicates():
         mean = mine[mine["method"] == method].mean(numeric_only=True, skipna=False)
@@ -70,9 +82,15 @@ def place_table(found: pd.DataFrame, vlm: str) -> str:
 def mean_table(found: pd.DataFrame) -> str:
     """Return the Markdown table of mean scores in percent, passes in parentheses, a method a line, a VLM a column."""
     mean = mean_costs(found)
-    shown = {(row.method, row.vlm): f"{100 * row.score:.1f} ({row.passes:.1f})" for row in mean.itertuples()}
+    shown = {
+        (row.method, row.vlm): f"{100 * row.score:.1f} ({row.passes:.1f})"
+        for row in mean.itertuples()
+    }
     lines = [
-        {"method": f"`{method}`", **{f"`{vlm}`": shown.get((method, vlm), "") for vlm in mean["vlm"].unique()}}
+        {
+            "method": f"`{method}`",
+            **{f"`{vlm}`": shown.get((method, vlm), "") for vlm in mean["vlm"].unique()},
+        }
         for method in METHODS
         if method in set(mean["method"])
     ]
@@ -117,12 +135,18 @@ def location_table(shares: pd.DataFrame) -> str:
     lines = []
     for vlm, rows in shares.groupby("vlm", sort=False):
         found = {row.benchmark: _share(row) for row in rows.itertuples()}
-        lines.append({"VLM": f"`{vlm}`", **{name: found.get(name, "not run") for name in BENCHMARKS}})
+        lines.append(
+            {"VLM": f"`{vlm}`", **{name: found.get(name, "not run") for name in BENCHMARKS}}
+        )
     return pd.DataFrame(lines).to_markdown(index=False, disable_numparse=True)
 
 
 def _share(row: Any) -> str:
-    return "oracle not better" if np.isnan(row.share) else f"{100 * row.share:.0f} % [{100 * row.low:.0f}, {100 * row.high:.0f}]"
+    return (
+        "oracle not better"
+        if np.isnan(row.share)
+        else f"{100 * row.share:.0f} % [{100 * row.low:.0f}, {100 * row.high:.0f}]"
+    )
 
 
 def _percent(value: float) -> str:
@@ -148,30 +172,54 @@ def _joined(values: Iterable) -> str:
 
 def headline_table(cells: pd.DataFrame) -> str:
     """Return the Markdown table of plain and final scores in percent, a VLM a line, from `league.cells`; + and - mark adjusted p < 0.05."""
-    pairs = cells[cells["method"] == OURS].merge(cells[cells["method"] == "plain"], on=["vlm", "benchmark"], suffixes=("", "_plain"))
+    pairs = cells[cells["method"] == OURS].merge(
+        cells[cells["method"] == "plain"], on=["vlm", "benchmark"], suffixes=("", "_plain")
+    )
     pairs = pairs.assign(p=holm(pairs["p_plain"].tolist()))
     lines: dict[str, dict[str, str]] = {}
     for row in pairs.to_dict("records"):
         mark = ("+" if row["score"] > row["score_plain"] else "-") if row["p"] < 0.05 else ""
-        lines.setdefault(f"`{row['vlm']}`", {})[row["benchmark"]] = f"{100 * row['score_plain']:.1f} → {100 * row['score']:.1f}{mark}"
-    return pd.DataFrame(lines.values(), index=pd.Index(lines, name="VLM")).fillna("not run").to_markdown(disable_numparse=True)
+        lines.setdefault(f"`{row['vlm']}`", {})[row["benchmark"]] = (
+            f"{100 * row['score_plain']:.1f} → {100 * row['score']:.1f}{mark}"
+        )
+    return (
+        pd.DataFrame(lines.values(), index=pd.Index(lines, name="VLM"))
+        .fillna("not run")
+        .to_markdown(disable_numparse=True)
+    )
 
 
 def savings_table(folder: Path) -> str:
     """Return the Markdown table of the scores of each approximation, of the plain answer and of the exact method, or "Not run."."""
     path = folder / "results.json"
-    stored = pd.DataFrame(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else pd.DataFrame()
+    stored = (
+        pd.DataFrame(json.loads(path.read_text(encoding="utf-8")))
+        if path.is_file()
+        else pd.DataFrame()
+    )
     if stored.empty:
         return "Not run."
-    plain, exact = (stored[stored["method"] == method].set_index(["vlm", "benchmark"]) for method in ("plain", OURS))
+    plain, exact = (
+        stored[stored["method"] == method].set_index(["vlm", "benchmark"])
+        for method in ("plain", OURS)
+    )
     lines = []
     for row in stored[~stored["method"].isin(["plain", OURS])].to_dict("records"):
         other = exact.loc[row["vlm"], row["benchmark"]]
         inside = "yes" if other["low"] <= row["value"] <= other["high"] else "**no**"
-        line = {"option": row["method"], "VLM": f"`{row['vlm']}`", "miniature": row["benchmark"], "n": row["n"]}
+        line = {
+            "option": row["method"],
+            "VLM": f"`{row['vlm']}`",
+            "miniature": row["benchmark"],
+            "n": row["n"],
+        }
         line |= {"plain": f"{100 * plain.loc[row['vlm'], row['benchmark']]['value']:.1f}"}
-        line |= {"exact": f"{100 * other['value']:.1f} [{100 * other['low']:.1f}, {100 * other['high']:.1f}]"}
-        lines.append({**line, "approximate": f"{100 * row['value']:.1f}", "inside the interval": inside})
+        line |= {
+            "exact": f"{100 * other['value']:.1f} [{100 * other['low']:.1f}, {100 * other['high']:.1f}]"
+        }
+        lines.append(
+            {**line, "approximate": f"{100 * row['value']:.1f}", "inside the interval": inside}
+        )
     return f"{pd.DataFrame(lines).to_markdown(index=False, disable_numparse=True)}\n\n{sources(stored)}"
 
 
@@ -194,16 +242,29 @@ def cost_table(found: pd.DataFrame) -> str:
 
 def latex_table(cells: pd.DataFrame) -> str:
     """Return the LaTeX table (booktabs) of mean scores in percent: VLM and method a line, a benchmark a column, the best of a VLM bold."""
-    scores = cells[cells["n"] > 0].assign(score=100 * cells["score"], method=cells["method"].str.replace("_", " "))
-    wide = scores.pivot_table(index=["vlm", "method"], columns="benchmark", values="score", sort=False)
-    wide = wide.rename(index=lambda name: str(name).replace("_", " ")).rename_axis(index=[None, None], columns=None)
+    scores = cells[cells["n"] > 0].assign(
+        score=100 * cells["score"], method=cells["method"].str.replace("_", " ")
+    )
+    wide = scores.pivot_table(
+        index=["vlm", "method"], columns="benchmark", values="score", sort=False
+    )
+    wide = wide.rename(index=lambda name: str(name).replace("_", " ")).rename_axis(
+        index=[None, None], columns=None
+    )
     ours = wide[[not str(method).startswith("control") for _, method in wide.index]]
     best = ours.groupby(level=0).max()
 
     def bold(column: pd.Series) -> list[str]:
-        return ["textbf:--rwrap;" if value == best[column.name][vlm] else "" for (vlm, _), value in column.items()]
+        return [
+            "textbf:--rwrap;" if value == best[column.name][vlm] else ""
+            for (vlm, _), value in column.items()
+        ]
 
-    return wide.style.format("{:.1f}", na_rep="--").apply(bold, axis=0).to_latex(hrules=True, clines="skip-last;data", multirow_align="t")
+    return (
+        wide.style.format("{:.1f}", na_rep="--")
+        .apply(bold, axis=0)
+        .to_latex(hrules=True, clines="skip-last;data", multirow_align="t")
+    )
 
 
 def score_line(rows: pd.DataFrame) -> str:
@@ -215,7 +276,9 @@ def score_line(rows: pd.DataFrame) -> str:
         return f"{name}: no example has a score; the first reason is: {first['reason']}"
     plain, zoomed = (_with_interval(_mean(scored[column])) for column in ("plain_score", "score"))
     missing = f", {len(rows) - len(scored)} without a score" if len(scored) < len(rows) else ""
-    took = f", {scored['seconds'].mean():.2f} s per example" if scored["seconds"].notna().any() else ""
+    took = (
+        f", {scored['seconds'].mean():.2f} s per example" if scored["seconds"].notna().any() else ""
+    )
     return f"{name}: plain {plain}, {first['method']} {zoomed}, n = {len(scored)}{missing}{took}"
 
 
@@ -248,14 +311,20 @@ def miniatures_table(root: str | Path) -> str:
                 "miniature": benchmark.removeprefix("mini_"),
                 "plain": _with_interval(plain),
                 "oracle crop": _with_interval(best),
-                "entropy gradient": "not run" if found is None else _with_interval(_mean(found["score"])),
-                "s per example": ", ".join(f"{rows['seconds'].mean():.2f}" for rows in (oracle, found) if rows is not None),
+                "entropy gradient": "not run"
+                if found is None
+                else _with_interval(_mean(found["score"])),
+                "s per example": ", ".join(
+                    f"{rows['seconds'].mean():.2f}" for rows in (oracle, found) if rows is not None
+                ),
                 "n": int(oracle["score"].notna().sum()),
                 "required": f"{required}: {'yes' if met else 'no'}",
             }
         )
         sources.append((vlm, short_identity(source), source["commit"]))
-    weights = ", ".join(f"`{vlm}` {sha} (commit {commit})" for vlm, sha, commit in dict.fromkeys(sources))
+    weights = ", ".join(
+        f"`{vlm}` {sha} (commit {commit})" for vlm, sha, commit in dict.fromkeys(sources)
+    )
     return f"{pd.DataFrame(lines).to_markdown(index=False)}\n\nWeights (SHA-256): {weights}."
 
 
@@ -280,7 +349,9 @@ def protocol_table(root: str | Path) -> str:
                 "default": _with_interval(_mean(reference["plain_score"])),
                 "switched": _with_interval(_mean(rows["plain_score"])),
                 "change": f"{change:+.1f}",
-                "n": f"{len(reference)}, {len(rows)}" if usual != set(rows["example_id"]) else f"{len(rows)}",
+                "n": f"{len(reference)}, {len(rows)}"
+                if usual != set(rows["example_id"])
+                else f"{len(rows)}",
                 "weights (SHA-256)": short_identity(source),
                 "commit": source["commit"],
             }
@@ -288,7 +359,9 @@ def protocol_table(root: str | Path) -> str:
     return pd.DataFrame(lines).to_markdown(index=False)
 
 
-def method_scores(root: str | Path, methods: Sequence[str] = ("control_oracle", "entropy_gradient")) -> pd.DataFrame:
+def method_scores(
+    root: str | Path, methods: Sequence[str] = ("control_oracle", "entropy_gradient")
+) -> pd.DataFrame:
     """Return the scores of stored evaluations, one row an example, VLM, benchmark and method; "plain" comes with the first method's rows.
 
     Raises:
@@ -300,10 +373,14 @@ def method_scores(root: str | Path, methods: Sequence[str] = ("control_oracle", 
             continue
         rows, source = load_rows(folder)
         named = {"vlm": rows["vlm"], "benchmark": rows["benchmark"].str.removeprefix("mini_")}
-        label = {"control_oracle": "oracle crop"}.get(source["method_name"], source["method_name"].replace("_", " "))
+        label = {"control_oracle": "oracle crop"}.get(
+            source["method_name"], source["method_name"].replace("_", " ")
+        )
         if source["method_name"] == methods[0]:
             parts.append(pd.DataFrame({**named, "method": "plain", "score": rows["plain_score"]}))
         parts.append(pd.DataFrame({**named, "method": label, "score": rows["score"]}))
     if not parts:
-        raise InputError(f"No stored evaluation in '{root}': run 'python -m entropy_grounding.evaluate' with results_dir={root}.")
+        raise InputError(
+            f"No stored evaluation in '{root}': run 'python -m entropy_grounding.evaluate' with results_dir={root}."
+        )
     return pd.concat(parts, ignore_index=True)

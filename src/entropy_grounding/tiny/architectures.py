@@ -36,10 +36,18 @@ from entropy_grounding.tiny.tokenizer import build_tokenizer
 from entropy_grounding.vlm.processors import without_video
 
 HEADS = 4
-RELEASED_GRIDS = ((1, 2), (2, 1), (2, 2), (3, 1), (1, 3))  # rows and columns of tiles, as in LLaVA-1.6
+RELEASED_GRIDS = (
+    (1, 2),
+    (2, 1),
+    (2, 2),
+    (3, 1),
+    (1, 3),
+)  # rows and columns of tiles, as in LLaVA-1.6
 
 
-def _template(user: str, assistant: str, generation: str, image: str, *, images_first: bool = False) -> str:
+def _template(
+    user: str, assistant: str, generation: str, image: str, *, images_first: bool = False
+) -> str:
     """Write a chat template; ``image`` stands where a picture goes, ``TEXT`` in a turn where its text goes."""
     place = "{% for c in m['content'] %}{% if c['type'] == 'image' %}IMAGE{% else %}{{ c['text'] }}{% endif %}{% endfor %}"
     if images_first:
@@ -47,21 +55,40 @@ def _template(user: str, assistant: str, generation: str, image: str, *, images_
             "{% for c in m['content'] if c['type'] == 'image' %}IMAGE{% endfor %}"
             "{% for c in m['content'] if c['type'] == 'text' %}{{ c['text'] }}{% endfor %}"
         )
-    turns = (turn.replace("TEXT", place.replace("IMAGE", "{{ '" + image + "' }}")) for turn in (user, assistant))
+    turns = (
+        turn.replace("TEXT", place.replace("IMAGE", "{{ '" + image + "' }}"))
+        for turn in (user, assistant)
+    )
     spoken, answered = turns
     return (
-        "{% for m in messages %}{% if m['role'] == 'user' %}" + spoken + "{% else %}" + answered + "{% endif %}{% endfor %}"
+        "{% for m in messages %}{% if m['role'] == 'user' %}"
+        + spoken
+        + "{% else %}"
+        + answered
+        + "{% endif %}{% endfor %}"
         "{% if add_generation_prompt %}" + generation + "{% endif %}"
     )
 
 
 # The published formats: LLaVA-1.5 (all images first, one a line), LLaVA-1.6 Mistral, and ChatML.
-LLAVA_TEMPLATE = _template("USER: TEXT ", "ASSISTANT: TEXT </s>", "ASSISTANT:", "<image>\\n", images_first=True)
+LLAVA_TEMPLATE = _template(
+    "USER: TEXT ", "ASSISTANT: TEXT </s>", "ASSISTANT:", "<image>\\n", images_first=True
+)
 MISTRAL_TEMPLATE = _template("[INST] TEXT [/INST]", " TEXT </s>", "", "<image>\\n")
-CHATML = ("{{ '<|im_start|>user\\n' }}TEXT{{ '<|im_end|>\\n' }}", "{{ '<|im_start|>assistant\\n' }}TEXT{{ '<|im_end|>\\n' }}")
-CHATML_TOKENS = {"turn_start": "<|im_start|>", "turn_end": "<|im_end|>", "user_role": "user", "assistant_role": "assistant"}
+CHATML = (
+    "{{ '<|im_start|>user\\n' }}TEXT{{ '<|im_end|>\\n' }}",
+    "{{ '<|im_start|>assistant\\n' }}TEXT{{ '<|im_end|>\\n' }}",
+)
+CHATML_TOKENS = {
+    "turn_start": "<|im_start|>",
+    "turn_end": "<|im_end|>",
+    "user_role": "user",
+    "assistant_role": "assistant",
+}
 INTERNVL_TEMPLATE = _template(*CHATML, "{{ '<|im_start|>assistant\\n' }}", "<IMG_CONTEXT>\\n")
-QWEN_TEMPLATE = _template(*CHATML, "{{ '<|im_start|>assistant\\n' }}", "<|vision_start|><|image_pad|><|vision_end|>")
+QWEN_TEMPLATE = _template(
+    *CHATML, "{{ '<|im_start|>assistant\\n' }}", "<|vision_start|><|image_pad|><|vision_end|>"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +150,9 @@ def build_llava(size: Size = TINY, *, tile: int = 64, patch: int = 8) -> tuple[A
         tie_word_embeddings=True,
     )
     processor = LlavaProcessor(
-        image_processor=LlavaImageProcessorPil(do_pad=True, size={"height": tile, "width": tile}, do_center_crop=False),
+        image_processor=LlavaImageProcessorPil(
+            do_pad=True, size={"height": tile, "width": tile}, do_center_crop=False
+        ),
         tokenizer=tokenizer,
         patch_size=patch,
         vision_feature_select_strategy="default",
@@ -134,13 +163,19 @@ def build_llava(size: Size = TINY, *, tile: int = 64, patch: int = 8) -> tuple[A
 
 
 def build_llava_next(
-    size: Size = TINY, *, tile: int = 64, patch: int = 8, grids: Sequence[tuple[int, int]] = RELEASED_GRIDS
+    size: Size = TINY,
+    *,
+    tile: int = 64,
+    patch: int = 8,
+    grids: Sequence[tuple[int, int]] = RELEASED_GRIDS,
 ) -> tuple[Any, Any]:
     """Build a randomly initialised LLaVA-NeXT: a base tile of 8 x 8 tokens and a canvas of up to 16 x 16 or 8 x 24, with newlines.
 
     ``grids`` are the (rows, columns) of tiles that a canvas may have.
     """
-    tokenizer = build_tokenizer({"image_token": "<image>", "start_token": "[INST]", "end_token": "[/INST]"})
+    tokenizer = build_tokenizer(
+        {"image_token": "<image>", "start_token": "[INST]", "end_token": "[/INST]"}
+    )
     pinpoints = [[tile * rows, tile * cols] for rows, cols in grids]
     config = LlavaNextConfig(
         vision_config=_clip(size, tile, patch),
@@ -153,7 +188,9 @@ def build_llava_next(
     )
     processor = LlavaNextProcessor(
         image_processor=LlavaNextImageProcessorPil(
-            size={"shortest_edge": tile}, crop_size={"height": tile, "width": tile}, image_grid_pinpoints=pinpoints
+            size={"shortest_edge": tile},
+            crop_size={"height": tile, "width": tile},
+            image_grid_pinpoints=pinpoints,
         ),
         tokenizer=tokenizer,
         patch_size=patch,
@@ -165,13 +202,23 @@ def build_llava_next(
 
 
 def build_internvl(
-    size: Size = TINY, *, tile: int = 64, patch: int = 8, tiles: int = 4, language: type[PreTrainedConfig] = Qwen2Config
+    size: Size = TINY,
+    *,
+    tile: int = 64,
+    patch: int = 8,
+    tiles: int = 4,
+    language: type[PreTrainedConfig] = Qwen2Config,
 ) -> tuple[Any, Any]:
     """Build a randomly initialised InternVL: two to four tiles, 8 x 8 patches pixel-shuffled to 4 x 4 tokens, and a thumbnail.
 
     Two tiles at least (where ``tiles`` allows it): small crops are enlarged, or a token of 16 pixels holds two letters.
     """
-    images = {"start_image_token": "<img>", "end_image_token": "</img>", "context_image_token": "<IMG_CONTEXT>", "video_token": "<video>"}
+    images = {
+        "start_image_token": "<img>",
+        "end_image_token": "</img>",
+        "context_image_token": "<IMG_CONTEXT>",
+        "video_token": "<video>",
+    }
     tokenizer = build_tokenizer({**images, **CHATML_TOKENS}, bos=None, eos="<|im_end|>")
     length = (tile // patch // 2) ** 2
     config = InternVLConfig(
@@ -193,7 +240,10 @@ def build_internvl(
     )
     processor = without_video(InternVLProcessor)(
         image_processor=GotOcr2ImageProcessorPil(
-            size={"height": tile, "width": tile}, min_patches=min(2, tiles), max_patches=tiles, crop_to_patches=True
+            size={"height": tile, "width": tile},
+            min_patches=min(2, tiles),
+            max_patches=tiles,
+            crop_to_patches=True,
         ),
         tokenizer=tokenizer,
         image_seq_length=length,
@@ -202,7 +252,9 @@ def build_internvl(
     return _finished(InternVLForConditionalGeneration(config), tokenizer), processor
 
 
-def build_qwen2_5_vl(size: Size = TINY, *, patch: int = 4, merge: int = 2, least: int = 64, most: int = 64) -> tuple[Any, Any]:
+def build_qwen2_5_vl(
+    size: Size = TINY, *, patch: int = 4, merge: int = 2, least: int = 64, most: int = 64
+) -> tuple[Any, Any]:
     """Build a randomly initialised Qwen2.5-VL: patches of 4 pixels merged two by two, about 64 tokens in the image's shape, M-RoPE."""
     images = {
         "image_token": "<|image_pad|>",
@@ -225,7 +277,11 @@ def build_qwen2_5_vl(size: Size = TINY, *, patch: int = 4, merge: int = 2, least
     }
     frequencies = size.width // HEADS // 2
     plane = 3 * frequencies // 8  # of them for rows, and for columns, as in the 7B model
-    rope = {"rope_type": "default", "mrope_section": [frequencies - 2 * plane, plane, plane], "rope_theta": 1e4}
+    rope = {
+        "rope_type": "default",
+        "mrope_section": [frequencies - 2 * plane, plane, plane],
+        "rope_theta": 1e4,
+    }
     config = Qwen2_5_VLConfig(
         vision_config=vision,
         text_config={**_text(tokenizer, size), "rope_parameters": rope},
@@ -238,7 +294,10 @@ def build_qwen2_5_vl(size: Size = TINY, *, patch: int = 4, merge: int = 2, least
     cell = (patch * merge) ** 2
     processor = without_video(Qwen2_5_VLProcessor)(
         image_processor=Qwen2VLImageProcessorPil(
-            patch_size=patch, merge_size=merge, temporal_patch_size=2, size={"shortest_edge": least * cell, "longest_edge": most * cell}
+            patch_size=patch,
+            merge_size=merge,
+            temporal_patch_size=2,
+            size={"shortest_edge": least * cell, "longest_edge": most * cell},
         ),
         tokenizer=tokenizer,
         chat_template=QWEN_TEMPLATE,

@@ -22,7 +22,10 @@ from entropy_grounding.vlm.family import Family
 
 IGNORE = -100
 _OF_THE_TEXT = ("input_ids", "attention_mask", "mm_token_type_ids")
-LETTER_PIXELS, COLOR_PIXELS = 4.8, 3.0  # side of a cell at the model's input from which its letter, its color is asked for
+LETTER_PIXELS, COLOR_PIXELS = (
+    4.8,
+    3.0,
+)  # side of a cell at the model's input from which its letter, its color is asked for
 # What alignment asks of every visual token, each a set of words: the color and the letter under it, whether that letter is the first or the
 # last of several, and which third of the picture it lies in (the middle ones are neither).
 LABELS: dict[str, tuple[str, ...]] = {
@@ -57,15 +60,25 @@ class Stage:
     tower_scale: float = 1.0  # learning rate of the vision tower relative to the rest
     crops: tuple[int, ...] = (0,)  # number of crops in the prompt, in turn
     sides: tuple[float, float] = (14.0, 60.0)  # pixels, side of the cards
-    zoom: tuple[float, float] = (1.2, 7.0)  # side of a crop around evidence, relative to the evidence
+    zoom: tuple[float, float] = (
+        1.2,
+        7.0,
+    )  # side of a crop around evidence, relative to the evidence
     close_ups: float = 0.0  # share of the scenes in alignment that are shown by crops only
     keep_words: bool = False  # word embeddings stay as another family learned them
     mixture: bool = False  # all kinds of pictures, instead of cards only
     emphasis: dict[str, float] = field(default_factory=dict)  # factors on the shares of `MIXTURE`
-    token_norm: float | None = None  # visual tokens are scaled to it at the end: the norm that an inherited language model knows
+    token_norm: float | None = (
+        None  # visual tokens are scaled to it at the end: the norm that an inherited language model knows
+    )
 
 
-def sample_crop(rng: np.random.Generator, evidence: Box | None, canvas: int = CANVAS, zoom: tuple[float, float] = (1.2, 7.0)) -> Box:
+def sample_crop(
+    rng: np.random.Generator,
+    evidence: Box | None,
+    canvas: int = CANVAS,
+    zoom: tuple[float, float] = (1.2, 7.0),
+) -> Box:
     """Draw a crop of a scene: jittered around ``evidence`` at ``zoom`` times its side, or anywhere when it is None."""
     aspect = np.exp(rng.uniform(-0.7, 0.7))
     if evidence is None:
@@ -76,7 +89,9 @@ def sample_crop(rng: np.random.Generator, evidence: Box | None, canvas: int = CA
         side = longer * np.exp(rng.uniform(*np.log(zoom)))
         slack = max(side - longer, 0.0) / 2
         center = np.asarray(evidence.center) + rng.uniform(-slack, slack, 2)
-    width, height = (float(np.clip(v, 16, canvas)) for v in (side * aspect**0.5, side / aspect**0.5))
+    width, height = (
+        float(np.clip(v, 16, canvas)) for v in (side * aspect**0.5, side / aspect**0.5)
+    )
     x0 = float(np.clip(center[0] - width / 2, 0, canvas - width))
     y0 = float(np.clip(center[1] - height / 2, 0, canvas - height))
     return Box(*(float(round(v)) for v in (x0, y0, x0 + width, y0 + height)))
@@ -96,17 +111,28 @@ def patch_labels(scene: Scene, crop: Box, view: View, cell: int) -> dict[str, np
     """
     rows, cols = view.shape
     found = {name: np.full((rows, cols), len(words)) for name, words in LABELS.items()}
-    found["columns"][:] = [0 if 3 * col < cols - 1 else 1 if 3 * col > 2 * cols - 2 else 2 for col in range(cols)]
-    found["rows"][:] = [[0 if 3 * row < rows - 1 else 1 if 3 * row > 2 * rows - 2 else 2] for row in range(rows)]
+    found["columns"][:] = [
+        0 if 3 * col < cols - 1 else 1 if 3 * col > 2 * cols - 2 else 2 for col in range(cols)
+    ]
+    found["rows"][:] = [
+        [0 if 3 * row < rows - 1 else 1 if 3 * row > 2 * rows - 2 else 2] for row in range(rows)
+    ]
     height, width = view.box.height / rows, view.box.width / cols
-    edges_x, edges_y = view.box.x0 + width * np.arange(cols + 1), view.box.y0 + height * np.arange(rows + 1)
+    edges_x, edges_y = (
+        view.box.x0 + width * np.arange(cols + 1),
+        view.box.y0 + height * np.arange(rows + 1),
+    )
     best = np.zeros((rows, cols))
     for part in (part for element in scene.elements for part in element.cells()):
         visible = part.box.intersection(crop)
         if visible is None:
             continue
-        across = np.clip(np.minimum(edges_x[1:], visible.x1) - np.maximum(edges_x[:-1], visible.x0), 0, None)
-        down = np.clip(np.minimum(edges_y[1:], visible.y1) - np.maximum(edges_y[:-1], visible.y0), 0, None)
+        across = np.clip(
+            np.minimum(edges_x[1:], visible.x1) - np.maximum(edges_x[:-1], visible.x0), 0, None
+        )
+        down = np.clip(
+            np.minimum(edges_y[1:], visible.y1) - np.maximum(edges_y[:-1], visible.y0), 0, None
+        )
         area = down[:, None] * across[None, :]
         covered = np.maximum(area / (height * width), 0.75 * area / part.box.area)
         won = covered > best
@@ -142,7 +168,16 @@ class StageBatches(Dataset):
     """
 
     def __init__(
-        self, stage: Stage, number: int, processor: Any, recipe: Recipe, family: Family, config: Any, *, seed: int, start: int = 0
+        self,
+        stage: Stage,
+        number: int,
+        processor: Any,
+        recipe: Recipe,
+        family: Family,
+        config: Any,
+        *,
+        seed: int,
+        start: int = 0,
     ) -> None:
         self.stage, self.number, self.seed, self.start = stage, number, seed, start
         self.processor, self.recipe, self.family, self.config = processor, recipe, family, config
@@ -167,31 +202,54 @@ class StageBatches(Dataset):
         while len(parts) < self.stage.batch:
             scene = self._scene(rng, self._kind(rng))
             picture = draw_scene(scene)
-            crops = [] if rng.random() < self.stage.close_ups else [Box(0, 0, *map(float, scene.size))]
+            crops = (
+                [] if rng.random() < self.stage.close_ups else [Box(0, 0, *map(float, scene.size))]
+            )
             while len(crops) < 4:
-                crops.append(self._crop(rng, scene.elements[rng.integers(len(scene.elements))].evidence))
+                crops.append(
+                    self._crop(rng, scene.elements[rng.integers(len(scene.elements))].evidence)
+                )
             for crop in crops:
                 inputs, found = self._labelled(scene, picture.crop(crop.xyxy()), crop)
                 parts.append(inputs)
                 labels.append(found)
-        return {**_merge(parts), **{name: torch.tensor(np.concatenate([found[name] for found in labels])) for name in LABELS}}
+        return {
+            **_merge(parts),
+            **{
+                name: torch.tensor(np.concatenate([found[name] for found in labels]))
+                for name in LABELS
+            },
+        }
 
-    def _labelled(self, scene: Scene, shown: Image.Image, crop: Box) -> tuple[dict[str, Tensor], dict[str, np.ndarray]]:
+    def _labelled(
+        self, scene: Scene, shown: Image.Image, crop: Box
+    ) -> tuple[dict[str, Tensor], dict[str, np.ndarray]]:
         """Return a picture's tensors and the labels of each of its visual tokens; newline tokens have none."""
-        inputs = dict(self.processor(text=self.processor.image_token, images=[shown], return_tensors="pt"))
+        inputs = dict(
+            self.processor(text=self.processor.image_token, images=[shown], return_tensors="pt")
+        )
         tokens = int((inputs["input_ids"] == self.config.image_token_id).sum())
         views = self.family.views(self.config, self.processor, inputs, shown.size)
         labels = {name: np.full(tokens, IGNORE) for name in LABELS}
         for view in views.values():
-            box = Box(view.box.x0 + crop.x0, view.box.y0 + crop.y0, view.box.x1 + crop.x0, view.box.y1 + crop.y0)
-            for name, found in patch_labels(scene, crop, replace(view, box=box), self.recipe.cell).items():
+            box = Box(
+                view.box.x0 + crop.x0,
+                view.box.y0 + crop.y0,
+                view.box.x1 + crop.x0,
+                view.box.y1 + crop.y0,
+            )
+            for name, found in patch_labels(
+                scene, crop, replace(view, box=box), self.recipe.cell
+            ).items():
                 labels[name][view.token_indices] = found
         return {name: value for name, value in inputs.items() if name not in _OF_THE_TEXT}, labels
 
     def _kind(self, rng: np.random.Generator) -> str:
         if not self.stage.mixture:
             return "scenes"
-        shares = np.array([share * self.stage.emphasis.get(kind, 1.0) for kind, share in MIXTURE.items()])
+        shares = np.array(
+            [share * self.stage.emphasis.get(kind, 1.0) for kind, share in MIXTURE.items()]
+        )
         return str(rng.choice(list(MIXTURE), p=shares / shares.sum()))
 
     def _scene(self, rng: np.random.Generator, kind: str) -> Scene:
@@ -210,18 +268,26 @@ class StageBatches(Dataset):
             dialogues.append(text)
             pictures.append(shown)
             answers.append(spans)
-        inputs = self.processor(text=dialogues, images=pictures, return_tensors="pt", padding=True, padding_side="right")
-        lengths = inputs.pop("attention_mask").sum(1)  # padding is on the right, so a causal model needs no mask
+        inputs = self.processor(
+            text=dialogues, images=pictures, return_tensors="pt", padding=True, padding_side="right"
+        )
+        lengths = inputs.pop("attention_mask").sum(
+            1
+        )  # padding is on the right, so a causal model needs no mask
         labels = torch.full_like(inputs["input_ids"], IGNORE)
         for row, (spans, length) in enumerate(zip(answers, lengths.tolist(), strict=True)):
             for start, end in spans:
-                labels[row, length - start : length - end] = inputs["input_ids"][row, length - start : length - end]
+                labels[row, length - start : length - end] = inputs["input_ids"][
+                    row, length - start : length - end
+                ]
         if self.stage.kind == "caption":
             letters = torch.tensor(self.processor.tokenizer.convert_tokens_to_ids(list(READABLE)))
             labels[~torch.isin(labels, letters)] = IGNORE
         return {**inputs, "labels": labels}
 
-    def _text_example(self, rng: np.random.Generator, crops: int) -> tuple[list[tuple[str, str]], list[Image.Image]]:
+    def _text_example(
+        self, rng: np.random.Generator, crops: int
+    ) -> tuple[list[tuple[str, str]], list[Image.Image]]:
         """Return (question, answer) turns and the pictures: the scene, then its crops."""
         kind = self._kind(rng)
         scene = self._scene(rng, kind)
@@ -232,7 +298,11 @@ class StageBatches(Dataset):
             evidence: list[Box] = []
         else:
             many = kind in MINIATURES
-            questions = [MINIATURES[kind].ask(rng, scene) for _ in range(TURNS)] if many else sample_questions(rng, scene, TURNS)
+            questions = (
+                [MINIATURES[kind].ask(rng, scene) for _ in range(TURNS)]
+                if many
+                else sample_questions(rng, scene, TURNS)
+            )
             turns = [_turn(kind, Drawn(0, scene, picture, question)) for question in questions]
             evidence = [box for q in questions for box in q.evidence]
         boxes = []
@@ -241,17 +311,30 @@ class StageBatches(Dataset):
             boxes.append(self._crop(rng, evidence[rng.integers(len(evidence))] if near else None))
         return turns, [picture, *(picture.crop(box.xyxy()) for box in boxes)]
 
-    def _dialogue(self, turns: list[tuple[str, str]], images: int) -> tuple[str, list[tuple[int, int]]]:
+    def _dialogue(
+        self, turns: list[tuple[str, str]], images: int
+    ) -> tuple[str, list[tuple[int, int]]]:
         """Return the chat-formatted dialogue, and where each answer starts and ends, in tokens counted from the end of the text."""
         messages: list[dict[str, Any]] = []
         marks: list[tuple[int, int]] = []
         for question, answer in turns:
-            messages.append({"role": "user", "content": self.family.content(question, 0 if messages else images)})
-            asked = len(self.processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False))
+            messages.append(
+                {
+                    "role": "user",
+                    "content": self.family.content(question, 0 if messages else images),
+                }
+            )
+            asked = len(
+                self.processor.apply_chat_template(
+                    messages, add_generation_prompt=True, tokenize=False
+                )
+            )
             messages.append({"role": "assistant", "content": [{"type": "text", "text": answer}]})
             text = self.processor.apply_chat_template(messages, tokenize=False)
             marks.append((asked, len(text)))
-        lengths = [len(ids) for ids in self._ids([text[mark:] for marked in marks for mark in marked])]
+        lengths = [
+            len(ids) for ids in self._ids([text[mark:] for marked in marks for mark in marked])
+        ]
         return text, list(zip(lengths[::2], lengths[1::2], strict=True))
 
     def _ids(self, texts: list[str]) -> list[list[int]]:
@@ -278,6 +361,8 @@ def _merge(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     def filled(name: str, tensor: Tensor) -> Tensor:
         if name != "pixel_values" or tensor.ndim < 5 or len(tensor[0]) == most:
             return tensor
-        return torch.cat([tensor, tensor.new_zeros(1, most - tensor.shape[1], *tensor.shape[2:])], 1)
+        return torch.cat(
+            [tensor, tensor.new_zeros(1, most - tensor.shape[1], *tensor.shape[2:])], 1
+        )
 
     return {name: torch.cat([filled(name, part[name]) for part in parts]) for name in parts[0]}

@@ -41,12 +41,17 @@ def check_table(folder: str | Path) -> str:
     rows, manifest = load_rows(folder)
     accuracy = rows.groupby("method", sort=False)["correct"].mean()
     plain, oracle = accuracy["plain"], accuracy["oracle crop"]
-    lines = ["| method | accuracy | 95 % interval | way to oracle | rounds |", "|---|---|---|---|---|"]
+    lines = [
+        "| method | accuracy | 95 % interval | way to oracle | rounds |",
+        "|---|---|---|---|---|",
+    ]
     for method, group in rows.groupby("method", sort=False):
         interval = binomtest(int(group["correct"].sum()), len(group)).proportion_ci()
         way = (accuracy[method] - plain) / (oracle - plain)
         rounds = "" if group["rounds"].isna().all() else f"{group['rounds'].mean():.2f}"
-        lines.append(f"| {method} | {accuracy[method]:.1%} | {interval.low:.1%} to {interval.high:.1%} | {way:.0%} | {rounds} |")
+        lines.append(
+            f"| {method} | {accuracy[method]:.1%} | {interval.low:.1%} to {interval.high:.1%} | {way:.0%} | {rounds} |"
+        )
     return "\n".join([*lines, "", _peak_sentence(rows), "", _source_sentence(rows, manifest)])
 
 
@@ -111,12 +116,20 @@ def evidence_hit(relevance_map: RelevanceMap, evidence: Box) -> tuple[bool, floa
     """Return whether the peak cell of a map overlaps the evidence, and the share of cells that do (the chance of a hit)."""
     rows, cols = relevance_map.values.shape
     touching = np.array(
-        [[relevance_map.view.cell_box((r, c, r + 1, c + 1)).intersection(evidence) is not None for c in range(cols)] for r in range(rows)]
+        [
+            [
+                relevance_map.view.cell_box((r, c, r + 1, c + 1)).intersection(evidence) is not None
+                for c in range(cols)
+            ]
+            for r in range(rows)
+        ]
     )
     return bool(touching.flat[np.argmax(relevance_map.values)]), float(touching.mean())
 
 
-def check_example(vlm: VLM, seed: int, methods: dict[str, GroundingOptions]) -> list[dict[str, Any]]:
+def check_example(
+    vlm: VLM, seed: int, methods: dict[str, GroundingOptions]
+) -> list[dict[str, Any]]:
     """Return one row per method for the held-out scene of this seed; "plain" comes with the oracle crop's prompt."""
     scene, question = held_out_example(seed, canvas_of(vlm.model.config.model_type))
     image, (evidence,) = draw_scene(scene), question.evidence
@@ -127,16 +140,33 @@ def check_example(vlm: VLM, seed: int, methods: dict[str, GroundingOptions]) -> 
         "random crop": answer_from_crops(vlm, image, question.text, [anywhere]),
         **{name: ground(vlm, image, question.text, options) for name, options in methods.items()},
     }
-    rows = [_row(seed, "plain", question.answer, groundings["oracle crop"].plain_answer, None, evidence)]
-    return rows + [_row(seed, name, question.answer, g.answer, g, evidence) for name, g in groundings.items()]
+    rows = [
+        _row(seed, "plain", question.answer, groundings["oracle crop"].plain_answer, None, evidence)
+    ]
+    return rows + [
+        _row(seed, name, question.answer, g.answer, g, evidence) for name, g in groundings.items()
+    ]
 
 
-def _row(seed: int, method: str, truth: str, answer: str, grounding: Grounding | None, evidence: Box) -> dict[str, Any]:
-    row: dict[str, Any] = {"seed": seed, "method": method, "truth": truth, "answer": answer, "correct": answer == truth}
+def _row(
+    seed: int, method: str, truth: str, answer: str, grounding: Grounding | None, evidence: Box
+) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "seed": seed,
+        "method": method,
+        "truth": truth,
+        "answer": answer,
+        "correct": answer == truth,
+    }
     if grounding is not None and grounding.steps:
         first = grounding.steps[0]
         hit, chance = evidence_hit(first.maps[0], evidence)
-        row |= {"peak_hit": hit, "peak_chance": chance, "rounds": len(grounding.steps), "entropy": first.entropy}
+        row |= {
+            "peak_hit": hit,
+            "peak_chance": chance,
+            "rounds": len(grounding.steps),
+            "entropy": first.entropy,
+        }
         row |= {"stop_reason": grounding.stop_reason, **asdict(grounding.cost)}
     return row
 
@@ -153,9 +183,13 @@ def check(config: CheckConfig) -> pd.DataFrame:
     seeds = range(config.first_seed, config.first_seed + config.examples)
     size = max(1, min(10, len(seeds) // config.workers))
     parts = [seeds[start : start + size] for start in range(0, len(seeds), size)]
-    with ProcessPoolExecutor(config.workers, multiprocessing.get_context("spawn"), end_with_parent) as pool:
+    with ProcessPoolExecutor(
+        config.workers, multiprocessing.get_context("spawn"), end_with_parent
+    ) as pool:
         found = pool.map(partial(check_part, config), parts)
-        bar = tqdm(found, desc=f"checking {config.vlm.name}, {size} scenes a step", total=len(parts))
+        bar = tqdm(
+            found, desc=f"checking {config.vlm.name}, {size} scenes a step", total=len(parts)
+        )
         return pd.DataFrame([row for part in bar for row in part])
 
 

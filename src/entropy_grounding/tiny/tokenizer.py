@@ -52,7 +52,9 @@ def words() -> list[str]:
     return list(dict.fromkeys((*_SPECIAL, *_PUNCTUATION, *_GLYPHS, *COLORS, *SHAPES, *_WORDS)))
 
 
-def build_tokenizer(special: dict[str, str], *, bos: str | None = "<s>", eos: str = "</s>") -> PreTrainedTokenizerFast:
+def build_tokenizer(
+    special: dict[str, str], *, bos: str | None = "<s>", eos: str = "</s>"
+) -> PreTrainedTokenizerFast:
     """Build the word-level tokenizer of the tiny VLMs; a newline is a token, as in the real chat templates.
 
     Args:
@@ -63,7 +65,9 @@ def build_tokenizer(special: dict[str, str], *, bos: str | None = "<s>", eos: st
     """
     vocabulary = {word: index for index, word in enumerate(words())}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
-    tokenizer.normalizer = normalizers.Sequence([normalizers.Replace(Regex(rf"\b{start}\b"), start.lower()) for start in _SENTENCE_STARTS])
+    tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.Replace(Regex(rf"\b{start}\b"), start.lower()) for start in _SENTENCE_STARTS]
+    )
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Split(Regex(r"[ \t]+"), "removed"),
@@ -72,7 +76,9 @@ def build_tokenizer(special: dict[str, str], *, bos: str | None = "<s>", eos: st
         ]
     )
     if bos:
-        tokenizer.post_processor = processors.TemplateProcessing(single=f"{bos} $A", special_tokens=[(bos, vocabulary[bos])])
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single=f"{bos} $A", special_tokens=[(bos, vocabulary[bos])]
+        )
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         pad_token="<pad>",

@@ -24,7 +24,10 @@ from entropy_grounding.vlm.config import VLMConfig
 from entropy_grounding.vlm.load import load_vlm
 from entropy_grounding.vlm.registry import FAMILIES
 
-POSITIONS, POSITION_WEIGHT = ("columns", "rows"), 0.3  # labels that say where in the picture; every token has them
+POSITIONS, POSITION_WEIGHT = (
+    ("columns", "rows"),
+    0.3,
+)  # labels that say where in the picture; every token has them
 
 
 @dataclass(frozen=True)
@@ -88,14 +91,18 @@ def scale_tokens(student: Student, batch: dict[str, Tensor], norm: float, projec
         parameter.mul_(factor)
 
 
-def alignment_loss(student: Student, batch: dict[str, Tensor], words: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
+def alignment_loss(
+    student: Student, batch: dict[str, Tensor], words: dict[str, Tensor]
+) -> tuple[Tensor, dict[str, float]]:
     """Classify every visual token against the word embeddings of each of `LABELS` (cosine, learned temperature)."""
     model = student.model
     tokens = F.normalize(visual_tokens(student, batch), dim=-1)
     embeddings = model.get_input_embeddings().weight.float()
     loss, report = torch.zeros(()), {}
     for index, kind in enumerate(LABELS):
-        similarity = tokens @ F.normalize(embeddings[words[kind]], dim=-1).T * student.log_scale.exp()
+        similarity = (
+            tokens @ F.normalize(embeddings[words[kind]], dim=-1).T * student.log_scale.exp()
+        )
         logits = torch.cat([similarity, student.background[index].expand(len(similarity), 1)], -1)
         target = batch[kind]
         weight = torch.ones(logits.shape[-1])
@@ -117,22 +124,39 @@ def answer_loss(student: Student, batch: dict[str, Tensor]) -> tuple[Tensor, dic
     kept = target != IGNORE
     logits = model.lm_head(hidden[:, :-1][kept]).float()
     target = target[kept]
-    return F.cross_entropy(logits, target), {"answer_accuracy": (logits.argmax(-1) == target).float().mean().item()}
+    return F.cross_entropy(logits, target), {
+        "answer_accuracy": (logits.argmax(-1) == target).float().mean().item()
+    }
 
 
-def optimizer_for(student: Student, stage: Stage) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+def optimizer_for(
+    student: Student, stage: Stage
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
     """AdamW with its own rate for the vision tower, 5 % warm-up, then cosine to zero."""
     model = student.model.model
-    tower = {id(p) for p in (model.vision_tower if hasattr(model, "vision_tower") else model.visual).parameters()}
+    tower = {
+        id(p)
+        for p in (
+            model.vision_tower if hasattr(model, "vision_tower") else model.visual
+        ).parameters()
+    }
     kept = {id(student.model.get_input_embeddings().weight)} if stage.keep_words else set()
     rate = stage.learning_rate
     groups = [
-        {"params": [p for p in student.parameters() if id(p) in tower], "lr": rate * stage.tower_scale},
+        {
+            "params": [p for p in student.parameters() if id(p) in tower],
+            "lr": rate * stage.tower_scale,
+        },
         {"params": [p for p in student.parameters() if id(p) not in tower | kept], "lr": rate},
     ]
     optimizer = torch.optim.AdamW(groups, weight_decay=0.01, betas=(0.9, 0.98))
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, max_lr=[rate * stage.tower_scale, rate], total_steps=stage.steps + 1, pct_start=0.05, div_factor=20, cycle_momentum=False
+        optimizer,
+        max_lr=[rate * stage.tower_scale, rate],
+        total_steps=stage.steps + 1,
+        pct_start=0.05,
+        div_factor=20,
+        cycle_momentum=False,
     )
     return optimizer, schedule
 
@@ -147,13 +171,20 @@ class Trainer:
         self.folder = Path(config.run_dir)
         self.stages = config.stages
         if config.family not in RECIPES:
-            raise InputError(f"Unknown family '{config.family}': there is a recipe for {', '.join(RECIPES)}.")
+            raise InputError(
+                f"Unknown family '{config.family}': there is a recipe for {', '.join(RECIPES)}."
+            )
         self.recipe = RECIPES[config.family]
         model, self.processor = self.recipe.build()
         for weights in (*config.start_from, config.language_from):
             if weights:
                 donor = load_vlm(VLMConfig(weights=weights))
-                inherit(model, donor.model, shared_words(self.processor, donor.processor), language_only=weights == config.language_from)
+                inherit(
+                    model,
+                    donor.model,
+                    shared_words(self.processor, donor.processor),
+                    language_only=weights == config.language_from,
+                )
         self.student = Student(model).to(config.device)
         ids = self.processor.tokenizer.convert_tokens_to_ids
         self.words = {name: torch.tensor(ids(list(words))) for name, words in LABELS.items()}
@@ -170,7 +201,9 @@ class Trainer:
             state = torch.load(self.checkpoint, weights_only=True)
         if "student" in state:
             self.student.load_state_dict(state["student"])
-        with tracked_run(self.config.tracking, self.folder, job_type="train", config=asdict(self.config)) as run:
+        with tracked_run(
+            self.config.tracking, self.folder, job_type="train", config=asdict(self.config)
+        ) as run:
             for number in range(state["stage"], len(self.stages)):
                 resumed = state if number == state["stage"] else {"step": 0}
                 self._fit_stage(number, resumed, run)
@@ -184,23 +217,57 @@ class Trainer:
             schedule.load_state_dict(state["schedule"])
         model = self.student.model
         family = FAMILIES[type(model).__name__]
-        batches = StageBatches(stage, number, self.processor, self.recipe, family, model.config, seed=self.config.seed, start=state["step"])
-        loader: Iterable = DataLoader(batches, batch_size=None, shuffle=False, num_workers=1, worker_init_fn=_one_thread)
+        batches = StageBatches(
+            stage,
+            number,
+            self.processor,
+            self.recipe,
+            family,
+            model.config,
+            seed=self.config.seed,
+            start=state["step"],
+        )
+        loader: Iterable = DataLoader(
+            batches, batch_size=None, shuffle=False, num_workers=1, worker_init_fn=_one_thread
+        )
         self.student.train()
-        bar = tqdm(loader, desc=f"stage {number + 1}/{len(self.stages)} {stage.kind}", initial=state["step"], total=stage.steps)
+        bar = tqdm(
+            loader,
+            desc=f"stage {number + 1}/{len(self.stages)} {stage.kind}",
+            initial=state["step"],
+            total=stage.steps,
+        )
         for step, batch in enumerate(bar, start=state["step"] + 1):
-            loss, report = self._step(stage, {k: v.to(self.config.device) for k, v in batch.items()}, optimizer)
+            loss, report = self._step(
+                stage, {k: v.to(self.config.device) for k, v in batch.items()}, optimizer
+            )
             schedule.step()
             bar.set_postfix(loss=f"{loss:.3f}", **{k: f"{v:.2f}" for k, v in report.items()})
-            run.log({f"{stage.kind}/loss": loss, **{f"{stage.kind}/{k}": v for k, v in report.items()}})
+            run.log(
+                {f"{stage.kind}/loss": loss, **{f"{stage.kind}/{k}": v for k, v in report.items()}}
+            )
             if step % self.config.checkpoint_every == 0 and step < stage.steps:
-                self._save(stage=number, step=step, optimizer=optimizer.state_dict(), schedule=schedule.state_dict())
+                self._save(
+                    stage=number,
+                    step=step,
+                    optimizer=optimizer.state_dict(),
+                    schedule=schedule.state_dict(),
+                )
         if stage.token_norm:
-            scale_tokens(self.student, {k: v.to(self.config.device) for k, v in batch.items()}, stage.token_norm, self.recipe.projector)
+            scale_tokens(
+                self.student,
+                {k: v.to(self.config.device) for k, v in batch.items()},
+                stage.token_norm,
+                self.recipe.projector,
+            )
         self._save(stage=number + 1, step=0)
 
-    def _step(self, stage: Stage, batch: dict[str, Tensor], optimizer: torch.optim.Optimizer) -> tuple[float, dict[str, float]]:
-        with torch.autocast(self.config.device, torch.bfloat16, enabled=_has_bfloat16(self.config.device)):
+    def _step(
+        self, stage: Stage, batch: dict[str, Tensor], optimizer: torch.optim.Optimizer
+    ) -> tuple[float, dict[str, float]]:
+        with torch.autocast(
+            self.config.device, torch.bfloat16, enabled=_has_bfloat16(self.config.device)
+        ):
             if stage.kind == "align":
                 loss, report = alignment_loss(self.student, batch, self.words)
             else:

@@ -25,7 +25,9 @@ def shared_words(processor: Any, donor: Any) -> Tensor:
     return torch.tensor([(own[word], other[word]) for word in sorted(own) if word in other])
 
 
-def inherit(model: PreTrainedModel, donor: PreTrainedModel, words: Tensor, *, language_only: bool = False) -> list[str]:
+def inherit(
+    model: PreTrainedModel, donor: PreTrainedModel, words: Tensor, *, language_only: bool = False
+) -> list[str]:
     """Copy every weight that the donor has under the same meaning; return the names of those copied.
 
     Args:
@@ -40,7 +42,9 @@ def inherit(model: PreTrainedModel, donor: PreTrainedModel, words: Tensor, *, la
         if isinstance(model, InternVLForConditionalGeneration) and "vision_tower" in name:
             for clip, internvl in _INTERNVL_NAMES.items():
                 name = name.replace(clip, internvl)
-        if name not in own or (language_only and "language_model" not in name and "lm_head" not in name):
+        if name not in own or (
+            language_only and "language_model" not in name and "lm_head" not in name
+        ):
             continue
         if name.endswith(("embed_tokens.weight", "lm_head.weight")):
             own[name][words[:, 0]] = weight[words[:, 1]]

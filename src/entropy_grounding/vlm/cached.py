@@ -34,11 +34,23 @@ class RememberingVLM(VLM):
 
     def look(self, image: Image.Image, box: Box | None = None) -> Picture:
         """Encode the image or a crop, as `VLM.look`."""
-        budget = (str(self.processor.image_processor.size), getattr(self.processor.image_processor, "max_patches", None))
-        return self._once(("look", image.size, hash(image.tobytes()), box, budget), lambda: super(RememberingVLM, self).look(image, box))
+        budget = (
+            str(self.processor.image_processor.size),
+            getattr(self.processor.image_processor, "max_patches", None),
+        )
+        return self._once(
+            ("look", image.size, hash(image.tobytes()), box, budget),
+            lambda: super(RememberingVLM, self).look(image, box),
+        )
 
     def forward(
-        self, prompts: Sequence[Prompt], *, graph: bool = True, keep: bool = False, after: Forward | None = None, **rare: Any
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        graph: bool = True,
+        keep: bool = False,
+        after: Forward | None = None,
+        **rare: Any,
     ) -> Forward:
         """Run prompts, as `VLM.forward`; a remembered pass has no graph any more, which `backward` makes up for."""
         run = super().forward
@@ -56,15 +68,24 @@ class RememberingVLM(VLM):
         found = self._known.get(("gradient", prompt, behind, target))
         if found is None:
             if not begun.logits.requires_grad:
-                begun = super().forward(begun.prompts, keep=True, after=self._known[("after", prompt)] if behind else None)
-            found = self._known[("gradient", prompt, behind, target)] = super().backward(begun, target)
+                begun = super().forward(
+                    begun.prompts,
+                    keep=True,
+                    after=self._known[("after", prompt)] if behind else None,
+                )
+            found = self._known[("gradient", prompt, behind, target)] = super().backward(
+                begun, target
+            )
             self._known[("pass", prompt, behind)] = begun.detached()
         return found
 
     def generate(self, prompt: Prompt, *, max_new_tokens: int, after: Forward | None = None) -> str:
         """Return the greedy answer, as `VLM.generate`."""
         run = super().generate
-        return self._once(("answer", _key(prompt), max_new_tokens), lambda: run(prompt, max_new_tokens=max_new_tokens, after=after))
+        return self._once(
+            ("answer", _key(prompt), max_new_tokens),
+            lambda: run(prompt, max_new_tokens=max_new_tokens, after=after),
+        )
 
 
 def _key(prompt: Prompt) -> tuple[str, tuple[int, ...]]:

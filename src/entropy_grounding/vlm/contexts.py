@@ -46,7 +46,11 @@ def checkpointed(layers: Any) -> Iterator[None]:
     """Let decoder layers keep only their inputs for a while; what is inside them stays out of training mode."""
     checkpoint = partial(torch.utils.checkpoint.checkpoint, use_reentrant=False)
     for layer in layers:
-        layer.gradient_checkpointing, layer.training, layer._gradient_checkpointing_func = True, True, checkpoint
+        layer.gradient_checkpointing, layer.training, layer._gradient_checkpointing_func = (
+            True,
+            True,
+            checkpoint,
+        )
     try:
         yield
     finally:
@@ -64,7 +68,10 @@ def neutral_generation(model: Any) -> Iterator[None]:
     """
     before = model.generation_config
     model.generation_config = GenerationConfig(
-        bos_token_id=before.bos_token_id, eos_token_id=before.eos_token_id, pad_token_id=before.pad_token_id, do_sample=False
+        bos_token_id=before.bos_token_id,
+        eos_token_id=before.eos_token_id,
+        pad_token_id=before.pad_token_id,
+        do_sample=False,
     )
     try:
         yield
@@ -77,9 +84,16 @@ def pixels_scaled(vlm: VLM, factor: float) -> Iterator[bool]:
     """Multiply the budget of pixels or tiles of a picture for a while; False for a family without one, or when none would be left."""
     images = vlm.processor.image_processor
     if "longest_edge" in (images.size or {}):
-        scaled: dict[str, Any] = {"size": {edge: int(images.size[edge] * factor) for edge in ("shortest_edge", "longest_edge")}}
+        scaled: dict[str, Any] = {
+            "size": {
+                edge: int(images.size[edge] * factor) for edge in ("shortest_edge", "longest_edge")
+            }
+        }
     elif int(getattr(images, "max_patches", 0) * factor) >= 1 and images.max_patches > 1:
-        scaled = {name: max(1, int(getattr(images, name) * factor)) for name in ("min_patches", "max_patches")}
+        scaled = {
+            name: max(1, int(getattr(images, name) * factor))
+            for name in ("min_patches", "max_patches")
+        }
     else:
         yield False
         return

@@ -22,7 +22,9 @@ class Family:
     def prepare(self, config: Any, processor: Any) -> None:
         """Refuse a configuration or a processor that the family cannot serve."""
 
-    def views(self, config: Any, processor: Any, inputs: dict[str, Tensor], size: tuple[int, int]) -> dict[str, View]:
+    def views(
+        self, config: Any, processor: Any, inputs: dict[str, Tensor], size: tuple[int, int]
+    ) -> dict[str, View]:
         """Return the token grids of a picture, the one to ground on by default first.
 
         Args:
@@ -33,7 +35,14 @@ class Family:
         """
         raise NotImplementedError
 
-    def picture(self, config: Any, processor: Any, inputs: dict[str, Tensor], pixels: Tensor, size: tuple[int, int]) -> Tensor:
+    def picture(
+        self,
+        config: Any,
+        processor: Any,
+        inputs: dict[str, Tensor],
+        pixels: Tensor,
+        size: tuple[int, int],
+    ) -> Tensor:
         """Lay pixels out as the first of `views` shows them: ``(channels, height, width)``.
 
         Args:

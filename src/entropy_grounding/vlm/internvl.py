@@ -17,23 +17,40 @@ class InternVLFamily(Family):
     architecture = "InternVLForConditionalGeneration"
     view_names = ("canvas", "thumbnail")
 
-    def views(self, config: Any, processor: Any, inputs: dict[str, Tensor], size: tuple[int, int]) -> dict[str, View]:
+    def views(
+        self, config: Any, processor: Any, inputs: dict[str, Tensor], size: tuple[int, int]
+    ) -> dict[str, View]:
         """Return the canvas of all tiles in true row-major order and, behind more than one tile, the thumbnail; both squash the image."""
         tiles = len(inputs["pixel_values"])
         side = round(processor.image_seq_length**0.5)
         cols, rows = self._tiling(processor.image_processor, size) if tiles > 1 else (1, 1)
         tokens = np.arange(rows * cols * side * side).reshape(rows, cols, side, side)
         box = Box(0.0, 0.0, float(size[0]), float(size[1]))
-        found = {"canvas": View(0, tokens.transpose(0, 2, 1, 3).reshape(rows * side, cols * side), box)}
+        found = {
+            "canvas": View(0, tokens.transpose(0, 2, 1, 3).reshape(rows * side, cols * side), box)
+        }
         if tiles > rows * cols:
-            found["thumbnail"] = View(0, tokens.size + np.arange(side * side).reshape(side, side), box)
+            found["thumbnail"] = View(
+                0, tokens.size + np.arange(side * side).reshape(side, side), box
+            )
         return found
 
-    def picture(self, config: Any, processor: Any, inputs: dict[str, Tensor], pixels: Tensor, size: tuple[int, int]) -> Tensor:
+    def picture(
+        self,
+        config: Any,
+        processor: Any,
+        inputs: dict[str, Tensor],
+        pixels: Tensor,
+        size: tuple[int, int],
+    ) -> Tensor:
         """Return the canvas of all tiles, without the thumbnail."""
         cols, rows = self._tiling(processor.image_processor, size) if len(pixels) > 1 else (1, 1)
         tiles, (channels, height, width) = pixels[: rows * cols], pixels.shape[1:]
-        return tiles.reshape(rows, cols, channels, height, width).permute(2, 0, 3, 1, 4).reshape(channels, rows * height, cols * width)
+        return (
+            tiles.reshape(rows, cols, channels, height, width)
+            .permute(2, 0, 3, 1, 4)
+            .reshape(channels, rows * height, cols * width)
+        )
 
     def input_side(self, config: Any, processor: Any) -> int:
         """Return the side of a tile."""
@@ -47,5 +64,8 @@ class InternVLFamily(Family):
     def _tiling(image_processor: Any, size: tuple[int, int]) -> tuple[int, int]:
         tile = image_processor.size
         return get_optimal_tiled_canvas(
-            (size[1], size[0]), (tile["height"], tile["width"]), image_processor.min_patches, image_processor.max_patches
+            (size[1], size[0]),
+            (tile["height"], tile["width"]),
+            image_processor.min_patches,
+            image_processor.max_patches,
         )

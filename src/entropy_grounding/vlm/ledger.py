@@ -21,7 +21,12 @@ class Ledger:
     def forward(self, prompt: Prompt, *, backwards: int = 0, start: int = 0) -> None:
         """Count a forward pass of a prompt, from position ``start`` on, and backward passes of the same."""
         visual = prompt.visual_tokens - (len(prompt.features[0]) if start else 0)
-        spent = {"forwards": 1, "backwards": backwards, "visual_tokens": visual, "lm_tokens": prompt.length - start}
+        spent = {
+            "forwards": 1,
+            "backwards": backwards,
+            "visual_tokens": visual,
+            "lm_tokens": prompt.length - start,
+        }
         for name, value in spent.items():
             self._spent[name] += value
 

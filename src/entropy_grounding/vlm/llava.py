@@ -24,12 +24,27 @@ class LlavaFamily(Family):
             )
         complete_processor(config, processor)
 
-    def views(self, config: Any, processor: Any, inputs: dict[str, Tensor], size: tuple[int, int]) -> dict[str, View]:
+    def views(
+        self, config: Any, processor: Any, inputs: dict[str, Tensor], size: tuple[int, int]
+    ) -> dict[str, View]:
         """Return the one token grid of a picture; its box is the padded square, or the part that the centre crop keeps."""
         side = config.vision_config.image_size // config.vision_config.patch_size
-        return {"image": View(0, np.arange(side * side).reshape(side, side), _visible(processor.image_processor, size))}
+        return {
+            "image": View(
+                0,
+                np.arange(side * side).reshape(side, side),
+                _visible(processor.image_processor, size),
+            )
+        }
 
-    def picture(self, config: Any, processor: Any, inputs: dict[str, Tensor], pixels: Tensor, size: tuple[int, int]) -> Tensor:
+    def picture(
+        self,
+        config: Any,
+        processor: Any,
+        inputs: dict[str, Tensor],
+        pixels: Tensor,
+        size: tuple[int, int],
+    ) -> Tensor:
         """Return the one square."""
         return pixels[0]
 

@@ -18,22 +18,39 @@ class LlavaNextFamily(LlavaFamily):
     architecture = "LlavaNextForConditionalGeneration"
     view_names = ("canvas", "base")
 
-    def views(self, config: Any, processor: Any, inputs: dict[str, Tensor], size: tuple[int, int]) -> dict[str, View]:
+    def views(
+        self, config: Any, processor: Any, inputs: dict[str, Tensor], size: tuple[int, int]
+    ) -> dict[str, View]:
         """Return the canvas of the tiles and the base tile, which shows the whole image squashed to a square."""
         vision = config.vision_config
         side = vision.image_size // vision.patch_size
-        base = View(0, np.arange(side * side).reshape(side, side), Box(0.0, 0.0, float(size[0]), float(size[1])))
+        base = View(
+            0,
+            np.arange(side * side).reshape(side, side),
+            Box(0.0, 0.0, float(size[0]), float(size[1])),
+        )
         canvas = select_best_resolution((size[1], size[0]), config.image_grid_pinpoints)
         return {"canvas": _canvas(size, canvas, vision.patch_size, side * side), "base": base}
 
-    def picture(self, config: Any, processor: Any, inputs: dict[str, Tensor], pixels: Tensor, size: tuple[int, int]) -> Tensor:
+    def picture(
+        self,
+        config: Any,
+        processor: Any,
+        inputs: dict[str, Tensor],
+        pixels: Tensor,
+        size: tuple[int, int],
+    ) -> Tensor:
         """Return the canvas of the tiles as far as its rows and columns of tokens are kept."""
         side, patch = config.vision_config.image_size, config.vision_config.patch_size
         height, width = select_best_resolution((size[1], size[0]), config.image_grid_pinpoints)
-        tiles = pixels[0, 1 : 1 + height * width // side**2].reshape(height // side, width // side, -1, side, side)
+        tiles = pixels[0, 1 : 1 + height * width // side**2].reshape(
+            height // side, width // side, -1, side, side
+        )
         canvas = tiles.permute(2, 0, 3, 1, 4).reshape(-1, height, width)
         rows, cols = _kept(height // patch, width // patch, size)
-        return canvas[:, rows.start * patch : rows.stop * patch, cols.start * patch : cols.stop * patch]
+        return canvas[
+            :, rows.start * patch : rows.stop * patch, cols.start * patch : cols.stop * patch
+        ]
 
 
 def _canvas(size: tuple[int, int], canvas: tuple[int, int], patch: int, first: int) -> View:
@@ -53,8 +70,12 @@ def _canvas(size: tuple[int, int], canvas: tuple[int, int], patch: int, first: i
             f"on a canvas of {canvas[1]} x {canvas[0]}: crop its longer side."
         )
     scale = min(canvas[1] / width, canvas[0] / height)
-    drawn_width = canvas[1] if scale == canvas[1] / width else min(math.ceil(width * scale), canvas[1])
-    drawn_height = canvas[0] if scale == canvas[0] / height else min(math.ceil(height * scale), canvas[0])
+    drawn_width = (
+        canvas[1] if scale == canvas[1] / width else min(math.ceil(width * scale), canvas[1])
+    )
+    drawn_height = (
+        canvas[0] if scale == canvas[0] / height else min(math.ceil(height * scale), canvas[0])
+    )
     left, top = (canvas[1] - drawn_width) // 2, (canvas[0] - drawn_height) // 2
     x0, x1 = ((patch * col - left) * width / drawn_width for col in (cols.start, cols.stop))
     y0, y1 = ((patch * row - top) * height / drawn_height for row in (rows.start, rows.stop))

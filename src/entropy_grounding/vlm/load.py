@@ -6,7 +6,12 @@ from typing import Any
 
 import torch
 from PIL import Image
-from transformers import AutoConfig, AutoModelForImageTextToText, BitsAndBytesConfig, PreTrainedConfig
+from transformers import (
+    AutoConfig,
+    AutoModelForImageTextToText,
+    BitsAndBytesConfig,
+    PreTrainedConfig,
+)
 from transformers.utils import is_bitsandbytes_available
 from transformers.utils import logging as transformers_logging
 
@@ -16,7 +21,12 @@ from entropy_grounding.vlm.config import DTYPES, QUANTIZATIONS, VLMConfig
 from entropy_grounding.vlm.model import VLM
 from entropy_grounding.vlm.processors import apply_budgets, load_processor, padded
 from entropy_grounding.vlm.registry import family_of
-from entropy_grounding.vlm.weights import checked_source, warn_of_large_models, weights_folder, weights_identities
+from entropy_grounding.vlm.weights import (
+    checked_source,
+    warn_of_large_models,
+    weights_folder,
+    weights_identities,
+)
 
 
 def load_vlm(config: VLMConfig | str = "tiny_llava") -> VLM:
@@ -42,10 +52,14 @@ def _check_options(config: VLMConfig) -> None:
     choices = {"dtype": DTYPES, "image_fit": ("as_released", "pad"), "quantization": QUANTIZATIONS}
     for name, known in choices.items():
         if getattr(config, name) not in known:
-            raise InputError(f"Unknown {name} '{getattr(config, name)}': use {' or '.join(known) if len(known) == 2 else _one_of(known)}.")
+            raise InputError(
+                f"Unknown {name} '{getattr(config, name)}': use {' or '.join(known) if len(known) == 2 else _one_of(known)}."
+            )
 
     if config.device.startswith("cuda") and not torch.cuda.is_available():
-        raise InputError(f"vlm.device is '{config.device}', but torch sees no GPU: use vlm.device=cpu or auto.")
+        raise InputError(
+            f"vlm.device is '{config.device}', but torch sees no GPU: use vlm.device=cpu or auto."
+        )
 
 
 def _one_of(known: Sequence[str]) -> str:
@@ -160,10 +174,20 @@ def _check_preset(about: PreTrainedConfig, config: VLMConfig) -> None:
         return
 
     text = about.get_text_config()
-    found = {"architecture": (about.architectures or ["none"])[0], "width": text.hidden_size, "layers": text.num_hidden_layers}
-    differing = [f"{name} {value}, not {getattr(expected, name)}" for name, value in found.items() if value != getattr(expected, name)]
+    found = {
+        "architecture": (about.architectures or ["none"])[0],
+        "width": text.hidden_size,
+        "layers": text.num_hidden_layers,
+    }
+    differing = [
+        f"{name} {value}, not {getattr(expected, name)}"
+        for name, value in found.items()
+        if value != getattr(expected, name)
+    ]
     if expected.weights and not differing:
-        ours, theirs = (weights_identities(each)["weights"][:12] for each in (config.weights, expected.weights))
+        ours, theirs = (
+            weights_identities(each)["weights"][:12] for each in (config.weights, expected.weights)
+        )
         differing = [] if ours == theirs else [f"SHA-256 {ours}..., not {theirs}..."]
 
     if differing:
@@ -182,7 +206,9 @@ def _rehearse(vlm: VLM, config: VLMConfig) -> None:
     vocabulary = vlm.model.get_input_embeddings().num_embeddings
     placeholder = vlm.model.config.image_token_id
     if not 0 <= placeholder < vocabulary:
-        raise InputError(f"The image token {placeholder} of '{config.weights}' is none of its {vocabulary} tokens: check its config.json.")
+        raise InputError(
+            f"The image token {placeholder} of '{config.weights}' is none of its {vocabulary} tokens: check its config.json."
+        )
 
     picture = vlm.look(Image.new("RGB", (96, 64), "gray"))
     placed = int((picture.tokens == placeholder).sum())
@@ -194,7 +220,11 @@ def _rehearse(vlm: VLM, config: VLMConfig) -> None:
 
 
 def _device(config: VLMConfig) -> torch.device:
-    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device)
+    return torch.device(
+        ("cuda" if torch.cuda.is_available() else "cpu")
+        if config.device == "auto"
+        else config.device
+    )
 
 
 def _quantization(config: VLMConfig, device: torch.device) -> BitsAndBytesConfig | None:
@@ -205,19 +235,29 @@ def _quantization(config: VLMConfig, device: torch.device) -> BitsAndBytesConfig
     if config.quantization == "none":
         return None
     if not is_bitsandbytes_available():
-        raise InputError("vlm.quantization needs bitsandbytes: pip install -c constraints.txt 'entropy-grounding[quantization]'.")
+        raise InputError(
+            "vlm.quantization needs bitsandbytes: pip install -c constraints.txt 'entropy-grounding[quantization]'."
+        )
     if config.quantization == "4bit" and device.type == "cpu":
-        raise InputError("vlm.quantization=4bit needs a GPU: on a CPU its kernels drop gradients. Use 8bit or none.")
+        raise InputError(
+            "vlm.quantization=4bit needs a GPU: on a CPU its kernels drop gradients. Use 8bit or none."
+        )
     skipped = ["lm_head", "vision_tower", "visual", "multi_modal_projector"]
     if config.quantization == "8bit":
         return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=skipped)
-    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_compute_dtype=torch.bfloat16, llm_int8_skip_modules=skipped)
+    return BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_compute_dtype=torch.bfloat16, llm_int8_skip_modules=skipped
+    )
 
 
 def _why(config: VLMConfig, source: str, error: Exception) -> str:
     """Return the sentence for a checkpoint that does not load, with the advice for its cause."""
     first = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-    where = f"the folder '{source}'" if weights_folder(config.weights) else f"'{config.weights}' on the hub"
+    where = (
+        f"the folder '{source}'"
+        if weights_folder(config.weights)
+        else f"'{config.weights}' on the hub"
+    )
 
     if remedy := machine_remedy(error):
         advice = remedy

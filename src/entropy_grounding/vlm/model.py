@@ -23,9 +23,23 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from entropy_grounding.core.errors import ContextError, InputError
 from entropy_grounding.core.geometry import Box, View
 from entropy_grounding.core.images import cut
-from entropy_grounding.vlm.contexts import checkpointed, eager, frozen, neutral_generation, own_gradients
+from entropy_grounding.vlm.contexts import (
+    checkpointed,
+    eager,
+    frozen,
+    neutral_generation,
+    own_gradients,
+)
 from entropy_grounding.vlm.family import NEUTRAL_QUESTION, Family
-from entropy_grounding.vlm.types import Forward, Picture, PixelGradient, Prompt, Target, TokenAttention, TokenGradients
+from entropy_grounding.vlm.types import (
+    Forward,
+    Picture,
+    PixelGradient,
+    Prompt,
+    Target,
+    TokenAttention,
+    TokenGradients,
+)
 from entropy_grounding.vlm.weights import map_bytes
 
 _PIXELS = ("pixel_values", "pixel_attention_mask")
@@ -65,7 +79,9 @@ class VLM:
         checkpointing: str = "auto",
     ) -> None:
         if not getattr(processor, "chat_template", None):
-            raise InputError(f"The processor of '{name or type(model).__name__}' has no chat template: use an instruction-tuned model.")
+            raise InputError(
+                f"The processor of '{name or type(model).__name__}' has no chat template: use an instruction-tuned model."
+            )
         if grounding not in ("default", "all", *family.view_names):
             raise InputError(
                 f"Unknown grounding '{grounding}' for {family.architecture}: use default, all, {', '.join(family.view_names)}."
@@ -75,21 +91,35 @@ class VLM:
         self.family, self.name, self.grounding = family, name, grounding
         self.attention_layer, self.neutral_question = attention_layer, neutral_question
         if checkpointing not in CHECKPOINTING:
-            raise InputError(f"Unknown checkpointing '{checkpointing}': use one of {', '.join(CHECKPOINTING)}.")
+            raise InputError(
+                f"Unknown checkpointing '{checkpointing}': use one of {', '.join(CHECKPOINTING)}."
+            )
         self.checkpointing = checkpointing
         family.prepare(model.config, processor)
 
     @own_gradients
     def look(self, image: Image.Image, box: Box | None = None) -> Picture:
         """Encode the image, or the crop ``box`` (pixels of the image, widened to whole ones), without gradient."""
-        shown, place = (image, Box(0.0, 0.0, float(image.width), float(image.height))) if box is None else cut(image, box)
+        shown, place = (
+            (image, Box(0.0, 0.0, float(image.width), float(image.height)))
+            if box is None
+            else cut(image, box)
+        )
         inputs = self._alone(shown)
         with frozen(self.model), torch.no_grad():
             features = self._features(inputs).detach()
-        views = self._chosen(self.family.views(self.model.config, self.processor, inputs, shown.size))
-        placed = tuple(replace(view, box=_shift(view.box, place.x0, place.y0), shown=place) for view in views)
-        rest = {name: value for name, value in inputs.items() if name not in (*_PIXELS, *_PER_POSITION)}
-        return Picture(shown, place, features, placed, self._expansion(inputs["input_ids"][0]), rest)
+        views = self._chosen(
+            self.family.views(self.model.config, self.processor, inputs, shown.size)
+        )
+        placed = tuple(
+            replace(view, box=_shift(view.box, place.x0, place.y0), shown=place) for view in views
+        )
+        rest = {
+            name: value for name, value in inputs.items() if name not in (*_PIXELS, *_PER_POSITION)
+        }
+        return Picture(
+            shown, place, features, placed, self._expansion(inputs["input_ids"][0]), rest
+        )
 
     def _expansion(self, ids: Int[Tensor, " length"]) -> Int[Tensor, " tokens"]:
         """Return the part of a prompt of one picture that stands for the picture."""
@@ -98,9 +128,13 @@ class VLM:
         return ids[before : len(ids) - (len(template) - before - 1)]
 
     def _tokenized(self, text: str) -> Int[Tensor, " length"]:
-        return self.processor.tokenizer(text, return_tensors="pt")["input_ids"][0].to(self.model.device)
+        return self.processor.tokenizer(text, return_tensors="pt")["input_ids"][0].to(
+            self.model.device
+        )
 
-    def _prepared(self, question: str, pictures: Sequence[Picture], answer: str = "") -> dict[str, Any]:
+    def _prepared(
+        self, question: str, pictures: Sequence[Picture], answer: str = ""
+    ) -> dict[str, Any]:
         """Return what the processor makes of question and pictures, without pixels, and without reading the pictures again."""
         image_token = self.model.config.image_token_id
         ids = self._tokenized(self._text(question, len(pictures), answer))
@@ -113,12 +147,17 @@ class VLM:
         inputs: dict[str, Any] = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
         if "mm_token_type_ids" in self.processor.model_input_names:
             inputs["mm_token_type_ids"] = (ids == image_token).long()
-        return inputs | {name: torch.cat([picture.shape[name] for picture in pictures]) for name in (pictures[0].shape if pictures else ())}
+        return inputs | {
+            name: torch.cat([picture.shape[name] for picture in pictures])
+            for name in (pictures[0].shape if pictures else ())
+        }
 
     def _features(self, inputs: dict[str, Any]) -> Tensor:
         """Return the visual tokens ``(tokens, dim)`` of one picture."""
         accepted = inspect.signature(type(self.model.model).get_image_features).parameters
-        encoded = self.model.get_image_features(**{k: v for k, v in inputs.items() if k in accepted}, return_dict=True)
+        encoded = self.model.get_image_features(
+            **{k: v for k, v in inputs.items() if k in accepted}, return_dict=True
+        )
         return torch.cat([tokens.reshape(-1, tokens.shape[-1]) for tokens in encoded.pooler_output])
 
     def _alone(self, image: Image.Image) -> dict[str, Any]:
@@ -126,9 +165,13 @@ class VLM:
         try:
             inputs = self._process(image)
         except (ValueError, ZeroDivisionError, IndexError) as error:
-            raise InputError(f"The processor cannot use a picture of {image.width} x {image.height} pixels ({error}).") from error
+            raise InputError(
+                f"The processor cannot use a picture of {image.width} x {image.height} pixels ({error})."
+            ) from error
         if not inputs["pixel_values"].numel():
-            raise InputError(f"The processor makes no visual token of a picture of {image.width} x {image.height} pixels: enlarge it.")
+            raise InputError(
+                f"The processor makes no visual token of a picture of {image.width} x {image.height} pixels: enlarge it."
+            )
         return inputs
 
     @own_gradients
@@ -141,9 +184,14 @@ class VLM:
         """
         placeholder = self.processor.image_token
         if placeholder in question:
-            raise InputError(f"The question holds '{placeholder}', which stands for an image in this model's prompts: leave it out.")
+            raise InputError(
+                f"The question holds '{placeholder}', which stands for an image in this model's prompts: leave it out."
+            )
         inputs = self._prepared(question, pictures)
-        length, context = inputs["input_ids"].shape[1], self.model.config.get_text_config().max_position_embeddings
+        length, context = (
+            inputs["input_ids"].shape[1],
+            self.model.config.get_text_config().max_position_embeddings,
+        )
         if length > context:
             raise ContextError(
                 f"The prompt of {len(pictures)} pictures has {length} tokens, more than the {context} of the model's context: "
@@ -152,14 +200,27 @@ class VLM:
         views: list[View] = []
         offset = 0
         for index, picture in enumerate(pictures):
-            views += [replace(v, image_index=index, token_indices=v.token_indices + offset) for v in picture.views]
+            views += [
+                replace(v, image_index=index, token_indices=v.token_indices + offset)
+                for v in picture.views
+            ]
             offset += len(picture.features)
         boxes = tuple(picture.box for picture in pictures)
-        return Prompt(self._text(question, len(pictures)), inputs, tuple(p.features for p in pictures), tuple(views), boxes)
+        return Prompt(
+            self._text(question, len(pictures)),
+            inputs,
+            tuple(p.features for p in pictures),
+            tuple(views),
+            boxes,
+        )
 
-    def logits(self, prompt: Prompt, visual_tokens: Float[Tensor, "tokens dim"] | None = None) -> Float[Tensor, " vocabulary"]:
+    def logits(
+        self, prompt: Prompt, visual_tokens: Float[Tensor, "tokens dim"] | None = None
+    ) -> Float[Tensor, " vocabulary"]:
         """Return the next-token logits at the last position; ``visual_tokens`` replaces the embeddings of the prompt's pictures."""
-        return self._run([prompt], torch.cat(prompt.features) if visual_tokens is None else visual_tokens).logits[0, -1]
+        return self._run(
+            [prompt], torch.cat(prompt.features) if visual_tokens is None else visual_tokens
+        ).logits[0, -1]
 
     @own_gradients
     def gradient(self, prompt: Prompt, target: Target) -> TokenGradients:
@@ -212,16 +273,24 @@ class VLM:
                 stack.enter_context(checkpointed(self.model.get_decoder().layers))
                 keep = False
             out = self._run(prompts, leaf, use_cache=keep, every_position=every_position)
-        kept = out.past_key_values if keep and not any(layer.is_sliding for layer in out.past_key_values.layers) else None
+        kept = (
+            out.past_key_values
+            if keep and not any(layer.is_sliding for layer in out.past_key_values.layers)
+            else None
+        )
         return Forward(out.logits[:, -1], leaf, tuple(prompts), kept)
 
     @staticmethod
     def _refuse_batch(prompts: Sequence[Prompt], after: Forward | None, layer: int | None) -> None:
         """Refuse what a pass behind another one, or from a layer on, cannot do: several prompts, or both at once."""
         if len(prompts) != 1:
-            raise InputError(f"A pass with after=... or layer=... runs one prompt, not {len(prompts)}: run them one by one.")
+            raise InputError(
+                f"A pass with after=... or layer=... runs one prompt, not {len(prompts)}: run them one by one."
+            )
         if after is not None and layer is not None:
-            raise InputError("A pass runs behind another one (after=...) or from a layer on (layer=...), not both.")
+            raise InputError(
+                "A pass runs behind another one (after=...) or from a layer on (layer=...), not both."
+            )
 
     def _continue(self, prompt: Prompt, after: Forward, *, graph: bool) -> Forward:
         """Run what follows the first picture of a prompt on the keys and values that another prompt has up to there."""
@@ -229,18 +298,30 @@ class VLM:
         start = self.first_picture_end(prompt)
         leaf = torch.cat(prompt.features[1:])
         leaf = leaf.clone().requires_grad_() if graph else leaf
-        inputs = {name: value[1:] for name, value in prompt.inputs.items() if name not in _PER_POSITION}
+        inputs = {
+            name: value[1:] for name, value in prompt.inputs.items() if name not in _PER_POSITION
+        }
         inputs |= {"input_ids": ids[:, start:], "attention_mask": prompt.inputs["attention_mask"]}
         positions = self.family.positions(self.model, prompt.inputs)
         if positions is not None:
             inputs["position_ids"] = positions[..., start:]
         cache = DynamicCache(config=self.model.config)
         for number, layer in enumerate(after.cache.layers):
-            cache.update(layer.keys[:, :, :start].detach(), layer.values[:, :, :start].detach(), number)
-        tokens = self.family.pack(list(leaf.split([len(features) for features in prompt.features[1:]])))
+            cache.update(
+                layer.keys[:, :, :start].detach(), layer.values[:, :, :start].detach(), number
+            )
+        tokens = self.family.pack(
+            list(leaf.split([len(features) for features in prompt.features[1:]]))
+        )
         encoded = {"image": BaseModelOutputWithPooling(pooler_output=tokens)}
         with frozen(self.model), torch.set_grad_enabled(graph):
-            out = self.model(**inputs, mm_encoder_outputs=encoded, past_key_values=cache, logits_to_keep=1, use_cache=True)
+            out = self.model(
+                **inputs,
+                mm_encoder_outputs=encoded,
+                past_key_values=cache,
+                logits_to_keep=1,
+                use_cache=True,
+            )
         return Forward(out.logits[:, -1], leaf, (prompt,), out.past_key_values, start)
 
     def _from_layer(self, prompt: Prompt, layer: int) -> Forward:
@@ -251,7 +332,9 @@ class VLM:
         """
         layers = self.model.get_decoder().layers
         if layer >= len(layers):
-            raise InputError(f"method.gradient_layer is {layer}: this model has {len(layers)} layers, from 0.")
+            raise InputError(
+                f"method.gradient_layer is {layer}: this model has {len(layers)} layers, from 0."
+            )
         places = prompt.inputs["input_ids"][0] == self.model.config.image_token_id
         leaves: list[Tensor] = []
 
@@ -291,9 +374,16 @@ class VLM:
             except NotImplementedError as error:
                 raise self._no_gradient(str(error)) from error
         if not torch.isfinite(gradients).all():
-            raise InputError("The gradient at the visual tokens is NaN or infinite: try dtype=float32 or bfloat16.")
+            raise InputError(
+                "The gradient at the visual tokens is NaN or infinite: try dtype=float32 or bfloat16."
+            )
         gradients = gradients.float() / scale if scale > 1 else gradients
-        parts = zip(begun.logits.detach(), begun.by_prompt(gradients), begun.by_prompt(leaf.detach()), strict=True)
+        parts = zip(
+            begun.logits.detach(),
+            begun.by_prompt(gradients),
+            begun.by_prompt(leaf.detach()),
+            strict=True,
+        )
         return [TokenGradients(*each) for each in parts]
 
     @own_gradients
@@ -311,21 +401,37 @@ class VLM:
         """
         leaf = torch.cat(prompt.features).clone().requires_grad_(target is not None)
         scale = _HALF_SCALE if leaf.dtype == torch.float16 else 1.0
-        with frozen(self.model), eager(self.model.get_decoder()), torch.set_grad_enabled(target is not None):
+        with (
+            frozen(self.model),
+            eager(self.model.get_decoder()),
+            torch.set_grad_enabled(target is not None),
+        ):
             encoded = self._encoded([prompt], leaf)
-            out = self.model(**prompt.inputs, mm_encoder_outputs=encoded, logits_to_keep=1, use_cache=False, output_attentions=True)
+            out = self.model(
+                **prompt.inputs,
+                mm_encoder_outputs=encoded,
+                logits_to_keep=1,
+                use_cache=False,
+                output_attentions=True,
+            )
             if not out.attentions or out.attentions[0] is None:
                 raise InputError(
                     f"The model '{self.name}' returns no attention weights: use a signal of gradients (method.signal=gradient)."
                 )
             logits = out.logits[0, -1]
-            gradients = torch.autograd.grad(target(logits) * scale, out.attentions) if target else None
+            gradients = (
+                torch.autograd.grad(target(logits) * scale, out.attentions) if target else None
+            )
         places = prompt.inputs["input_ids"][0] == self.model.config.image_token_id
 
         def to_tokens(matrices: Sequence[Tensor]) -> Tensor:
             return torch.stack([each[0, :, -1][:, places].float() for each in matrices]).detach()
 
-        return TokenAttention(logits.detach(), to_tokens(out.attentions), to_tokens(gradients) / scale if gradients else None)
+        return TokenAttention(
+            logits.detach(),
+            to_tokens(out.attentions),
+            to_tokens(gradients) / scale if gradients else None,
+        )
 
     @own_gradients
     def pixel_gradient(self, question: str, picture: Picture, target: Target) -> PixelGradient:
@@ -339,8 +445,13 @@ class VLM:
             (found,) = torch.autograd.grad(target(logits) * scale, pixels)
         known = self.model.config, self.processor, inputs
         view = next(iter(self.family.views(*known, picture.image.size).values()))
-        placed = replace(view, box=_shift(view.box, picture.box.x0, picture.box.y0), shown=picture.box)
-        gradient, shown = (self.family.picture(*known, each.detach().float(), picture.image.size) for each in (found / scale, pixels))
+        placed = replace(
+            view, box=_shift(view.box, picture.box.x0, picture.box.y0), shown=picture.box
+        )
+        gradient, shown = (
+            self.family.picture(*known, each.detach().float(), picture.image.size)
+            for each in (found / scale, pixels)
+        )
         return PixelGradient(logits.detach(), gradient, shown, placed)
 
     def checkpoints(self, positions: int) -> bool:
@@ -349,23 +460,42 @@ class VLM:
             return self.checkpointing == "on"
         needed = positions * map_bytes(self.model.config, self.model.dtype)
         on_gpu = self.model.device.type == "cuda"
-        free = torch.cuda.mem_get_info(self.model.device)[0] if on_gpu else psutil.virtual_memory().available
+        free = (
+            torch.cuda.mem_get_info(self.model.device)[0]
+            if on_gpu
+            else psutil.virtual_memory().available
+        )
         return needed > free / 2
 
-    def _run(self, prompts: Sequence[Prompt], tokens: Tensor, *, use_cache: bool = False, every_position: bool = False) -> Any:
+    def _run(
+        self,
+        prompts: Sequence[Prompt],
+        tokens: Tensor,
+        *,
+        use_cache: bool = False,
+        every_position: bool = False,
+    ) -> Any:
         """Run the language model up to the last position's logits; ``tokens`` are the visual tokens of all prompts in order."""
-        inputs = _padded([prompt.inputs for prompt in prompts], self.processor.tokenizer.pad_token_id)
+        inputs = _padded(
+            [prompt.inputs for prompt in prompts], self.processor.tokenizer.pad_token_id
+        )
         encoded, last = self._encoded(prompts, tokens), 0 if every_position else 1
-        return self.model(**inputs, mm_encoder_outputs=encoded, logits_to_keep=last, use_cache=use_cache)
+        return self.model(
+            **inputs, mm_encoder_outputs=encoded, logits_to_keep=last, use_cache=use_cache
+        )
 
     def _no_gradient(self, why: str) -> InputError:
         name = self.name or type(self.model).__name__
-        return InputError(f"The model '{name}' passes no gradient to its visual tokens ({why}): load it unquantised, attention=sdpa.")
+        return InputError(
+            f"The model '{name}' passes no gradient to its visual tokens ({why}): load it unquantised, attention=sdpa."
+        )
 
     @own_gradients
     def generate(self, prompt: Prompt, *, max_new_tokens: int, after: Forward | None = None) -> str:
         """Return the greedy answer; with ``after``, a pass of this prompt, without running the prompt again (its cache is used up)."""
-        return self.processor.tokenizer.decode(self._greedy(prompt, max_new_tokens, after), skip_special_tokens=True).strip()
+        return self.processor.tokenizer.decode(
+            self._greedy(prompt, max_new_tokens, after), skip_special_tokens=True
+        ).strip()
 
     @own_gradients
     def continued(self, prompt: Prompt, tokens: int) -> Prompt:
@@ -374,7 +504,9 @@ class VLM:
         new = new[~torch.isin(new, new.new_tensor(self.processor.tokenizer.all_special_ids))]
         inputs = dict(prompt.inputs)
         for name in [name for name in _PER_POSITION if name in inputs]:
-            more = {"input_ids": new, "attention_mask": torch.ones_like(new)}.get(name, torch.zeros_like(new))
+            more = {"input_ids": new, "attention_mask": torch.ones_like(new)}.get(
+                name, torch.zeros_like(new)
+            )
             inputs[name] = torch.cat([inputs[name], more.to(inputs[name].dtype)[None]], dim=1)
         return replace(prompt, inputs=inputs)
 
@@ -395,9 +527,13 @@ class VLM:
         finally:
             decoder.layers = layers
 
-    def _greedy(self, prompt: Prompt, max_new_tokens: int, after: Forward | None = None) -> Int[Tensor, " tokens"]:
+    def _greedy(
+        self, prompt: Prompt, max_new_tokens: int, after: Forward | None = None
+    ) -> Int[Tensor, " tokens"]:
         if after is None or after.cache is None:
-            known: dict[str, Any] = {"mm_encoder_outputs": self._encoded([prompt], torch.cat(prompt.features))}
+            known: dict[str, Any] = {
+                "mm_encoder_outputs": self._encoded([prompt], torch.cat(prompt.features))
+            }
         else:
             self.family.positions(self.model, prompt.inputs)
             after.cache.crop(-1)  # generation begins with the logits of the last position
@@ -413,13 +549,21 @@ class VLM:
         length = inputs["input_ids"].shape[1] - prompt.inputs["input_ids"].shape[1]
         encoded = self._encoded([prompt], torch.cat(prompt.features))
         with frozen(self.model), torch.no_grad():
-            logits = self.model(**inputs, mm_encoder_outputs=encoded, logits_to_keep=length + 1, use_cache=False).logits[0, :-1]
-        return float(torch.nn.functional.cross_entropy(logits.float(), inputs["input_ids"][0, -length:]))
+            logits = self.model(
+                **inputs, mm_encoder_outputs=encoded, logits_to_keep=length + 1, use_cache=False
+            ).logits[0, :-1]
+        return float(
+            torch.nn.functional.cross_entropy(logits.float(), inputs["input_ids"][0, -length:])
+        )
 
     def _text(self, question: str, images: int, answer: str = "") -> str:
         """Return the chat-formatted prompt, up to the end of ``answer`` where one is given."""
-        messages: list[dict[str, Any]] = [{"role": "user", "content": self.family.content(question, images)}]
-        asked = self.processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+        messages: list[dict[str, Any]] = [
+            {"role": "user", "content": self.family.content(question, images)}
+        ]
+        asked = self.processor.apply_chat_template(
+            messages, add_generation_prompt=True, tokenize=False
+        )
         if not answer:
             return asked
         messages.append({"role": "assistant", "content": [{"type": "text", "text": answer}]})
@@ -429,7 +573,10 @@ class VLM:
     def _process(self, image: Image.Image) -> dict[str, Any]:
         inputs = self.processor(text=self._text("", 1), images=[image], return_tensors="pt")
         pixels = self.model.dtype
-        return {k: v.to(self.model.device, pixels if v.is_floating_point() else None) for k, v in inputs.items()}
+        return {
+            k: v.to(self.model.device, pixels if v.is_floating_point() else None)
+            for k, v in inputs.items()
+        }
 
     def _chosen(self, views: dict[str, View]) -> list[View]:
         """Return the views to ground on; a picture without the wanted one (a single tile has no thumbnail) uses its first."""
@@ -437,7 +584,9 @@ class VLM:
             return list(views.values())
         return [views.get(self.grounding, next(iter(views.values())))]
 
-    def _encoded(self, prompts: Sequence[Prompt], tokens: Tensor) -> dict[str, BaseModelOutputWithPooling]:
+    def _encoded(
+        self, prompts: Sequence[Prompt], tokens: Tensor
+    ) -> dict[str, BaseModelOutputWithPooling]:
         split = tokens.split([len(features) for prompt in prompts for features in prompt.features])
         return {"image": BaseModelOutputWithPooling(pooler_output=self.family.pack(list(split)))}
 
@@ -449,11 +598,16 @@ def _padded(inputs: Sequence[dict[str, Tensor]], pad: int | None) -> dict[str, T
     longest = max(each["input_ids"].shape[1] for each in inputs)
 
     def joined(name: str, fill: int) -> Tensor:
-        rows = [torch.nn.functional.pad(each[name], (longest - each[name].shape[1], 0), value=fill) for each in inputs]
+        rows = [
+            torch.nn.functional.pad(each[name], (longest - each[name].shape[1], 0), value=fill)
+            for each in inputs
+        ]
         return torch.cat(rows)
 
     return {
-        name: joined(name, pad or 0 if name == "input_ids" else 0) if name in _PER_POSITION else torch.cat([each[name] for each in inputs])
+        name: joined(name, pad or 0 if name == "input_ids" else 0)
+        if name in _PER_POSITION
+        else torch.cat([each[name] for each in inputs])
         for name in inputs[0]
     }
 

@@ -7,7 +7,13 @@ asks for video processors. Here pictures are always processed by the Pillow back
 from typing import Any
 
 import transformers
-from transformers import AutoImageProcessor, CLIPImageProcessorPil, LlavaImageProcessorPil, PreTrainedConfig, ProcessorMixin
+from transformers import (
+    AutoImageProcessor,
+    CLIPImageProcessorPil,
+    LlavaImageProcessorPil,
+    PreTrainedConfig,
+    ProcessorMixin,
+)
 from transformers.image_processing_backends import PilBackend
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
 
@@ -19,15 +25,21 @@ def apply_budgets(image_processor: Any, config: VLMConfig) -> None:
     """Apply the pixel and tile budgets; a budget that the family does not know is an error, not ignored."""
     for name, budget in (("max_pixels", config.max_pixels), ("max_tiles", config.max_tiles)):
         if budget is not None and budget < 1:
-            raise InputError(f"vlm.{name} is {budget}: a picture would have no visual token; use at least 1.")
+            raise InputError(
+                f"vlm.{name} is {budget}: a picture would have no visual token; use at least 1."
+            )
     if config.max_pixels is not None:
         if "longest_edge" not in image_processor.size:
-            raise InputError(f"vlm.max_pixels has no meaning for '{config.name}': its pictures have a fixed size.")
+            raise InputError(
+                f"vlm.max_pixels has no meaning for '{config.name}': its pictures have a fixed size."
+            )
         smallest = min(image_processor.size["shortest_edge"], config.max_pixels)
         image_processor.size = {"shortest_edge": smallest, "longest_edge": config.max_pixels}
     if config.max_tiles is not None:
         if not hasattr(image_processor, "max_patches"):
-            raise InputError(f"vlm.max_tiles has no meaning for '{config.name}': it does not tile by count.")
+            raise InputError(
+                f"vlm.max_tiles has no meaning for '{config.name}': it does not tile by count."
+            )
         image_processor.max_patches = config.max_tiles
         image_processor.min_patches = min(image_processor.min_patches, config.max_tiles)
 
@@ -44,7 +56,9 @@ def padded(processor: ProcessorMixin, config: VLMConfig | None = None) -> LlavaI
 
     if not isinstance(released, CLIPImageProcessorPil | LlavaImageProcessorPil):
         name = config.name if config else type(processor).__name__
-        raise InputError(f"vlm.image_fit=pad has no meaning for '{name}': only LLaVA-1.5 cuts pictures to a square; use as_released.")
+        raise InputError(
+            f"vlm.image_fit=pad has no meaning for '{name}': only LLaVA-1.5 cuts pictures to a square; use as_released."
+        )
 
     side = released.crop_size["height"]
     return LlavaImageProcessorPil(
@@ -66,7 +80,11 @@ def without_video(processor_class: Any) -> Any:
     def get_attributes(_: Any) -> list[str]:
         return [name for name in processor_class.get_attributes() if name != "video_processor"]
 
-    return type(processor_class.__name__, (processor_class,), {"get_attributes": classmethod(get_attributes), "__module__": __name__})
+    return type(
+        processor_class.__name__,
+        (processor_class,),
+        {"get_attributes": classmethod(get_attributes), "__module__": __name__},
+    )
 
 
 def load_processor(source: str, config: PreTrainedConfig, revision: str | None = None) -> Any:

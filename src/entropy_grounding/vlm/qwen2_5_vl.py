@@ -18,19 +18,36 @@ class QwenFamily(Family):
 
     architecture = "Qwen2_5_VLForConditionalGeneration"
 
-    def views(self, config: Any, processor: Any, inputs: dict[str, Tensor], size: tuple[int, int]) -> dict[str, View]:
+    def views(
+        self, config: Any, processor: Any, inputs: dict[str, Tensor], size: tuple[int, int]
+    ) -> dict[str, View]:
         """Return the one token grid, as the processor's metadata gives it."""
         _, rows, cols = (int(n) for n in inputs["image_grid_thw"][0])
         merge = processor.image_processor.merge_size
         rows, cols = rows // merge, cols // merge
-        return {"image": View(0, np.arange(rows * cols).reshape(rows, cols), Box(0.0, 0.0, float(size[0]), float(size[1])))}
+        return {
+            "image": View(
+                0,
+                np.arange(rows * cols).reshape(rows, cols),
+                Box(0.0, 0.0, float(size[0]), float(size[1])),
+            )
+        }
 
-    def picture(self, config: Any, processor: Any, inputs: dict[str, Tensor], pixels: Tensor, size: tuple[int, int]) -> Tensor:
+    def picture(
+        self,
+        config: Any,
+        processor: Any,
+        inputs: dict[str, Tensor],
+        pixels: Tensor,
+        size: tuple[int, int],
+    ) -> Tensor:
         """Return the patches side by side; the two frames of a still picture are the same, and their values are averaged."""
         _, rows, cols = (int(n) for n in inputs["image_grid_thw"][0])
         merge, patch = processor.image_processor.merge_size, processor.image_processor.patch_size
         frames = pixels.shape[1] // (3 * patch * patch)
-        patches = pixels.reshape(rows // merge, cols // merge, merge, merge, 3, frames, patch, patch).mean(5)
+        patches = pixels.reshape(
+            rows // merge, cols // merge, merge, merge, 3, frames, patch, patch
+        ).mean(5)
         return patches.permute(4, 0, 2, 5, 1, 3, 6).reshape(3, rows * patch, cols * patch)
 
     def input_side(self, config: Any, processor: Any) -> int:

@@ -18,7 +18,10 @@ BIG_SIBLINGS = {
     "tiny_qwen2_5_vl": "qwen2_5_vl_7b",
 }
 
-FAMILIES: dict[str, Family] = {family.architecture: family for family in (LlavaFamily(), LlavaNextFamily(), InternVLFamily(), QwenFamily())}
+FAMILIES: dict[str, Family] = {
+    family.architecture: family
+    for family in (LlavaFamily(), LlavaNextFamily(), InternVLFamily(), QwenFamily())
+}
 
 
 def family_of(about: PreTrainedConfig, config: VLMConfig) -> Family:
@@ -29,5 +32,7 @@ def family_of(about: PreTrainedConfig, config: VLMConfig) -> Family:
     """
     architecture = (about.architectures or ["none"])[0]
     if architecture not in FAMILIES:
-        raise InputError(f"The architecture {architecture} of '{config.weights}' is not supported: supported are {', '.join(FAMILIES)}.")
+        raise InputError(
+            f"The architecture {architecture} of '{config.weights}' is not supported: supported are {', '.join(FAMILIES)}."
+        )
     return FAMILIES[architecture]

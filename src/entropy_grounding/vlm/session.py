@@ -60,7 +60,9 @@ class Session:
         self.reuse, self.crop_scale, self.max_new_tokens = reuse, crop_scale, max_new_tokens
         self._crops: dict[Box, Picture] = {}
         self._passes: dict[tuple[str, tuple[Box, ...]], Forward] = {}
-        self._recorded: set[tuple[str, tuple[Box, ...]]] = set()  # passes that have, or had, a graph
+        self._recorded: set[tuple[str, tuple[Box, ...]]] = (
+            set()
+        )  # passes that have, or had, a graph
         self._readings: dict[tuple[str, tuple[Box, ...]], Reading] = {}
         self._first: tuple[Prompt, Forward] | None = None  # the first pass of the full image alone
         self.ledger = Ledger()
@@ -109,7 +111,10 @@ class Session:
                 kept = kept[:-1]
             else:
                 if len(kept) < len(crops):
-                    warnings.warn(f"{len(crops)} crops do not fit into the context: the first {len(kept)} by rank are used.", stacklevel=2)
+                    warnings.warn(
+                        f"{len(crops)} crops do not fit into the context: the first {len(kept)} by rank are used.",
+                        stacklevel=2,
+                    )
                 return prompt, kept
 
     def cut_crops_from(self, image: Image.Image) -> None:
@@ -160,12 +165,17 @@ class Session:
             after = self._shared(prompt) if behind else None
             self.ledger.forward(prompt, start=after[1] if after else 0)
             with self.ledger.timed("map_seconds" if graph else "answer_seconds"):
-                known = self.vlm.forward([prompt], graph=graph, keep=True, after=after[0] if after else None)
+                known = self.vlm.forward(
+                    [prompt], graph=graph, keep=True, after=after[0] if after else None
+                )
             self._passes[key] = known
             if graph:
                 self._recorded.add(key)
             if self._first is None and prompt.boxes == (self.full.box,) and known.cache is not None:
-                self._first = prompt, replace(known, logits=known.logits.detach(), leaf=known.leaf.detach())  # no graph is held
+                self._first = (
+                    prompt,
+                    replace(known, logits=known.logits.detach(), leaf=known.leaf.detach()),
+                )  # no graph is held
         return known
 
     def _shared(self, prompt: Prompt) -> tuple[Forward, int] | None:
@@ -174,7 +184,9 @@ class Session:
             return None
         first, known = self._first
         end = self.vlm.first_picture_end(first)
-        same = prompt.boxes[0] == first.boxes[0] and first.inputs["input_ids"][:, :end].equal(prompt.inputs["input_ids"][:, :end])
+        same = prompt.boxes[0] == first.boxes[0] and first.inputs["input_ids"][:, :end].equal(
+            prompt.inputs["input_ids"][:, :end]
+        )
         return (known, end) if same else None
 
     def _key(self, prompt: Prompt) -> tuple[str, tuple[Box, ...]]:
@@ -196,7 +208,11 @@ class Session:
 
     def neutral(self, options: GroundingOptions) -> str | None:
         """Return the question whose map divides, None for no division."""
-        return self.vlm.neutral_question if options.neutral_question == OF_THE_VLM else options.neutral_question
+        return (
+            self.vlm.neutral_question
+            if options.neutral_question == OF_THE_VLM
+            else options.neutral_question
+        )
 
     def answer(self, question: str, crops: Sequence[Box]) -> tuple[str, tuple[Box, ...]]:
         """Return the greedy answer from the full image and these crops, and the crops that fitted into the prompt."""
@@ -225,15 +241,33 @@ class Session:
         return uncertainty(self.logits(self.prompt(question, crops)[0]))
 
     def finish(
-        self, question: str, crops: Sequence[Box], options: GroundingOptions, reason: str, steps: Sequence[ZoomStep] = ()
+        self,
+        question: str,
+        crops: Sequence[Box],
+        options: GroundingOptions,
+        reason: str,
+        steps: Sequence[ZoomStep] = (),
     ) -> Grounding:
         """Answer from the full image alone and from these crops too, and return the whole course."""
         accept = options.gate.accept != OFF
-        known = accept or (self.reuse and not self.choices)  # otherwise it would take a forward of its own
+        known = accept or (
+            self.reuse and not self.choices
+        )  # otherwise it would take a forward of its own
         before = self.uncertainty(question, ()) if known else None
         after = self.uncertainty(question, crops) if known and crops else before
         plain, _ = self.answer(question, ())
         if accept and crops and before and after and not accepts(before, after, options.gate):
             crops, reason = (), "declined"
         answer, used = self.answer(question, crops) if crops else (plain, ())
-        return Grounding(question, self.image.size, tuple(steps), used, reason, plain, answer, self.ledger.cost(), before, after)
+        return Grounding(
+            question,
+            self.image.size,
+            tuple(steps),
+            used,
+            reason,
+            plain,
+            answer,
+            self.ledger.cost(),
+            before,
+            after,
+        )

@@ -82,7 +82,11 @@ class Forward:
 
     def by_prompt(self, tokens: Tensor) -> tuple[Tensor, ...]:
         """Split something of every token of the leaf ``(tokens, ...)`` by prompt."""
-        return (tokens,) if len(self.prompts) == 1 else tokens.split([prompt.visual_tokens for prompt in self.prompts])
+        return (
+            (tokens,)
+            if len(self.prompts) == 1
+            else tokens.split([prompt.visual_tokens for prompt in self.prompts])
+        )
 
     def detached(self) -> "Forward":
         """Return the same without its graph, which frees the activations; the cache is detached in place."""

@@ -25,7 +25,11 @@ def model_type_of(weights: str) -> str:
     """Return the model type that the configuration of local weights names, "" for a hub id."""
     folder = weights_folder(weights)
     described = folder / "config.json" if folder else None
-    return json.loads(described.read_text()).get("model_type", "") if described and described.is_file() else ""
+    return (
+        json.loads(described.read_text()).get("model_type", "")
+        if described and described.is_file()
+        else ""
+    )
 
 
 def map_bytes(config: Any, dtype: torch.dtype) -> int:
@@ -60,7 +64,9 @@ def estimate_memory(config: PreTrainedConfig, dtype: torch.dtype) -> Memory:
 
 def warn_of_large_models(loaded: PreTrainedConfig, config: VLMConfig) -> None:
     """Say what a model of billions of weights costs on a CPU, before it is loaded."""
-    dtype: Any = getattr(torch, config.dtype) if config.dtype != "auto" else loaded.dtype or torch.float32
+    dtype: Any = (
+        getattr(torch, config.dtype) if config.dtype != "auto" else loaded.dtype or torch.float32
+    )
     need = estimate_memory(loaded, dtype)
     if need.weights > LARGE:
         free = psutil.virtual_memory().available / 1e9
@@ -88,7 +94,9 @@ def checked_source(config: VLMConfig) -> tuple[str, str | None]:
     if weights.startswith((".", "/", "~")) or Path(weights).expanduser().exists():
         raise InputError(f"No weights folder at '{weights}': check the path (vlm.weights=...).")
     if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", weights):
-        raise InputError(f"'{weights}' is neither a folder nor a hub id (OWNER/NAME): check vlm.weights.")
+        raise InputError(
+            f"'{weights}' is neither a folder nor a hub id (OWNER/NAME): check vlm.weights."
+        )
 
     return weights, hub_commit(weights, config.revision, kind="model")
 
@@ -112,15 +120,23 @@ def _check_folder(folder: Path) -> None:
     for needed in _NEEDED:
         names = (needed,) if isinstance(needed, str) else needed
         if not any((folder / name).is_file() for name in names):
-            raise InputError(f"The weights folder '{folder}' has no {' or '.join(names)}: save model and processor with save_pretrained.")
+            raise InputError(
+                f"The weights folder '{folder}' has no {' or '.join(names)}: save model and processor with save_pretrained."
+            )
 
     for path in weight_files(folder):
         if not path.is_file():
-            pickled = "; pickled weights (.bin, .pt) are not read" if any(folder.glob("*.bin")) else ""
-            raise InputError(f"The weights folder '{folder}' has no {path.name}: copy it there, or download the checkpoint again{pickled}.")
+            pickled = (
+                "; pickled weights (.bin, .pt) are not read" if any(folder.glob("*.bin")) else ""
+            )
+            raise InputError(
+                f"The weights folder '{folder}' has no {path.name}: copy it there, or download the checkpoint again{pickled}."
+            )
         with path.open("rb") as file:
             if file.read(len(_POINTER)) == _POINTER:
-                raise InputError(f"The file '{path}' is a git-lfs pointer, not the weights: run 'git lfs pull' in its folder.")
+                raise InputError(
+                    f"The file '{path}' is a git-lfs pointer, not the weights: run 'git lfs pull' in its folder."
+                )
 
 
 TINY = PACKAGE / "tiny" / "weights"
@@ -196,12 +212,16 @@ def weight_files(folder: Path) -> list[Path]:
     try:
         names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"The index '{index}' cannot be read ({error!r}): download the checkpoint again.") from error
+        raise InputError(
+            f"The index '{index}' cannot be read ({error!r}): download the checkpoint again."
+        ) from error
 
     wrong = [str(name) for name in names if not re.fullmatch(r"[\w.-]+\.safetensors", str(name))]
     if wrong or not names:
         named = wrong[0] if wrong else "no file"
-        raise InputError(f"The index '{index}' names {named}: only safetensors files in its own folder are loaded; download it again.")
+        raise InputError(
+            f"The index '{index}' names {named}: only safetensors files in its own folder are loaded; download it again."
+        )
 
     return [folder / name for name in names]
 
@@ -210,7 +230,9 @@ def _weights_digest(folder: Path) -> str:
     """Return the SHA-256 of the weight file, or of the digests of several in the order of their names."""
     digests = [file_digest(path) for path in weight_files(folder)]
 
-    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+    return (
+        digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+    )
 
 
 def _files_digest(folder: Path) -> str:
@@ -220,7 +242,9 @@ def _files_digest(folder: Path) -> str:
     for name in SMALL_FILES:
         path = folder / name
         if path.is_file():
-            digest.update(f"{name}:{_content(path, path.stat().st_size, path.stat().st_mtime_ns)}\n".encode())
+            digest.update(
+                f"{name}:{_content(path, path.stat().st_size, path.stat().st_mtime_ns)}\n".encode()
+            )
 
     return digest.hexdigest()
 

@@ -12,12 +12,27 @@ from PIL import Image
 
 from entropy_grounding.benchmarks.miniature.base import SPLITS, Miniature
 from entropy_grounding.benchmarks.miniature.needs_no_zoom import MiniGQA, MiniRealWorldQA
-from entropy_grounding.benchmarks.miniature.needs_zoom import MiniDocVQA, MiniInfoVQA, MiniPOPE, MiniTextVQA, MiniVStar
+from entropy_grounding.benchmarks.miniature.needs_zoom import (
+    MiniDocVQA,
+    MiniInfoVQA,
+    MiniPOPE,
+    MiniTextVQA,
+    MiniVStar,
+)
 from entropy_grounding.benchmarks.schemas import SCHEMAS
 from entropy_grounding.core.errors import InputError
 
 MINIATURES: dict[str, Miniature] = {
-    each.kind: each for each in (MiniTextVQA(), MiniVStar(), MiniDocVQA(), MiniPOPE(), MiniInfoVQA(), MiniGQA(), MiniRealWorldQA())
+    each.kind: each
+    for each in (
+        MiniTextVQA(),
+        MiniVStar(),
+        MiniDocVQA(),
+        MiniPOPE(),
+        MiniInfoVQA(),
+        MiniGQA(),
+        MiniRealWorldQA(),
+    )
 }
 
 
@@ -36,14 +51,18 @@ def miniature_rows(kind: str, name: str | None, split: str, canvas: int) -> Iter
     if kind not in MINIATURES:
         raise InputError(f"Unknown miniature '{kind}': use one of {', '.join(MINIATURES)}.")
     if split not in SPLITS:
-        raise InputError(f"The miniature '{kind}' has no split '{split}': use {' or '.join(SPLITS)}.")
+        raise InputError(
+            f"The miniature '{kind}' has no split '{split}': use {' or '.join(SPLITS)}."
+        )
     schema = f"{kind}_{name}" if name else kind
     if schema not in SCHEMAS:
         raise InputError(f"The miniature '{kind}' has no configuration '{name}'.")
     boxes = {} if name else {"evidence": Sequence(Sequence(Value("float32")))}
     features = Features({**SCHEMAS[schema], **boxes})
     return IterableDataset.from_generator(
-        _rows, features=features, gen_kwargs={"kind": kind, "name": name, "split": split, "canvas": canvas}
+        _rows,
+        features=features,
+        gen_kwargs={"kind": kind, "name": name, "split": split, "canvas": canvas},
     )
 
 

@@ -47,7 +47,9 @@ class Miniature:
         """Draw a scene with at least two elements."""
         sides = self.trained if training else self.sides
         while True:
-            scene = sample_scene(rng, sides=sides, count=self.count, canvas=canvas, kind=self.element)
+            scene = sample_scene(
+                rng, sides=sides, count=self.count, canvas=canvas, kind=self.element
+            )
             if len(scene.elements) > 1:
                 return scene
 
@@ -61,7 +63,12 @@ class Miniature:
 
     def tables(self, drawn: Iterator[Drawn]) -> Mapping[str, Iterator[dict[str, Any]]]:
         """Return the rows of each configuration; the evidence is one column more than the published data set has."""
-        return {"default": ({**self.row(each), "evidence": [_xywh(box) for box in each.question.evidence]} for each in drawn)}
+        return {
+            "default": (
+                {**self.row(each), "evidence": [_xywh(box) for box in each.question.evidence]}
+                for each in drawn
+            )
+        }
 
     def questions(self, split: str, canvas: int) -> Iterator[tuple[int, Scene, Question]]:
         """Draw scenes and questions of a split; four-part seeds, so none is a training picture or a held-out scene of the check."""
@@ -77,18 +84,26 @@ class Miniature:
             yield Drawn(number, scene, draw_scene(scene), question)
 
 
-CHOICES = tuple(letter for letter in READABLE if letter not in "ABCD")  # texts of options that cannot be taken for an option's letter
+CHOICES = tuple(
+    letter for letter in READABLE if letter not in "ABCD"
+)  # texts of options that cannot be taken for an option's letter
 
 
 def with_choices(rng: np.random.Generator, scene: Scene) -> Scene:
     """Return the scene with other letters, all of them from `CHOICES`."""
-    elements = tuple(Element(each.kind, each.color, str(rng.choice(CHOICES)), each.box) for each in scene.elements)
+    elements = tuple(
+        Element(each.kind, each.color, str(rng.choice(CHOICES)), each.box)
+        for each in scene.elements
+    )
     return Scene(elements, scene.texture_seed, scene.size, scene.background)
 
 
 def lettered(options: tuple[str, ...], pattern: str) -> str:
     """Write options one a line; ``pattern`` has LETTER and TEXT."""
-    return "\n".join(pattern.replace("LETTER", "ABCDEF"[i]).replace("TEXT", text) for i, text in enumerate(options))
+    return "\n".join(
+        pattern.replace("LETTER", "ABCDEF"[i]).replace("TEXT", text)
+        for i, text in enumerate(options)
+    )
 
 
 def letter_of(question: Question) -> str:
@@ -98,7 +113,10 @@ def letter_of(question: Question) -> str:
 
 def choose(rng: np.random.Generator, answer: str, others: list[str], count: int) -> tuple[str, ...]:
     """Return ``count`` options in random order: the answer and some of the others."""
-    wrong = [str(text) for text in rng.permutation([text for text in others if text != answer])[: count - 1]]
+    wrong = [
+        str(text)
+        for text in rng.permutation([text for text in others if text != answer])[: count - 1]
+    ]
     return tuple(str(text) for text in rng.permutation([answer, *wrong]))
 
 

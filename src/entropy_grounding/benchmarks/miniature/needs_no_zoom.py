@@ -6,7 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from entropy_grounding.benchmarks.miniature.base import CHOICES, Drawn, Miniature, choose, letter_of, lettered, with_choices
+from entropy_grounding.benchmarks.miniature.base import (
+    CHOICES,
+    Drawn,
+    Miniature,
+    choose,
+    letter_of,
+    lettered,
+    with_choices,
+)
 from entropy_grounding.benchmarks.miniature.needs_zoom import apart
 from entropy_grounding.benchmarks.miniature.questions import Question
 from entropy_grounding.benchmarks.miniature.scenes import Scene
@@ -39,11 +47,27 @@ class MiniGQA(Miniature):
         if kind == "exist":
             present = [element.color for element in scene.elements]
             yes = rng.random() < 0.5
-            color = card.color if yes else str(rng.choice([color for color in COLORS if color not in present]))
-            return Question(f"Is there a {color} card?", "yes" if yes else "no", (card.box,) if yes else (), group="exist")
+            color = (
+                card.color
+                if yes
+                else str(rng.choice([color for color in COLORS if color not in present]))
+            )
+            return Question(
+                f"Is there a {color} card?",
+                "yes" if yes else "no",
+                (card.box,) if yes else (),
+                group="exist",
+            )
         if kind == "color" and sum(element.text == card.text for element in scene.elements) == 1:
-            return Question(f"What color is the card with the letter {card.text}?", card.color, (card.box,), group="color")
-        return Question(f"What letter is on the {card.color} card?", card.text, (card.box,), group="letter")
+            return Question(
+                f"What color is the card with the letter {card.text}?",
+                card.color,
+                (card.box,),
+                group="color",
+            )
+        return Question(
+            f"What letter is on the {card.color} card?", card.text, (card.box,), group="letter"
+        )
 
     def tables(self, drawn: Iterator[Drawn]) -> Mapping[str, Iterator[dict[str, Any]]]:
         """Return questions and images apart, as the published data set has them."""
@@ -84,14 +108,26 @@ class MiniRealWorldQA(Miniature):
         if kind == "open":
             return Question(text, card.text, (card.box,), group="open")
         if kind == "letter" or sum(element.text == card.text for element in scene.elements) > 1:
-            return Question(text, card.text, (card.box,), choose(rng, card.text, list(CHOICES), 3), "letter")
+            return Question(
+                text, card.text, (card.box,), choose(rng, card.text, list(CHOICES), 3), "letter"
+            )
         options = choose(rng, card.color, list(COLORS), 3)
-        return Question(f"What color is the card with the letter {card.text}?", card.color, (card.box,), options, "color")
+        return Question(
+            f"What color is the card with the letter {card.text}?",
+            card.color,
+            (card.box,),
+            options,
+            "color",
+        )
 
     def row(self, drawn: Drawn) -> dict[str, Any]:
         """Return the question with its options and instruction in one text."""
         question = drawn.question
         if not question.options:
-            return {"image": drawn.image, "question": f"{question.text}\n{_OPEN}", "answer": question.answer}
+            return {
+                "image": drawn.image,
+                "question": f"{question.text}\n{_OPEN}",
+                "answer": question.answer,
+            }
         text = f"{question.text}\n{lettered(question.options, 'LETTER. TEXT')}\n{_OPTION}"
         return {"image": drawn.image, "question": text, "answer": letter_of(question)}

@@ -5,7 +5,15 @@ from typing import Any
 import numpy as np
 
 from entropy_grounding.benchmarks.base import LETTER
-from entropy_grounding.benchmarks.miniature.base import CHOICES, Drawn, Miniature, choose, letter_of, lettered, with_choices
+from entropy_grounding.benchmarks.miniature.base import (
+    CHOICES,
+    Drawn,
+    Miniature,
+    choose,
+    letter_of,
+    lettered,
+    with_choices,
+)
 from entropy_grounding.benchmarks.miniature.questions import Question
 from entropy_grounding.benchmarks.miniature.scenes import Element, Scene, sample_scene
 from entropy_grounding.benchmarks.miniature.words import COLORS, READABLE
@@ -64,11 +72,23 @@ class MiniVStar(Miniature):
         if rng.random() < 0.6 or not pairs:
             card = _one(rng, scene)
             options = choose(rng, card.text, list(CHOICES), 4)
-            return Question(f"What letter is on the {card.color} card?", card.text, (card.box,), options, "direct_attributes")
+            return Question(
+                f"What letter is on the {card.color} card?",
+                card.text,
+                (card.box,),
+                options,
+                "direct_attributes",
+            )
         first, second = pairs[rng.integers(len(pairs))]
         side = "left" if first.box.center[0] < second.box.center[0] else "right"
         text = f"Is the {first.color} card on the left or right side of the {second.color} card?"
-        return Question(text, side, (first.box, second.box), choose(rng, side, ["left", "right"], 2), "relative_position")
+        return Question(
+            text,
+            side,
+            (first.box, second.box),
+            choose(rng, side, ["left", "right"], 2),
+            "relative_position",
+        )
 
     def row(self, drawn: Drawn) -> dict[str, Any]:
         """Return the question with its options and instruction in one text."""
@@ -123,8 +143,12 @@ class MiniInfoVQA(Miniature):
         pairs = [(a, b) for a in scene.elements for b in scene.elements if a is not b]
         equal = rng.random() < 0.5
         pool = [pair for pair in pairs if (pair[0].text == pair[1].text) == equal]
-        compared = rng.random() < 0.4 and len({bar.text for bar in scene.elements}) == 2 < len(scene.elements)
-        first, second = (pool if compared else pairs)[rng.integers(len(pool if compared else pairs))]
+        compared = rng.random() < 0.4 and len({bar.text for bar in scene.elements}) == 2 < len(
+            scene.elements
+        )
+        first, second = (pool if compared else pairs)[
+            rng.integers(len(pool if compared else pairs))
+        ]
         evidence = (first.evidence, second.evidence)
         if not compared:
             text = f"What letters are on the {first.color} and {second.color} bars?"
@@ -138,7 +162,9 @@ class MiniInfoVQA(Miniature):
         few = rng.choice(READABLE, 2, replace=False)
         if rng.random() < 0.25:
             return scene
-        bars = tuple(Element(bar.kind, bar.color, str(rng.choice(few)), bar.box) for bar in scene.elements)
+        bars = tuple(
+            Element(bar.kind, bar.color, str(rng.choice(few)), bar.box) for bar in scene.elements
+        )
         return Scene(bars, scene.texture_seed, scene.size, scene.background)
 
     def row(self, drawn: Drawn) -> dict[str, Any]:
@@ -179,7 +205,9 @@ class MiniPOPE(Miniature):
         absent = [color for color in COLORS if color not in present]
         partners = [color for color in absent if _PARTNER[color] in present]
         popular = [color for color in absent if color in _POPULAR]
-        pool = {"random": absent, "popular": popular or absent, "adversarial": partners or absent}[group]
+        pool = {"random": absent, "popular": popular or absent, "adversarial": partners or absent}[
+            group
+        ]
         return Question(_is_there(str(rng.choice(pool))), "no", (), group=group)
 
     def row(self, drawn: Drawn) -> dict[str, Any]:
@@ -215,4 +243,9 @@ def apart(scene: Scene, distance: float, axis: int) -> list[tuple[Element, Eleme
     def center(box: Box) -> float:
         return box.center[axis]
 
-    return [(a, b) for a in scene.elements for b in scene.elements if abs(center(a.box) - center(b.box)) >= distance]
+    return [
+        (a, b)
+        for a in scene.elements
+        for b in scene.elements
+        if abs(center(a.box) - center(b.box)) >= distance
+    ]

@@ -4,7 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from entropy_grounding.benchmarks.miniature.scenes import CANVAS, SMALL, Element, Scene, sample_scene
+from entropy_grounding.benchmarks.miniature.scenes import (
+    CANVAS,
+    SMALL,
+    Element,
+    Scene,
+    sample_scene,
+)
 from entropy_grounding.benchmarks.miniature.words import COLORS
 from entropy_grounding.core.geometry import Box
 
@@ -41,7 +47,9 @@ def _ask_presence(rng: np.random.Generator, scene: Scene) -> Question:
     present = {element.color: element.box for element in scene.elements}
     wanted = rng.random() < 0.5
     color = str(rng.choice([c for c in COLORS if (c in present) == wanted]))
-    return Question(f"Is there a {color} card?", "yes" if wanted else "no", (present[color],) if wanted else ())
+    return Question(
+        f"Is there a {color} card?", "yes" if wanted else "no", (present[color],) if wanted else ()
+    )
 
 
 def _ask_match(rng: np.random.Generator, scene: Scene) -> Question:
@@ -58,7 +66,11 @@ def _ask_match(rng: np.random.Generator, scene: Scene) -> Question:
 def _ask_left_of(rng: np.random.Generator, scene: Scene) -> Question:
     first, second = (scene.elements[i] for i in rng.permutation(len(scene.elements))[:2])
     answer = "yes" if first.box.center[0] < second.box.center[0] else "no"
-    return Question(f"Is the {first.color} card left of the {second.color} card?", answer, (first.box, second.box))
+    return Question(
+        f"Is the {first.color} card left of the {second.color} card?",
+        answer,
+        (first.box, second.box),
+    )
 
 
 _KINDS = {_ask_read: 0.55, _ask_match: 0.13, _ask_presence: 0.15, _ask_left_of: 0.17}
@@ -78,6 +90,8 @@ def held_out_example(seed: int, canvas: int = CANVAS) -> tuple[Scene, Question]:
     rng = np.random.default_rng([seed])
     while True:
         scene = sample_scene(rng, canvas=canvas)
-        small = [element for element in scene.elements if SMALL[0] <= element.box.height <= SMALL[1]]
+        small = [
+            element for element in scene.elements if SMALL[0] <= element.box.height <= SMALL[1]
+        ]
         if small:
             return scene, read_question(small[rng.integers(len(small))])

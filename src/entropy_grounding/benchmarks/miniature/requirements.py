@@ -2,8 +2,16 @@
 
 # What a miniature must show: the smallest gain of the oracle crop over the plain answer, or, where no zoom is needed, the largest
 # difference between them and the smallest plain score; in points.
-GAINS = {"mini_textvqa": 25.0, "mini_vstar": 25.0, "mini_docvqa": 25.0, "mini_infovqa": 25.0, "mini_pope": 8.0}
-HIDDEN = tuple(name.removeprefix("mini_") for name in GAINS)  # the benchmarks whose evidence the full picture hides
+GAINS = {
+    "mini_textvqa": 25.0,
+    "mini_vstar": 25.0,
+    "mini_docvqa": 25.0,
+    "mini_infovqa": 25.0,
+    "mini_pope": 8.0,
+}
+HIDDEN = tuple(
+    name.removeprefix("mini_") for name in GAINS
+)  # the benchmarks whose evidence the full picture hides
 WITHOUT_ZOOM, PLAIN_AT_LEAST = 5.0, 70.0
 
 

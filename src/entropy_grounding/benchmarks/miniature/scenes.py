@@ -67,9 +67,16 @@ class Element:
         side = box.height
         shown = ["", *letters] if self.kind == "row" else letters
         first = len(shown) - len(letters)
-        places = [""] * first + (["first", *[""] * (len(letters) - 2), "last"] if len(letters) > 1 else [""])
+        places = [""] * first + (
+            ["first", *[""] * (len(letters) - 2), "last"] if len(letters) > 1 else [""]
+        )
         return [
-            Cell(Box(box.x0 + i * side, box.y0, box.x0 + (i + 1) * side, box.y1), self.color, letter, places[i])
+            Cell(
+                Box(box.x0 + i * side, box.y0, box.x0 + (i + 1) * side, box.y1),
+                self.color,
+                letter,
+                places[i],
+            )
             for i, letter in enumerate(shown)
         ]
 
@@ -118,7 +125,13 @@ def sample_scene(
 
 
 def _free_box(
-    rng: np.random.Generator, sides: tuple[float, float], taken: list[Box], canvas: int, kind: str, length: int, tries: int = 50
+    rng: np.random.Generator,
+    sides: tuple[float, float],
+    taken: list[Box],
+    canvas: int,
+    kind: str,
+    length: int,
+    tries: int = 50,
 ) -> Box | None:
     """Draw a place for an element of ``length`` letters; bars stand on a line near the lower edge, rows start in one of two columns."""
     floor = canvas - max(4, canvas // 32)
@@ -127,7 +140,11 @@ def _free_box(
         width = side * (length + (kind == "row"))
         if width > canvas:
             continue
-        height = float(rng.integers(int(side), max(int(side), floor - 4), endpoint=True)) if kind == "bar" else side
+        height = (
+            float(rng.integers(int(side), max(int(side), floor - 4), endpoint=True))
+            if kind == "bar"
+            else side
+        )
         x, y = (float(v) for v in rng.integers(0, canvas - int(side), 2, endpoint=True))
         if kind == "bar":
             y = floor - height
@@ -155,7 +172,10 @@ def _texture(rng: np.random.Generator, size: tuple[int, int]) -> Image.Image:
     """Muted smooth noise plus fine grain, so that a blank patch is never constant."""
     width, height = size
     coarse = rng.uniform(70, 185, (8, 8, 1)) + rng.uniform(-18, 18, (8, 8, 3))
-    smooth = np.asarray(Image.fromarray(coarse.astype(np.uint8)).resize(size, Image.Resampling.BILINEAR), dtype=np.float32)
+    smooth = np.asarray(
+        Image.fromarray(coarse.astype(np.uint8)).resize(size, Image.Resampling.BILINEAR),
+        dtype=np.float32,
+    )
     grain = rng.standard_normal((height, width, 1), dtype=np.float32) * 9
     return Image.fromarray(np.clip(smooth + grain, 0, 255).astype(np.uint8))
 
@@ -178,7 +198,9 @@ def _draw_cell(canvas: ImageDraw.ImageDraw, cell: Cell, *, tinted: bool) -> None
     luminance = 0.299 * fill[0] + 0.587 * fill[1] + 0.114 * fill[2]
     ink = (0, 0, 0) if luminance > 120 else (255, 255, 255)
     center = ((box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2)
-    canvas.text(center, cell.letter, fill=ink, font=_font(max(1, round(0.85 * box.height))), anchor="mm")
+    canvas.text(
+        center, cell.letter, fill=ink, font=_font(max(1, round(0.85 * box.height))), anchor="mm"
+    )
 
 
 @lru_cache(maxsize=256)

@@ -24,7 +24,7 @@ $(READY): pyproject.toml constraints.txt
 
 demo: $(READY)  ## the main job: run the quickstart notebook, print the answers, write its figures
 	@mkdir -p $(OUT)/demo
-	$(BIN)/python -m entropy_grounding.notebooks 00_quickstart $(OUT)/demo/00_quickstart.ipynb "run_dir=$(CURDIR)/$(OUT)/demo"
+	$(BIN)/eg notebooks execute 00_quickstart $(OUT)/demo/00_quickstart.ipynb "run_dir=$(CURDIR)/$(OUT)/demo"
 	@cat $(OUT)/demo/answers.txt
 	@ls $(OUT)/demo/*.png $(OUT)/demo/00_quickstart.ipynb
 
@@ -47,10 +47,10 @@ environments: $(READY)  ## the tiny VLMs in other environments (torchvision, low
 notebooks: $(READY)  ## execute every notebook into outputs/notebooks, with few examples
 	@mkdir -p $(OUT)/notebooks
 	@for notebook in notebooks/*.ipynb; do \
-	  ENTROPY_GROUNDING_RUN=smoke $(BIN)/python -m entropy_grounding.notebooks $$notebook $(OUT)/notebooks/$$(basename $$notebook) || exit 1; done
+	  ENTROPY_GROUNDING_RUN=smoke $(BIN)/eg notebooks execute $$notebook $(OUT)/notebooks/$$(basename $$notebook) || exit 1; done
 
 figures: $(READY)  ## make the committed figures and executed notebooks anew, from the stored rows
-	$(BIN)/python -m entropy_grounding.executed
+	$(BIN)/eg notebooks copies
 
 clean:  ## remove outputs and caches (not the environment)
 	rm -rf $(OUT) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -18,8 +18,8 @@ from entropy_grounding.benchmarks.schemas import SCHEMAS
 from entropy_grounding.core.errors import InputError
 from entropy_grounding.evaluation.archive import load_rows
 from entropy_grounding.evaluation.config import EvaluateConfig, parse_shard
-from entropy_grounding.evaluation.rows import Row
 from entropy_grounding.evaluation.merge import merge
+from entropy_grounding.evaluation.rows import Row
 from entropy_grounding.evaluation.store import RowStore
 
 PICTURE = Image.new("RGB", (40, 30), "gray")

@@ -12,10 +12,10 @@ from pathlib import Path
 import pandas as pd
 
 from entropy_grounding.evaluation.archive import load_rows
-from entropy_grounding.evaluation.rows import TIMES
 from entropy_grounding.evaluation.merge import merge
+from entropy_grounding.evaluation.rows import TIMES
 
-COMMAND = [sys.executable, "-m", "entropy_grounding.evaluate", "tracking=disabled"]
+COMMAND = [sys.executable, "-m", "entropy_grounding", "evaluate", "tracking=disabled"]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
@@ -85,12 +85,14 @@ def main():
         rows, kills = killed_at_random(f"{folder}/killed", overrides, kills=20, seed=0)
         equal = rows.drop(columns=list(TIMES)).equals(straight)
         print(
-            f"{kills} times SIGKILL: {len(rows)} rows, equal to an uninterrupted run except times: {equal}"
+            f"{kills} times SIGKILL: {len(rows)} rows, equal to an uninterrupted run except times: "
+            f"{equal}"
         )
         joined, stored = in_shards(f"{folder}/shards", overrides, shards=8)
         equal_shards = joined.drop(columns=list(TIMES)).equals(straight)
         print(
-            f"8 shards at once: {len(stored)} rows stored, {len(set(stored))} different, equal to one run except times: {equal_shards}"
+            f"8 shards at once: {len(stored)} rows stored, {len(set(stored))} different, equal to "
+            f"one run except times: {equal_shards}"
         )
         sys.exit(not (equal and equal_shards))
 

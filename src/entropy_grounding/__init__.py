@@ -1,4 +1,4 @@
-"""Entropy-Gradient Grounding: a vision-language model finds evidence from the gradient of its own uncertainty.
+"""Entropy-Gradient Grounding: a VLM finds evidence by the gradient of its own uncertainty.
 
 The public names are imported when they are first used, so that `import entropy_grounding` is quick.
 """

@@ -1,4 +1,4 @@
-"""The command line: ``eg COMMAND ...``, ``entropy-grounding COMMAND ...`` or ``python -m entropy_grounding COMMAND ...``."""
+"""The command line ``eg COMMAND ...``; also ``python -m entropy_grounding COMMAND ...``."""
 
 import sys
 from argparse import Namespace
@@ -43,7 +43,10 @@ def main() -> None:
 
 
 def _options(name: str, arguments: list[str]) -> Namespace | None:
-    """Check the arguments of a command before anything heavy is imported; None where only help was wanted."""
+    """Check the arguments of a command before anything heavy is imported.
+
+    Returns None if only help was wanted.
+    """
     check_command(name)
     if name in PARSERS:
         return parsed(name, arguments)

@@ -1,18 +1,19 @@
-"""Ground one question about one image: by the paper's method, or by the baseline that the options name."""
+"""Ground one question about one image, by the paper's method or by a baseline."""
 
 from collections.abc import Sequence
 
 from PIL import Image
 
 from entropy_grounding.baselines import METHODS
-from entropy_grounding.baselines.privileged import Given
+from entropy_grounding.baselines.privileged import Privileged
 from entropy_grounding.core.errors import InputError
 from entropy_grounding.core.records import Grounding, RelevanceMap
+from entropy_grounding.method.answer import finish
 from entropy_grounding.method.options import GroundingOptions
-from entropy_grounding.method.zoom import Progress, ground_once, silent, zoom
+from entropy_grounding.method.zoom import Progress, ground_round, silent, zoom
 from entropy_grounding.vlm.contexts import frozen, own_gradients
 from entropy_grounding.vlm.model import VLM
-from entropy_grounding.vlm.session import MAX_NEW_TOKENS, Session
+from entropy_grounding.vlm.session import MAX_NEW_TOKENS, ImageSession
 
 
 @own_gradients
@@ -24,12 +25,13 @@ def ground(
     *,
     max_new_tokens: int = MAX_NEW_TOKENS,
     choices: Sequence[tuple[str, str]] = (),
-    given: Given | None = None,
+    given: Privileged | None = None,
     progress: Progress = silent,
 ) -> Grounding:
-    """Answer a question about an image by zooming into what the model's own uncertainty points at (the whole method).
+    """Answer a question about an image by zooming into what the model's own uncertainty points at.
 
-    Where ``options.crops`` names a baseline or control, that one answers: same prompt, same model, same record.
+    If ``options.crops`` names a baseline or a control, that one answers: same prompt, same model,
+    same record.
 
     Args:
         vlm: a vision-language model from `load_vlm`.
@@ -37,18 +39,20 @@ def ground(
         question: the question, without any chat template.
         options: every choice of the method; the paper's by default.
         max_new_tokens: length limit of the answers; an evaluation takes that of its protocol.
-        choices: (letter, text) pairs; where given, the answers are letters of the most likely texts.
-        given: what only controls may know.
-        progress: called after every round with the number of rounds and the decision, None to go on.
+        choices: (letter, text) pairs. If given, the answers are letters of the most likely texts.
+        given: what only controls and oracles may know.
+        progress: called after every round with the number of rounds and the decision, None to go
+            on.
 
     Returns:
-        Every round's maps, regions and entropies, the stop reason, and both answers.
+        The maps, regions and entropies of every round, the stop reason, and both answers.
 
     Raises:
-        InputError: for an image or question that cannot be used, non-finite logits, or a model without gradients.
+        InputError: for an image or question that cannot be used, non-finite logits, or a model
+            without gradients.
     """
     options = options or GroundingOptions()
-    session = Session(
+    session = ImageSession(
         vlm,
         image,
         choices,
@@ -60,18 +64,26 @@ def ground(
         raise InputError("The question is empty: pass a question about the image.")
     if options.crops.startswith("oracle") and given is None:
         raise InputError(
-            f"method.crops is '{options.crops}': such crops need evidence boxes, so use it in an evaluation only."
+            f"method.crops is '{options.crops}': such crops need evidence boxes, so use it in an "
+            "evaluation "
+            "only."
         )
+
     with frozen(vlm.model):
         if options.crops != "found":
-            return METHODS[options.crops](session, question, options, given or Given())
+            return METHODS[options.crops](session, question, options, given or Privileged())
+
         steps, crops, reason = zoom(session, question, options, progress)
-        return session.finish(question, crops, options, reason, steps)
+        return finish(session, question, crops, options, reason, steps)
 
 
 @own_gradients
 def relevance_map(
     vlm: VLM, image: Image.Image, question: str, options: GroundingOptions | None = None
 ) -> RelevanceMap:
-    """Return the map of the full image alone, before any zoom (paper, steps 1-4); the first view where a family has several."""
-    return ground_once(Session(vlm, image), question, (), options or GroundingOptions()).maps[0]
+    """Return the map of the full image alone, before any zoom (paper, steps 1-4).
+
+    For a family with several token grids it is the map of the first.
+    """
+    session = ImageSession(vlm, image)
+    return ground_round(session, question, (), options or GroundingOptions()).maps[0]

@@ -27,6 +27,6 @@ def test_gpu_kernels_give_the_map_of_sdpa(family, kernel):
         vlm = case.vlm()
         vlm.model.to("cuda", torch.bfloat16)
         vlm.model.get_decoder().set_attn_implementation(attention)
-        prompt = vlm.prompt("what is it ?", [vlm.look(case.image())])
+        prompt = vlm.prompt("what is it ?", [vlm.encode(case.image())])
         maps.append(vlm.gradient(prompt, next_token_entropy).gradients.double().norm(dim=-1))
     assert torch.cosine_similarity(*maps, dim=0) >= 0.999

@@ -93,7 +93,7 @@ def test_an_experiment_on_a_cluster_has_the_rows_of_one_process(cluster, tmp_pat
             for each in ("partition=debug", "gpus_per_node=null", "cpus_per_task=1")
         ),
     ]
-    command = [sys.executable, "-m", "entropy_grounding.rerun", *options, *places, *launcher]
+    command = [sys.executable, "-m", "entropy_grounding", "rerun", *options, *places, *launcher]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=400)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     one, many = rows_of(tmp_path / "one"), rows_of(tmp_path / "results")

@@ -36,7 +36,7 @@ PROMPTS = Path(__file__).parent / "prompts"
 
 
 def pictures_of(vlm, image, crops):
-    return [vlm.look(image), *(vlm.look(image, box) for box in crops)]
+    return [vlm.encode(image), *(vlm.encode(image, box) for box in crops)]
 
 
 @EACH_CASE
@@ -106,7 +106,7 @@ def test_a_batch_of_prompts_gives_the_maps_of_single_prompts(case):
 def test_flags_and_hooks_are_restored_after_an_exception(case):
     vlm = case.vlm()
     vlm.model.train().requires_grad_(True)
-    prompt = vlm.prompt(QUESTION, [vlm.look(case.image())])
+    prompt = vlm.prompt(QUESTION, [vlm.encode(case.image())])
     hooks = [dict(module._forward_hooks) for module in vlm.model.modules()]
     with pytest.raises(RuntimeError, match="on purpose"):
         vlm.gradient(prompt, fail)
@@ -218,7 +218,7 @@ def test_a_planted_patch_moves_the_tokens_whose_cells_it_meets(case, part):
         )
         planted = ground_color.copy()
         planted.paste((255, 30, 0), tuple(int(v) for v in patch.xyxy()))
-        before, after = vlm.look(ground_color, shown), vlm.look(planted, shown)
+        before, after = vlm.encode(ground_color, shown), vlm.encode(planted, shown)
         moved = (before.features - after.features).abs().amax(-1).numpy()
         for view in before.views:
             values = moved[view.token_indices] / moved[view.token_indices].max()
@@ -252,7 +252,7 @@ def test_with_attention_the_most_moved_token_still_meets_the_patch(case):
     plain = Image.new("RGB", case.size, (120, 120, 120))
     planted = plain.copy()
     planted.paste((255, 30, 0), tuple(int(v) for v in patch.xyxy()))
-    before, after = vlm.look(plain), vlm.look(planted)
+    before, after = vlm.encode(plain), vlm.encode(planted)
     moved = (before.features - after.features).norm(dim=-1).numpy()
     for view in before.views:
         row, col = (
@@ -287,7 +287,7 @@ def test_the_loop_runs_and_generation_starts_from_the_same_logits(case):
         stopping=StoppingOptions(rule="fixed", rounds=2),
     )
     grounding = ground(vlm, image, QUESTION, options, max_new_tokens=1)
-    prompt = vlm.prompt(QUESTION, [vlm.look(image)])
+    prompt = vlm.prompt(QUESTION, [vlm.encode(image)])
     with torch.no_grad():
         first = int(vlm.logits(prompt).argmax())
     assert (
@@ -321,7 +321,7 @@ def test_a_saved_model_loads_by_folder(case, tmp_path):
     vlm.processor.save_pretrained(tmp_path)
     loaded = load_vlm(VLMConfig(weights=str(tmp_path)))
     assert type(loaded.model) is type(vlm.model)
-    prompts = [each.prompt(QUESTION, [each.look(case.image())]) for each in (vlm, loaded)]
+    prompts = [each.prompt(QUESTION, [each.encode(case.image())]) for each in (vlm, loaded)]
     assert torch.equal(prompts[0].inputs["input_ids"], prompts[1].inputs["input_ids"])
     with torch.no_grad():
         torch.testing.assert_close(
@@ -342,7 +342,11 @@ def test_a_budget_limits_the_visual_tokens(name, budget, tokens, tmp_path):
     vlm.model.save_pretrained(tmp_path)
     vlm.processor.save_pretrained(tmp_path)
     limited = load_vlm(VLMConfig(weights=str(tmp_path), **budget))
-    assert len(limited.look(case.image()).features) <= tokens < len(vlm.look(case.image()).features)
+    assert (
+        len(limited.encode(case.image()).features)
+        <= tokens
+        < len(vlm.encode(case.image()).features)
+    )
 
 
 @pytest.mark.parametrize("budget", [{"max_pixels": 4096}, {"max_tiles": 2}])
@@ -355,7 +359,7 @@ def test_qwen_positions_are_three_dimensional_also_with_embeddings():
     """Without ``mm_token_type_ids`` the model silently falls back to one-dimensional positions and other logits."""
     (case,) = [case for case in CASES if case.name == "qwen2_5_vl-0-200x120"]
     vlm = case.vlm()
-    prompt = vlm.prompt(QUESTION, [vlm.look(case.image())])
+    prompt = vlm.prompt(QUESTION, [vlm.encode(case.image())])
     with torch.no_grad():
         right = vlm.logits(prompt)
         del prompt.inputs["mm_token_type_ids"]
@@ -369,7 +373,7 @@ def test_a_picture_too_thin_for_the_canvas_is_refused():
         InputError,
         match="1000 x 8 pixels leaves no row .* canvas of 112 x 56: crop its longer side",
     ):
-        case.vlm().look(Image.new("RGB", (1000, 8)))
+        case.vlm().encode(Image.new("RGB", (1000, 8)))
 
 
 @pytest.mark.parametrize(
@@ -377,13 +381,13 @@ def test_a_picture_too_thin_for_the_canvas_is_refused():
 )
 def test_grounding_on_the_canvas_or_the_base_tile(grounding, shape):
     (case,) = [case for case in CASES if case.name == "llava_next-0-200x120"]
-    assert [view.shape for view in case.vlm(grounding).look(case.image()).views] == [shape]
+    assert [view.shape for view in case.vlm(grounding).encode(case.image()).views] == [shape]
 
 
 def test_internvl_tiles_lie_in_row_major_order_on_the_canvas():
     """Each tile's tokens are contiguous in the sequence: two by three tiles of 4 x 4 tokens."""
     (case,) = [case for case in CASES if case.name == "internvl-0-200x120"]
-    (view,) = case.vlm().look(case.image()).views
+    (view,) = case.vlm().encode(case.image()).views
     rows, cols = view.shape
     tile = view.token_indices // 16
     assert (tile == np.add.outer(np.arange(rows) // 4 * (cols // 4), np.arange(cols) // 4)).all()

@@ -20,9 +20,9 @@ from entropy_grounding.core.errors import InputError
 from entropy_grounding.evaluation.archive import load_rows
 from entropy_grounding.evaluation.config import EvaluateConfig, resolved, results_folder
 from entropy_grounding.evaluation.example import evaluate_example
+from entropy_grounding.evaluation.merge import merge
 from entropy_grounding.evaluation.rows import TIMES
 from entropy_grounding.evaluation.run import evaluate
-from entropy_grounding.evaluation.merge import merge
 from entropy_grounding.reporting.tables import score_line
 from entropy_grounding.tracking import TrackingConfig
 from entropy_grounding.vlm.contexts import pixels_scaled
@@ -170,11 +170,11 @@ def test_out_of_memory_without_a_way_out_is_a_failed_row(tmp_path, tiny_vlm):
 )
 def test_fewer_pixels_are_fewer_visual_tokens_for_a_while(name, halved, scene):
     vlm = load_vlm(name)
-    before = len(vlm.look(scene[0]).features)
+    before = len(vlm.encode(scene[0]).features)
     with pixels_scaled(vlm, 0.5) as possible:
         assert possible == halved
-        assert (len(vlm.look(scene[0]).features) < before) == halved
-    assert len(vlm.look(scene[0]).features) == before
+        assert (len(vlm.encode(scene[0]).features) < before) == halved
+    assert len(vlm.encode(scene[0]).features) == before
 
 
 def test_a_row_of_the_data_that_is_no_example_is_a_row_of_the_results(tmp_path, tiny_vlm):
@@ -261,7 +261,7 @@ def test_likelihood_chooses_the_option_with_the_smallest_loss(tmp_path, tiny_vlm
     examples = list(load_benchmark(options.benchmark))
     for row, example in zip(rows.itertuples(), examples, strict=True):
         losses = {
-            letter: tiny_vlm.answer_loss(row.prompt, [tiny_vlm.look(example.image)], text)
+            letter: tiny_vlm.answer_loss(row.prompt, [tiny_vlm.encode(example.image)], text)
             for letter, text in example.options
         }
         assert row.answer == min(losses, key=losses.get)
@@ -272,7 +272,7 @@ def test_likelihood_chooses_the_option_with_the_smallest_loss(tmp_path, tiny_vlm
 def test_the_loss_of_an_answer_is_minus_the_log_of_its_probability(tiny_vlm, scene):
     """Of one token: the next-token log-probability; of the greedy one, no other word has a smaller loss."""
     image, question = scene[0], scene[1].text
-    pictures = [tiny_vlm.look(image)]
+    pictures = [tiny_vlm.encode(image)]
     logits = tiny_vlm.logits(tiny_vlm.prompt(question, pictures)).log_softmax(-1)
     for word in ("K", "red", "left"):
         token = tiny_vlm.processor.tokenizer.convert_tokens_to_ids(word)

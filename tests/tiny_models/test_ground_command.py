@@ -28,7 +28,8 @@ def ground(*arguments, folder, tracking="disabled"):
         [
             sys.executable,
             "-m",
-            "entropy_grounding.ground",
+            "entropy_grounding",
+            "ground",
             f"run_dir={folder}",
             f"tracking={tracking}",
             *arguments,
@@ -188,8 +189,8 @@ def test_a_figure_that_cannot_be_drawn_costs_no_answer_and_no_file(tmp_path, mon
     assert status == 2
     assert "zoomed answer  " in said.out
     assert (
-        "The figure could not be drawn (no room for a figure): the answers and all other files are in"
-        in said.err
+        "The figure could not be drawn (no room for a figure): the answers and all other files are "
+        "in" in said.err
     )
     assert {"grounding.json", "crop_1.png"} <= set(names_in(tmp_path))
     assert not [name for name in names_in(tmp_path) if name.startswith((".", "grounding.png"))]
@@ -200,7 +201,8 @@ def test_online_without_a_login_is_refused_before_the_work(tmp_path):
     command = [
         sys.executable,
         "-m",
-        "entropy_grounding.ground",
+        "entropy_grounding",
+        "ground",
         f"run_dir={tmp_path / 'run'}",
         "tracking=online",
     ]

@@ -370,7 +370,7 @@ def test_code_that_comes_with_a_checkpoint_is_never_run(folder, tmp_path, monkey
 )
 def test_settings_that_travel_with_weights_change_no_answer(tiny_vlm, scene, settings):
     image, question = scene
-    prompt = tiny_vlm.prompt(question.text, [tiny_vlm.look(image)])
+    prompt = tiny_vlm.prompt(question.text, [tiny_vlm.encode(image)])
     expected = tiny_vlm.generate(prompt, max_new_tokens=4)
     before = tiny_vlm.model.generation_config
     stored = {**before.to_diff_dict(), **settings}
@@ -384,7 +384,7 @@ def test_settings_that_travel_with_weights_change_no_answer(tiny_vlm, scene, set
 
 def test_answers_end_where_the_checkpoint_says(tiny_vlm, scene):
     image, question = scene
-    prompt = tiny_vlm.prompt(question.text, [tiny_vlm.look(image)])
+    prompt = tiny_vlm.prompt(question.text, [tiny_vlm.encode(image)])
     assert tiny_vlm.generate(prompt, max_new_tokens=30) == tiny_vlm.generate(
         prompt, max_new_tokens=60
     )
@@ -395,7 +395,7 @@ def test_answers_end_where_the_checkpoint_says(tiny_vlm, scene):
 
 def test_a_pass_behind_another_runs_one_prompt(tiny_vlm, scene):
     image, question = scene
-    prompt = tiny_vlm.prompt(question.text, [tiny_vlm.look(image)])
+    prompt = tiny_vlm.prompt(question.text, [tiny_vlm.encode(image)])
     kept = tiny_vlm.forward([prompt], keep=True)
     with pytest.raises(InputError, match="runs one prompt, not 2"):
         tiny_vlm.forward([prompt, prompt], after=kept)
@@ -449,7 +449,7 @@ def test_the_processor_of_an_older_checkpoint_is_completed_from_the_model(tmp_pa
     (older / "processor_config.json").write_text(json.dumps(values))
     vlm, released = load_vlm(VLMConfig(name="older", weights=str(older))), load_vlm("tiny_llava")
     found, expected = (
-        each.logits(each.prompt(question.text, [each.look(image)])) for each in (vlm, released)
+        each.logits(each.prompt(question.text, [each.encode(image)])) for each in (vlm, released)
     )
     assert found.equal(expected)
 

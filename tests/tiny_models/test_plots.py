@@ -92,7 +92,7 @@ def test_the_padding_of_a_token_grid_is_hatched(tiny_vlm):
     """A picture half as high as wide fills the middle four of eight rows of the padded square."""
     image = Image.new("RGB", (200, 100))
     figure, axes = plt.subplots()
-    plot_token_grid(axes, image, tiny_vlm.look(image).views[0])
+    plot_token_grid(axes, image, tiny_vlm.encode(image).views[0])
     assert sum(patch.get_hatch() is not None for patch in axes.patches) == 4 * 8
     assert len(axes.patches) == 8 * 8
     plt.close(figure)

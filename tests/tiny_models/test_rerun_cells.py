@@ -18,7 +18,7 @@ from entropy_grounding.evaluation.archive import load_rows
 from entropy_grounding.evaluation.rows import TIMES
 from entropy_grounding.experiments.complete import complete
 from entropy_grounding.experiments.config import load_experiment
-from entropy_grounding.experiments.job import CellConfig
+from entropy_grounding.experiments.job import JobConfig
 from entropy_grounding.experiments.launch import command_line
 from entropy_grounding.experiments.papermill import execute, executed_with
 
@@ -73,7 +73,7 @@ def rows_of(root):
 
 def kill_after_the_first_rows(config, results):
     """Start the launcher in a process group of its own, and kill the group."""
-    command = [sys.executable, "-m", "entropy_grounding.cell", "-m", *command_line([config])]
+    command = [sys.executable, "-m", "entropy_grounding", "job", "-m", *command_line([config])]
     process = subprocess.Popen(command, start_new_session=True)
     while process.poll() is None and not list(results.rglob("parts/shard*.parquet")):
         time.sleep(0.02)
@@ -85,7 +85,7 @@ def test_an_experiment_that_is_killed_ends_with_the_same_rows(tmp_path, monkeypa
     complete(load_experiment("table1", "smoke", results_dir=str(tmp_path / "straight"), **CHOSEN))
     results, notebooks = tmp_path / "results", tmp_path / "notebooks"
     method = CHOSEN["method"].replace(",", "+")
-    config = CellConfig(
+    config = JobConfig(
         "table1",
         "smoke",
         "tiny_llava/mini_gqa",
@@ -142,7 +142,7 @@ def test_no_process_of_a_rerun_that_ends_stays_and_what_it_has_answered_is_store
         "tracking=offline",
     ]
     process = subprocess.Popen(
-        [sys.executable, "-m", "entropy_grounding.rerun", "run=smoke", *chosen, *places],
+        [sys.executable, "-m", "entropy_grounding", "rerun", "run=smoke", *chosen, *places],
         stderr=subprocess.PIPE,
     )
     while process.poll() is None and not answered(tmp_path):

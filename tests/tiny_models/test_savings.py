@@ -23,7 +23,7 @@ from entropy_grounding.method.stopping import StoppingOptions
 from entropy_grounding.method.target import next_token_entropy
 from entropy_grounding.profiling.passes import big_figures
 from entropy_grounding.profiling.random_vlm import SHAPES, random_vlm
-from entropy_grounding.vlm.session import Session
+from entropy_grounding.vlm.session import ImageSession
 
 QUESTION = "what is it ?"
 CROPS = (Box(8, 6, 48, 38), Box(0, 0, 40, 40))
@@ -41,21 +41,21 @@ ONE_A_FAMILY = pytest.mark.parametrize(
 
 def prompts_of(case):
     vlm, image = case.vlm(), case.image()
-    full = vlm.look(image)
+    full = vlm.encode(image)
     return (
         vlm,
         vlm.prompt(QUESTION, [full]),
-        vlm.prompt(QUESTION, [full, *(vlm.look(image, box) for box in CROPS)]),
+        vlm.prompt(QUESTION, [full, *(vlm.encode(image, box) for box in CROPS)]),
     )
 
 
 @ONE_A_FAMILY
 def test_a_prompt_goes_on_behind_the_kept_full_image(case):
     vlm, plain, prompt = prompts_of(case)
-    kept = vlm.forward([plain], keep=True).detached()
+    kept = vlm.run([plain], keep=True).detached()
     (whole,), behind = (
         vlm.gradients([prompt], next_token_entropy),
-        vlm.forward([prompt], after=kept),
+        vlm.continue_from(kept, prompt),
     )
     (found,) = vlm.backward(behind, next_token_entropy)
     torch.testing.assert_close(found.logits, whole.logits, atol=1e-4, rtol=1e-4)
@@ -68,9 +68,9 @@ def test_a_prompt_goes_on_behind_the_kept_full_image(case):
 @ONE_A_FAMILY
 def test_an_answer_from_a_kept_pass_is_that_of_the_prompt_run_anew(case):
     vlm, plain, prompt = prompts_of(case)
-    kept = vlm.forward([plain], keep=True).detached()
-    behind = vlm.forward([prompt], graph=False, after=kept)
-    vlm.forward([plain], graph=False)  # the model has seen another prompt since
+    kept = vlm.run([plain], keep=True).detached()
+    behind = vlm.continue_from(kept, prompt, graph=False)
+    vlm.run([plain], graph=False)  # the model has seen another prompt since
     assert vlm.generate(prompt, max_new_tokens=6, after=behind) == vlm.generate(
         prompt, max_new_tokens=6
     )
@@ -122,7 +122,7 @@ def test_checkpointing_begins_where_a_map_would_take_half_of_the_memory(tiny_vlm
 @ONE_A_FAMILY
 def test_the_gradient_at_the_first_layer_is_that_of_the_visual_tokens(case):
     vlm, _, prompt = prompts_of(case)
-    (early,) = vlm.backward(vlm.forward([prompt], layer=0), next_token_entropy)
+    (early,) = vlm.backward(vlm.run_from_layer(prompt, 0), next_token_entropy)
     torch.testing.assert_close(
         early.gradients, vlm.gradient(prompt, next_token_entropy).gradients, atol=1e-7, rtol=1e-4
     )
@@ -171,7 +171,7 @@ def test_smaller_crops_have_fewer_visual_tokens():
     vlm, image = case.vlm(), case.image()
     box = Box(0, 0, image.width / 2, image.height / 2)
     whole, half = (
-        len(Session(vlm, image, crop_scale=scale).pictures([box])[1].features)
+        len(ImageSession(vlm, image, crop_scale=scale).pictures([box])[1].features)
         for scale in (1.0, 0.25)
     )
     assert half < whole
@@ -179,7 +179,7 @@ def test_smaller_crops_have_fewer_visual_tokens():
 
 def plain_uncertainty(vlm, scene):
     image, question = scene
-    return uncertainty(vlm.logits(vlm.prompt(question.text, [vlm.look(image)])))
+    return uncertainty(vlm.logits(vlm.prompt(question.text, [vlm.encode(image)])))
 
 
 @pytest.mark.parametrize(("difference", "reason"), [(0.01, "gated"), (-0.01, None)])

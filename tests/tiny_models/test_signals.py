@@ -10,7 +10,6 @@ from families import CASES
 from PIL import Image
 
 from entropy_grounding.app.question import ground_config
-from entropy_grounding.baselines.privileged import Given
 from entropy_grounding.baselines.vicrop import tiles
 from entropy_grounding.core.errors import InputError
 from entropy_grounding.core.geometry import Box
@@ -20,7 +19,7 @@ from entropy_grounding.method.attribution import SIGNALS
 from entropy_grounding.method.gate import calibrated
 from entropy_grounding.method.options import GroundingOptions, WindowOptions
 from entropy_grounding.method.target import max_log_probability
-from entropy_grounding.vlm.session import Session
+from entropy_grounding.vlm.session import ImageSession
 
 QUESTION = "What letter is on the red card?"
 ONE_EACH = ["llava-0-200x120", "llava_next-0-60x150", "internvl-0-200x120", "qwen2_5_vl-0-60x150"]
@@ -39,7 +38,7 @@ def vlm(case):
 
 
 def test_attention_is_that_of_the_last_position_and_the_kernel_is_put_back(vlm, case):
-    prompt = vlm.prompt(QUESTION, [vlm.look(case.image())])
+    prompt = vlm.prompt(QUESTION, [vlm.encode(case.image())])
     decoder = vlm.model.get_decoder()
     found = vlm.attention(prompt)
     assert found.weights.shape == (2, 4, prompt.visual_tokens)
@@ -51,7 +50,7 @@ def test_attention_is_that_of_the_last_position_and_the_kernel_is_put_back(vlm, 
 
 
 def test_a_later_answer_token_is_seen_after_the_earlier_ones(vlm, case):
-    picture = vlm.look(case.image())
+    picture = vlm.encode(case.image())
     prompt = vlm.prompt(QUESTION, [picture])
     ids = vlm._greedy(prompt, 1)
     prompt_and_first = vlm.continued(prompt, 1)
@@ -66,7 +65,7 @@ def test_a_later_answer_token_is_seen_after_the_earlier_ones(vlm, case):
 
 
 def test_the_first_layers_alone_skip_the_others_and_the_model_is_put_back(vlm, case):
-    prompt = vlm.prompt(QUESTION, [vlm.look(case.image())])
+    prompt = vlm.prompt(QUESTION, [vlm.encode(case.image())])
     whole = vlm.logits(prompt)
     ran = []
     hooks = [
@@ -91,7 +90,7 @@ def test_more_layers_than_there_are_is_an_error(vlm, case):
 
 def test_attention_follows_the_visual_tokens(vlm, case):
     """With all visual tokens equal but one, the first layer's weights differ from one another at that token only (up to positions)."""
-    picture = vlm.look(case.image())
+    picture = vlm.encode(case.image())
     prompt = vlm.prompt(QUESTION, [picture])
     found = vlm.attention(prompt).weights
     changed = prompt.features[0].clone()
@@ -104,7 +103,7 @@ def test_attention_follows_the_visual_tokens(vlm, case):
 
 def test_the_gradient_of_attention_is_the_chain_rule_at_the_last_layer(vlm, case):
     """A head's output is sum_t A_t V_t, so dv/dA_t = <dv/d output, V_t>; both sides come from a forward with the other kernel."""
-    prompt = vlm.prompt(QUESTION, [vlm.look(case.image())])
+    prompt = vlm.prompt(QUESTION, [vlm.encode(case.image())])
     layer = vlm.model.get_decoder().layers[-1].self_attn
     seen = {}
     hooks = [
@@ -130,13 +129,13 @@ def test_the_gradient_of_attention_is_the_chain_rule_at_the_last_layer(vlm, case
 def test_pixels_are_laid_out_as_the_view_shows_them(vlm, case):
     """A bright cell of the first view is the brightest block of the laid out pixels."""
     width, height = case.size
-    view = vlm.look(case.image()).views[0]
+    view = vlm.encode(case.image()).views[0]
     inside = np.argwhere(view.cells_inside())
     row, col = (int(v) for v in inside[len(inside) // 2 + 1])
     cell = view.cell_box((row, col, row + 1, col + 1))
     image = Image.new("RGB", (width, height), "black")
     image.paste((255, 255, 255), tuple(round(v) for v in cell.xyxy()))
-    found = vlm.pixel_gradient(QUESTION, vlm.look(image), max_log_probability)
+    found = vlm.pixel_gradient(QUESTION, vlm.encode(image), max_log_probability)
     assert found.pixels.shape == found.gradient.shape
     rows, cols = found.view.shape
     bright = found.pixels.sum(0).numpy()
@@ -147,7 +146,7 @@ def test_pixels_are_laid_out_as_the_view_shows_them(vlm, case):
 
 
 def test_the_pixel_gradient_agrees_with_finite_differences(vlm, case):
-    picture = vlm.look(case.image())
+    picture = vlm.encode(case.image())
     found = vlm.pixel_gradient(QUESTION, picture, max_log_probability)
     inputs = vlm._alone(picture.image)
 
@@ -196,7 +195,9 @@ def test_every_preset_answers_and_its_crops_lie_in_the_image(tiny_vlm, scene, pr
         with pytest.raises(InputError, match="'tiny_llava' has no budget of pixels or tiles"):
             ground(tiny_vlm, image, question.text, options)
         return
-    given = Given(evidence=question.evidence, like=(Box(10, 10, 50, 40), Box(100, 100, 130, 130)))
+    given = Privileged(
+        evidence=question.evidence, like=(Box(10, 10, 50, 40), Box(100, 100, 130, 130))
+    )
     grounding = ground(tiny_vlm, image, question.text, options, given=given)
     assert all(Box(0, 0, *image.size).intersection(box) == box for box in grounding.crops)
     assert grounding.answer
@@ -209,10 +210,14 @@ def test_the_upscaled_image_has_about_the_tokens_of_image_and_crops(scene):
     vlm = load_vlm("tiny_qwen2_5_vl")
     like = (Box(10, 10, 50, 50), Box(100, 100, 140, 140))
     grounding = ground(
-        vlm, scene[0], scene[1].text, GroundingOptions(crops="upscaled"), given=Given(like=like)
+        vlm,
+        scene[0],
+        scene[1].text,
+        GroundingOptions(crops="upscaled"),
+        given=Privileged(like=like),
     )
     assert grounding.cost.visual_tokens == pytest.approx(3 * 64, rel=0.15)
-    assert len(vlm.look(scene[0]).features) == 64
+    assert len(vlm.encode(scene[0]).features) == 64
 
 
 @pytest.mark.parametrize("crops", ["oracle", "oracle_budget"])
@@ -238,7 +243,7 @@ def test_a_chosen_layer_must_exist(tiny_vlm, scene, layer):
 )
 def test_tiles_of_high_resolution_also_for_portraits(random_vlm, size, grid):
     """Columns = int(rows * width / height), where the released code has none for the first of these."""
-    session = Session(
+    session = ImageSession(
         random_vlm,
         Image.fromarray(
             np.random.default_rng(0).integers(0, 255, (*size[::-1], 3), dtype=np.uint8)

@@ -17,9 +17,9 @@ from entropy_grounding.tiny.architectures import Size, build_llava
 from entropy_grounding.vlm.config import VLMConfig
 from entropy_grounding.vlm.llava import LlavaFamily
 from entropy_grounding.vlm.load import load_vlm
+from entropy_grounding.vlm.memory import estimate_memory
 from entropy_grounding.vlm.model import VLM
 from entropy_grounding.vlm.processors import padded
-from entropy_grounding.vlm.weights import estimate_memory
 
 CROP = Box(10, 20, 80, 60)
 
@@ -31,16 +31,18 @@ def unit(vectors):
 @pytest.fixture
 def prompt(random_vlm, scene):
     image, question = scene
-    return random_vlm.prompt(question.text, [random_vlm.look(image), random_vlm.look(image, CROP)])
+    return random_vlm.prompt(
+        question.text, [random_vlm.encode(image), random_vlm.encode(image, CROP)]
+    )
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_a_prompt_is_what_the_processor_makes_of_text_and_pictures(case):
     vlm, image = case.vlm(), case.image()
     pictures = [
-        vlm.look(image),
-        vlm.look(image, Box(3, 5, 40, 50)),
-        vlm.look(image, Box(10, 10, 60, 30)),
+        vlm.encode(image),
+        vlm.encode(image, Box(3, 5, 40, 50)),
+        vlm.encode(image, Box(10, 10, 60, 30)),
     ]
     for answer in ("", "red A"):
         text = vlm._text("What does it say?\nAnswer.", 3, answer)
@@ -57,7 +59,7 @@ def test_a_prompt_is_what_the_processor_makes_of_text_and_pictures(case):
 def test_logits_equal_the_ordinary_forward_from_pixels(random_vlm, scene, crops):
     image, question = scene
     prompt = random_vlm.prompt(
-        question.text, [random_vlm.look(image), *(random_vlm.look(image, box) for box in crops)]
+        question.text, [random_vlm.encode(image), *(random_vlm.encode(image, box) for box in crops)]
     )
     pictures = [image, *(image.crop(box.xyxy()) for box in crops)]
     inputs = random_vlm.processor(text=prompt.text, images=pictures, return_tensors="pt")
@@ -130,7 +132,7 @@ def test_the_model_is_returned_as_found(scene, failing):
     model.train()
     model.lm_head.requires_grad_(False)
     before = state_of(model)
-    prompt = vlm.prompt(question.text, [vlm.look(image)])
+    prompt = vlm.prompt(question.text, [vlm.encode(image)])
 
     def broken(logits):
         raise KeyError("target")
@@ -169,11 +171,11 @@ def test_a_kernel_without_backward_is_refused(random_vlm, prompt):
 
 def test_an_image_placeholder_in_the_question_is_refused(random_vlm, scene):
     with pytest.raises(InputError, match="holds '<image>'"):
-        random_vlm.prompt("What is <image>?", [random_vlm.look(scene[0])])
+        random_vlm.prompt("What is <image>?", [random_vlm.encode(scene[0])])
 
 
 def test_a_prompt_beyond_the_context_is_refused(random_vlm, scene):
-    picture = random_vlm.look(scene[0])
+    picture = random_vlm.encode(scene[0])
     with pytest.raises(InputError, match=r"40 pictures has 26\d\d tokens, more than the 2048"):
         random_vlm.prompt("What?", [picture] * 40)
 
@@ -184,7 +186,7 @@ def test_nan_weights_are_refused(scene):
     torch.nn.init.constant_(model.model.multi_modal_projector.linear_2.weight, float("nan"))
     vlm = VLM(model, processor, LlavaFamily())
     with pytest.raises(InputError, match="NaN or infinite logits"):
-        vlm.gradient(vlm.prompt(question.text, [vlm.look(image)]), next_token_entropy)
+        vlm.gradient(vlm.prompt(question.text, [vlm.encode(image)]), next_token_entropy)
 
 
 def test_bfloat16_gives_the_same_map(tiny_vlm, scene):
@@ -192,7 +194,7 @@ def test_bfloat16_gives_the_same_map(tiny_vlm, scene):
     half = load_vlm(VLMConfig(dtype="bfloat16"))
     norms = []
     for vlm in (tiny_vlm, half):
-        found = vlm.gradient(vlm.prompt(question.text, [vlm.look(image)]), next_token_entropy)
+        found = vlm.gradient(vlm.prompt(question.text, [vlm.encode(image)]), next_token_entropy)
         norms.append(found.gradients.float().norm(dim=-1))
     assert torch.cosine_similarity(norms[0], norms[1], dim=0) > 0.95
 
@@ -202,7 +204,7 @@ def test_a_planted_patch_moves_only_the_tokens_whose_cells_it_meets(random_vlm):
     image = Image.new("RGB", (256, 128), "gray")
     planted = image.copy()
     planted.paste((255, 0, 0), (96, 32, 128, 64))
-    (view,) = random_vlm.look(image).views
+    (view,) = random_vlm.encode(image).views
     (embed,) = [
         module
         for name, module in random_vlm.model.named_modules()
@@ -235,12 +237,12 @@ def test_a_planted_patch_moves_only_the_tokens_whose_cells_it_meets(random_vlm):
     ],
 )
 def test_padding_reaches_outside_the_image(random_vlm, size, box):
-    (view,) = random_vlm.look(Image.new("RGB", size)).views
+    (view,) = random_vlm.encode(Image.new("RGB", size)).views
     assert view.box.xyxy() == box
 
 
 def test_views_of_a_crop_lie_where_the_crop_lies(random_vlm, scene):
-    (view,) = random_vlm.look(scene[0], CROP).views
+    (view,) = random_vlm.encode(scene[0], CROP).views
     assert view.box.center == CROP.center
     assert view.box.width == view.box.height == 70
 
@@ -254,10 +256,10 @@ def test_the_hub_port_sees_only_the_central_square(size, box):
         size={"shortest_edge": 64}, crop_size={"height": 64, "width": 64}
     )
     vlm = VLM(model, processor, LlavaFamily())
-    (view,) = vlm.look(Image.new("RGB", size)).views
+    (view,) = vlm.encode(Image.new("RGB", size)).views
     assert view.box.xyxy() == box
     processor.image_processor = padded(processor)
-    (view,) = vlm.look(Image.new("RGB", size)).views
+    (view,) = vlm.encode(Image.new("RGB", size)).views
     assert view.box.width == view.box.height == 100
 
 
@@ -276,7 +278,7 @@ def test_saved_weights_load_by_folder(tmp_path, scene):
     vlm = load_vlm(VLMConfig(weights=str(tmp_path)))
     assert not any(parameter.requires_grad for parameter in vlm.model.parameters())
     assert isinstance(
-        vlm.generate(vlm.prompt("What?", [vlm.look(scene[0])]), max_new_tokens=2), str
+        vlm.generate(vlm.prompt("What?", [vlm.encode(scene[0])]), max_new_tokens=2), str
     )
 
 
@@ -358,7 +360,7 @@ def test_eight_bit_weights_give_nearly_the_same_map(tiny_vlm, scene):
     image, question = scene
     quantised = load_vlm(VLMConfig(quantization="8bit", device="cpu"))
     assert any(type(module).__name__ == "Linear8bitLt" for module in quantised.model.modules())
-    prompts = [vlm.prompt(question.text, [vlm.look(image)]) for vlm in (tiny_vlm, quantised)]
+    prompts = [vlm.prompt(question.text, [vlm.encode(image)]) for vlm in (tiny_vlm, quantised)]
     exact = tiny_vlm.gradient(prompts[0], next_token_entropy).gradients.norm(dim=-1)
     rounded = quantised.gradient(prompts[1], next_token_entropy).gradients.norm(dim=-1)
     assert torch.cosine_similarity(exact, rounded, dim=0) > 0.95
@@ -393,4 +395,4 @@ def test_a_picture_without_visual_tokens_is_refused(random_vlm, monkeypatch, err
 
     monkeypatch.setattr(random_vlm, "_process", process)
     with pytest.raises(InputError, match="300 x 10 pixels"):
-        random_vlm.look(Image.new("RGB", (300, 10)))
+        random_vlm.encode(Image.new("RGB", (300, 10)))

@@ -19,11 +19,11 @@ from entropy_grounding.method.regions import RegionOptions
 from entropy_grounding.method.relevance import RELEVANCES
 from entropy_grounding.method.stopping import StoppingOptions
 from entropy_grounding.method.target import TARGETS
-from entropy_grounding.method.zoom import ground_once
+from entropy_grounding.method.zoom import ground_round
 from entropy_grounding.tiny.architectures import Size, build_llava
 from entropy_grounding.vlm.llava import LlavaFamily
 from entropy_grounding.vlm.model import VLM
-from entropy_grounding.vlm.session import Session
+from entropy_grounding.vlm.session import ImageSession
 from entropy_grounding.vlm.types import TokenGradients
 
 
@@ -74,11 +74,11 @@ def test_every_round_is_recorded_and_counted(tiny_vlm, scene):
 def test_each_crop_is_encoded_once(tiny_vlm, scene, monkeypatch):
     image, question = scene
     seen = []
-    look = type(tiny_vlm).look
+    encode = type(tiny_vlm).encode
     monkeypatch.setattr(
         type(tiny_vlm),
-        "look",
-        lambda self, image, box=None: seen.append(box) or look(self, image, box),
+        "encode",
+        lambda self, image, box=None: seen.append(box) or encode(self, image, box),
     )
     ground(tiny_vlm, image, question.text, options(rule="fixed", rounds=3))
     assert len(seen) == len(set(seen))
@@ -166,10 +166,10 @@ def test_crops_of_padded_images_stay_on_the_image(random_vlm, size):
 
 def test_ignoring_padding_stretches_the_view(random_vlm):
     image = Image.new("RGB", (200, 100), "gray")
-    session = Session(random_vlm, image)
-    from entropy_grounding.method.zoom import ground_once
+    session = ImageSession(random_vlm, image)
+    from entropy_grounding.method.zoom import ground_round
 
-    released = ground_once(session, "What?", (), GroundingOptions(padding="ignored"))
+    released = ground_round(session, "What?", (), GroundingOptions(padding="ignored"))
     assert released.maps[0].view.box == Box(0, 0, 200, 100)
 
 
@@ -239,7 +239,7 @@ def test_crops_beyond_the_context_are_dropped_lowest_rank_first(scene):
         grounding = answer_from_crops(vlm, image, question.text, crops)
     assert grounding.crops == tuple(crops[:2])
     with pytest.warns(UserWarning, match="the first 2 by rank"):
-        step = ground_once(Session(vlm, image), question.text, crops, GroundingOptions())
+        step = ground_round(ImageSession(vlm, image), question.text, crops, GroundingOptions())
     assert step.crops == tuple(crops[:2])
     assert step.visual_tokens == 3 * 64
 

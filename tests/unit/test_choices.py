@@ -80,7 +80,8 @@ def test_a_choice_is_never_read_out_of_a_word(text, letter):
         ("I considered (A) at first. Final answer: D.", "D"),
         ("The answer is **B** because option C is wrong", "B"),
         (
-            "Let's see:\nA. red: there is none.\nB. blue: the car is.\nC. light blue: no.\n\nTherefore, the answer is B.",
+            "Let's see:\nA. red: there is none.\nB. blue: the car is.\nC. light blue: "
+            "no.\n\nTherefore, the answer is B.",
             "B",
         ),
         ("A) red ❌\nB) blue ✅\nC) light blue ❌", "B"),

@@ -175,8 +175,8 @@ def test_a_refuted_claim_is_called_refuted_with_what_refutes_it():
     )
     said = verdict("11_table2_localization", rows)
     assert (
-        "energy in the evidence than attention in the same loop: **holds in part**, in 1 of 2 comparisons; not tiny_llava vstar"
-        in said
+        "energy in the evidence than attention in the same loop: **holds in part**, in 1 of 2 "
+        "comparisons; not tiny_llava vstar" in said
     )
     assert (
         "higher IoU than those of attention in the same loop: **refuted**, in 0 of 2 comparisons"

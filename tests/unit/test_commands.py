@@ -199,16 +199,20 @@ def test_hydra_writes_nothing_to_standard_output_and_no_folder_of_its_own(path):
 
 IMPORTS = [
     "import entropy_grounding.evaluate, entropy_grounding.ground; import entropy_grounding as eg",
-    "import entropy_grounding as eg; import entropy_grounding.ground; import entropy_grounding.evaluate",
-    "from entropy_grounding import evaluate, ground; import entropy_grounding.evaluate; import entropy_grounding as eg",
-    "import importlib, entropy_grounding as eg; [importlib.import_module(f'entropy_grounding.{n}') for n in ('ground', 'evaluate')]",
+    "import entropy_grounding as eg; import entropy_grounding.ground; import "
+    "entropy_grounding.evaluate",
+    "from entropy_grounding import evaluate, ground; import entropy_grounding.evaluate; import "
+    "entropy_grounding as eg",
+    "import importlib, entropy_grounding as eg; [importlib.import_module(f'entropy_grounding.{n}') "
+    "for n in ('ground', 'evaluate')]",
 ]
 
 
 @pytest.mark.parametrize("imports", IMPORTS)
 def test_an_import_of_a_command_leaves_the_function_of_its_name(imports):
     checked = (
-        f"{imports}\nfrom entropy_grounding.evaluation import evaluate as e\nfrom entropy_grounding.zoom import ground as g\n"
+        f"{imports}\nfrom entropy_grounding.evaluation import evaluate as e\nfrom "
+        "entropy_grounding.zoom import ground as g\n"
         "assert eg.evaluate is e and eg.ground is g, (eg.evaluate, eg.ground)\n"
         "from entropy_grounding import evaluate, ground\nassert evaluate is e and ground is g\n"
     )

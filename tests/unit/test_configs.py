@@ -58,7 +58,7 @@ def test_bad_options_are_named(override, complaint):
 
 def test_help_names_the_options():
     shown = subprocess.run(
-        [sys.executable, "-m", "entropy_grounding.ground", "--help"],
+        [sys.executable, "-m", "entropy_grounding", "ground", "--help"],
         capture_output=True,
         text=True,
         check=True,

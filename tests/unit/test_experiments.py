@@ -43,7 +43,7 @@ def test_every_experiment_composes_and_has_a_notebook(name, run):
 @pytest.mark.parametrize("name", experiments())
 def test_every_experiment_says_its_command_and_what_it_takes(name):
     text = (CONF_DIR / "experiment" / f"{name}.yaml").read_text()
-    assert f"python -m entropy_grounding.rerun experiment={name} run=full" in text
+    assert f"eg rerun experiment={name} run=full" in text
     assert "hour" in text
     assert "Paper:" in text
 

@@ -110,7 +110,8 @@ def test_a_zoomed_answer_must_be_surer_than_the_plain_one():
         ),
         (
             GateOptions(accept="size"),
-            "Unknown gate.accept 'size': use one of off, entropy, margin, calibrated, benchmark, all",
+            "Unknown gate.accept 'size': use one of off, entropy, margin, calibrated, benchmark, "
+            "all",
         ),
         (
             GateOptions("entropy", "some"),
@@ -257,7 +258,7 @@ def test_options_without_names_need_no_calibration():
 @pytest.mark.parametrize(
     ("vlm", "benchmark", "message"),
     [
-        ("w", "a", "run python -m entropy_grounding.calibrate vlm=w"),
+        ("w", "a", "run eg calibrate vlm=w"),
         ("v", "b", "has nothing for 'b', only for all, a"),
     ],
 )

@@ -110,7 +110,8 @@ def test_a_win_that_many_tests_explain_is_listed_with_both_p_values():
     )
     table = wins_table(found)
     assert table.startswith(
-        "0 of 3 cells are significantly better than `entropy_gradient` (adjusted p < 0.05); with an unadjusted p < 0.05: 1 "
+        "0 of 3 cells are significantly better than `entropy_gradient` (adjusted p < 0.05); with "
+        "an unadjusted p < 0.05: 1 "
     )
     assert [part.strip() for part in table.splitlines()[-1].split("|")[1:-1]] == [
         "tiny_llava",

@@ -9,8 +9,8 @@ import time
 import nbformat
 import psutil
 import pytest
-
 from entropy_grounding.commands.notebooks_execute import main
+
 from entropy_grounding.core.errors import InputError
 from entropy_grounding.core.processes import PATIENCE, announce_parent, environment
 from entropy_grounding.experiments.papermill import execute, parameters_of

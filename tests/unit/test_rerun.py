@@ -10,7 +10,7 @@ from entropy_grounding.commands.rerun import main
 from entropy_grounding.core.errors import InputError
 from entropy_grounding.experiments import job as cells
 from entropy_grounding.experiments.config import load_experiment
-from entropy_grounding.experiments.job import CellConfig, gpu_names, run_cell
+from entropy_grounding.experiments.job import JobConfig, gpu_names, run_job
 from entropy_grounding.experiments.launch import check_all_done, is_done, launcher_options
 from entropy_grounding.experiments.plan import plan_text, planned
 
@@ -136,16 +136,16 @@ def test_gpus_are_those_that_are_visible(monkeypatch):
 
 def test_no_two_cells_have_the_same_gpu_at_once(monkeypatch, tmp_path):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    seen, config = [], CellConfig(gpus=2, output_dir=str(tmp_path))
+    seen, config = [], JobConfig(gpus=2, output_dir=str(tmp_path))
 
     def another(*_):
         seen.append(os.environ["CUDA_VISIBLE_DEVICES"])
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES")  # the next is another process
-        run_cell(config)
+        run_job(config)
 
     monkeypatch.setattr(cells, "execute", another)
     with pytest.raises(InputError, match="All 2 GPUs are in use"):
-        run_cell(config)
+        run_job(config)
     assert seen == ["0", "1"]
 
 
@@ -161,7 +161,7 @@ def test_no_two_cells_have_the_same_gpu_at_once(monkeypatch, tmp_path):
 def test_a_cell_is_done_when_rows_are_complete_and_its_notebook_has_the_same_parameters(
     complete, changes, done, tmp_path
 ):
-    config = CellConfig(output_dir=str(tmp_path))
+    config = JobConfig(output_dir=str(tmp_path))
     config.executed().parent.mkdir()
     config.executed().write_text(
         json.dumps({"metadata": {"papermill": {"parameters": config.parameters() | changes}}})
@@ -170,12 +170,12 @@ def test_a_cell_is_done_when_rows_are_complete_and_its_notebook_has_the_same_par
 
 
 def test_a_cell_without_notebook_is_not_done(tmp_path):
-    assert not is_done(CellConfig(output_dir=str(tmp_path)), pd.DataFrame({"complete": [True]}))
+    assert not is_done(JobConfig(output_dir=str(tmp_path)), pd.DataFrame({"complete": [True]}))
 
 
 def test_every_cell_that_failed_is_named_with_its_reason(tmp_path):
     good, bad, lost = (
-        CellConfig(cell=f"a/{name}", output_dir=str(tmp_path)) for name in ("good", "bad", "lost")
+        JobConfig(cell=f"a/{name}", output_dir=str(tmp_path)) for name in ("good", "bad", "lost")
     )
     good.executed().parent.mkdir()
     good.executed().touch()

@@ -25,9 +25,9 @@ from entropy_grounding.core.errors import InputError
 from entropy_grounding.evaluation.archive import load_rows, write_results
 from entropy_grounding.evaluation.config import check_name, parse_shard
 from entropy_grounding.evaluation.coverage import Coverage, coverage, is_complete, missing_text
+from entropy_grounding.evaluation.merge import merge
 from entropy_grounding.evaluation.provenance import config_hash
 from entropy_grounding.evaluation.rows import SCHEMA, Row
-from entropy_grounding.evaluation.merge import merge
 from entropy_grounding.evaluation.store import RowStore
 
 ROOT = Path(__file__).resolve().parents[2]

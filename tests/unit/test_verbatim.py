@@ -15,7 +15,7 @@ from entropy_grounding.core.verbatim import expanded, is_place, quote_text, verb
 from entropy_grounding.evaluation.config import EvaluateConfig
 from entropy_grounding.evaluation.validation import CalibrateConfig
 from entropy_grounding.experiments.config import ExperimentConfig, composed
-from entropy_grounding.experiments.job import CellConfig
+from entropy_grounding.experiments.job import JobConfig
 from entropy_grounding.experiments.launch import command_line
 from entropy_grounding.notebook import notebook_config, output_folder
 from entropy_grounding.tiny.check import CheckConfig
@@ -26,7 +26,7 @@ COMMANDS = {
     "evaluate": EvaluateConfig,
     "calibrate": CalibrateConfig,
     "rerun": ExperimentConfig,
-    "cell": CellConfig,
+    "cell": JobConfig,
     "train": TrainConfig,
     "check": CheckConfig,
 }
@@ -100,7 +100,7 @@ def test_the_options_that_are_places():
     assert data | {"results_dir", "vlm.weights"} <= set(verbatim_options(EvaluateConfig))
     assert {"results_dir", "rows_dir"} <= set(verbatim_options(CalibrateConfig))
     assert {"results_dir", "output_dir"} <= set(verbatim_options(ExperimentConfig)) & set(
-        verbatim_options(CellConfig)
+        verbatim_options(JobConfig)
     )
     assert {"run_dir", "output", "language_from"} <= set(verbatim_options(TrainConfig))
     assert "results_dir" in verbatim_options(CheckConfig)
@@ -143,7 +143,7 @@ def test_a_cell_gets_the_places_and_overrides_of_a_rerun(text, tmp_path):
             ]
         )
     )
-    given = CellConfig(
+    given = JobConfig(
         "table1",
         "mini",
         "tiny_llava/mini_gqa",
@@ -155,7 +155,7 @@ def test_a_cell_gets_the_places_and_overrides_of_a_rerun(text, tmp_path):
         3,
     )
     found = compose_config(
-        quote_text(command_line([given]), verbatim_options(CellConfig)), "cell", CellConfig
+        quote_text(command_line([given]), verbatim_options(JobConfig)), "cell", JobConfig
     )
     assert (found.results_dir, found.output_dir) == (folder, folder)
     assert found == given

@@ -1,4 +1,7 @@
-"""Control crops: they separate "the right place" from "more pixels". Each has the number and sizes of the crops that the method found."""
+"""Control crops: they separate "the right place" from "more pixels".
+
+Each control has the number and the sizes of the crops that the method found.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -6,155 +9,199 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image
 
-from entropy_grounding.baselines.privileged import Given
+from entropy_grounding.baselines.privileged import Privileged
 from entropy_grounding.core.errors import InputError
 from entropy_grounding.core.geometry import Box
 from entropy_grounding.core.records import Grounding, RelevanceMap
+from entropy_grounding.method.answer import finish
 from entropy_grounding.method.options import GroundingOptions
 from entropy_grounding.method.regions import RegionOptions, fit_box
-from entropy_grounding.method.zoom import ground_once, zoom
+from entropy_grounding.method.zoom import ground_round, zoom
 from entropy_grounding.vlm.contexts import pixels_scaled
 from entropy_grounding.vlm.model import VLM
-from entropy_grounding.vlm.session import Session
+from entropy_grounding.vlm.session import ImageSession
 
 CONTEXT = 3.0  # side of the oracle crop relative to the evidence
-_STEPS = 17  # places of a box along each side that are compared for the lowest relevance
 GRAY = (127, 127, 127)
+_STEPS = 17  # places of a box along each side that are compared for the lowest relevance
+_OVERLAP = 0.5  # IoU up to which two boxes of low relevance are different places
+
+
+# --- Places ---
 
 
 def oracle_box(evidence: Box, size: tuple[int, int], context: float = CONTEXT) -> Box:
-    """Return the evidence with context around it, inside an image of ``size`` (width, height); all in pixels.
+    """Return the evidence with context around it, in pixels.
 
-    The margin on every side is (context - 1) / 2 of the geometric mean of its sides, so a square is ``context`` times as wide.
+    The margin on every side is (context - 1) / 2 of the geometric mean of the sides of the
+    evidence, so a square becomes ``context`` times as wide.
+
+    Args:
+        evidence: box of the evidence.
+        size: (width, height) of the image that the box must stay in.
+        context: side of the crop relative to the evidence.
     """
     margin = (context - 1) / 2 * evidence.area**0.5
     return fit_box(evidence.expand(margin), size, RegionOptions())
 
 
 def random_box(rng: np.random.Generator, like: Box, size: tuple[int, int]) -> Box:
-    """Return a box with the sides of ``like`` at a uniformly random place inside an image of ``size`` (width, height)."""
-    x0, y0 = rng.uniform(0, size[0] - like.width), rng.uniform(0, size[1] - like.height)
+    """Return a box with the sides of ``like`` at a uniformly random place in an image.
+
+    Args:
+        rng: source of the place.
+        like: box whose sides are copied.
+        size: (width, height) of the image in pixels.
+    """
+    x0 = rng.uniform(0, size[0] - like.width)
+    y0 = rng.uniform(0, size[1] - like.height)
     return Box(x0, y0, x0 + like.width, y0 + like.height)
 
 
 def center_box(like: Box, size: tuple[int, int]) -> Box:
-    """Return a box with the sides of ``like`` in the middle of an image of ``size`` (width, height)."""
-    x0, y0 = (size[0] - like.width) / 2, (size[1] - like.height) / 2
+    """Return a box with the sides of ``like`` in the middle of an image.
+
+    Args:
+        like: box whose sides are copied.
+        size: (width, height) of the image in pixels.
+    """
+    x0 = (size[0] - like.width) / 2
+    y0 = (size[1] - like.height) / 2
     return Box(x0, y0, x0 + like.width, y0 + like.height)
 
 
 def lowest_boxes(
     relevance_map: RelevanceMap, like: Sequence[Box], size: tuple[int, int]
 ) -> list[Box]:
-    """Return boxes with the sides of ``like`` where the least relevance lies, none half over an earlier one where there is room.
+    """Return boxes with the sides of ``like`` where the least relevance lies.
 
-    Relevance is unsmoothed and counted by the part of each cell that a box covers.
+    No box covers more than half of an earlier one, if there is room. Relevance is unsmoothed, and a
+    cell counts by the part of it that a box covers.
+
+    Args:
+        relevance_map: of the full image.
+        like: boxes whose sides are copied.
+        size: (width, height) of the image in pixels.
     """
+    boxes: list[Box] = []
+    for box in like:
+        ranked = _by_relevance(relevance_map, box, size)
+        apart = (place for place in ranked if all(place.iou(other) < _OVERLAP for other in boxes))
+        boxes.append(next(apart, ranked[0]))
+
+    return boxes
+
+
+def _by_relevance(relevance_map: RelevanceMap, box: Box, size: tuple[int, int]) -> list[Box]:
+    """Return places of a box on a regular grid over the image, the least relevant first."""
     view = relevance_map.view
     rows, cols = view.shape
-    found: list[Box] = []
-    for box in like:
-        starts_x, starts_y = (
-            np.linspace(0, size[0] - box.width, _STEPS),
-            np.linspace(0, size[1] - box.height, _STEPS),
-        )
-        across = np.array(
-            [_covered(x, x + box.width, view.box.x0, view.box.x1, cols) for x in starts_x]
-        )
-        down = np.array(
-            [_covered(y, y + box.height, view.box.y0, view.box.y1, rows) for y in starts_y]
-        )
-        order = np.argsort((down @ relevance_map.values @ across.T).ravel(), kind="stable")
-        places = [Box(x, y, x + box.width, y + box.height) for y in starts_y for x in starts_x]
-        ranked = [places[index] for index in order]
-        found.append(
-            next(
-                (place for place in ranked if all(place.iou(other) < 0.5 for other in found)),
-                ranked[0],
-            )
-        )
-    return found
+    xs = np.linspace(0, size[0] - box.width, _STEPS)
+    ys = np.linspace(0, size[1] - box.height, _STEPS)
+
+    across = np.array([_covered(x, x + box.width, view.box.x0, view.box.x1, cols) for x in xs])
+    down = np.array([_covered(y, y + box.height, view.box.y0, view.box.y1, rows) for y in ys])
+    relevance = down @ relevance_map.values @ across.T  # (places down, places across)
+
+    places = [Box(x, y, x + box.width, y + box.height) for y in ys for x in xs]
+    order = np.argsort(relevance.ravel(), kind="stable")
+    return [places[index] for index in order]
 
 
 def _covered(low: float, high: float, start: float, end: float, cells: int) -> np.ndarray:
     """Return which share of each of ``cells`` equal parts of [start, end] lies in [low, high]."""
     edges = np.linspace(start, end, cells + 1)
-    return (
-        np.clip(np.minimum(edges[1:], high) - np.maximum(edges[:-1], low), 0, None)
-        * cells
-        / (end - start)
-    )
+    common = np.minimum(edges[1:], high) - np.maximum(edges[:-1], low)
+    return np.clip(common, 0, None) * cells / (end - start)
 
 
 def budget_boxes(evidence: Sequence[Box], count: int, size: tuple[int, int]) -> list[Box]:
-    """Return ``count`` oracle crops: of more evidence the hull, of less the same boxes again with twice the context, and so on."""
+    """Return ``count`` oracle crops.
+
+    If there are more boxes of evidence, their hull is shown. If there are fewer, the same boxes are
+    shown again with twice the context, and so on.
+
+    Args:
+        evidence: boxes of the evidence.
+        count: number of crops.
+        size: (width, height) of the image in pixels.
+    """
     if not evidence or count == 0:
         return []
+
     if count < len(evidence):
         corners = np.array([box.xyxy() for box in evidence])
-        hull = Box(*(float(v) for v in (*corners[:, :2].min(0), *corners[:, 2:].max(0))))
-        evidence = [hull]
-    return [
-        oracle_box(evidence[i % len(evidence)], size, CONTEXT * 2 ** (i // len(evidence)))
-        for i in range(count)
-    ]
+        low, high = corners[:, :2].min(0), corners[:, 2:].max(0)
+        evidence = [Box(float(low[0]), float(low[1]), float(high[0]), float(high[1]))]
+
+    boxes = []
+    for index in range(count):
+        times, which = divmod(index, len(evidence))
+        boxes.append(oracle_box(evidence[which], size, CONTEXT * 2**times))
+    return boxes
 
 
-def _found(
-    session: Session, question: str, options: GroundingOptions, given: Given
+# --- One function for each place, from a session to the crops ---
+
+
+def _copied(
+    session: ImageSession, question: str, options: GroundingOptions, given: Privileged
 ) -> tuple[Box, ...]:
-    """Return the crops to copy: those given, else those that the paper's loop finds now."""
-    return (
-        given.like
-        if given.like is not None
-        else zoom(session, question, replace(options, crops="found"))[1]
-    )
+    """Return the crops to copy: those given, or those that the paper's loop finds now."""
+    if given.like is not None:
+        return given.like
+
+    _, crops, _ = zoom(session, question, replace(options, crops="found"))
+    return crops
 
 
-def _lowest(session: Session, question: str, options: GroundingOptions, given: Given) -> list[Box]:
-    like = _found(session, question, options, given)
-    return (
-        lowest_boxes(ground_once(session, question, (), options).maps[0], like, session.image.size)
-        if like
-        else []
-    )
+def _lowest(
+    session: ImageSession, question: str, options: GroundingOptions, given: Privileged
+) -> list[Box]:
+    like = _copied(session, question, options, given)
+    if not like:
+        return []
+
+    first = ground_round(session, question, (), options).maps[0]
+    return lowest_boxes(first, like, session.image.size)
 
 
-def _random(session: Session, question: str, options: GroundingOptions, given: Given) -> list[Box]:
+def _random(
+    session: ImageSession, question: str, options: GroundingOptions, given: Privileged
+) -> list[Box]:
     rng = np.random.default_rng(given.seed)
-    return [
-        random_box(rng, box, session.image.size)
-        for box in _found(session, question, options, given)
-    ]
+    like = _copied(session, question, options, given)
+    return [random_box(rng, box, session.image.size) for box in like]
 
 
-def _centers(session: Session, question: str, options: GroundingOptions, given: Given) -> list[Box]:
-    return [
-        center_box(box, session.image.size) for box in _found(session, question, options, given)
-    ]
+def _centers(
+    session: ImageSession, question: str, options: GroundingOptions, given: Privileged
+) -> list[Box]:
+    like = _copied(session, question, options, given)
+    return [center_box(box, session.image.size) for box in like]
 
 
 def _repeated(
-    session: Session, question: str, options: GroundingOptions, given: Given
+    session: ImageSession, question: str, options: GroundingOptions, given: Privileged
 ) -> list[Box]:
-    return [session.full.box] * len(_found(session, question, options, given))
+    return [session.full.box] * len(_copied(session, question, options, given))
 
 
-def _oracle(session: Session, question: str, options: GroundingOptions, given: Given) -> list[Box]:
-    return [oracle_box(box, session.image.size) for box in given.evidence][
-        : options.regions.max_regions
-    ]
+def _oracle(
+    session: ImageSession, question: str, options: GroundingOptions, given: Privileged
+) -> list[Box]:
+    boxes = [oracle_box(box, session.image.size) for box in given.evidence]
+    return boxes[: options.regions.max_regions]
 
 
 def _oracle_budget(
-    session: Session, question: str, options: GroundingOptions, given: Given
+    session: ImageSession, question: str, options: GroundingOptions, given: Privileged
 ) -> list[Box]:
-    return budget_boxes(
-        given.evidence, len(_found(session, question, options, given)), session.image.size
-    )
+    count = len(_copied(session, question, options, given))
+    return budget_boxes(given.evidence, count, session.image.size)
 
 
-PLACES: dict[str, Callable[[Session, str, GroundingOptions, Given], Sequence[Box]]] = {
+PLACES: dict[str, Callable[[ImageSession, str, GroundingOptions, Privileged], Sequence[Box]]] = {
     "random": _random,
     "center": _centers,
     "lowest": _lowest,
@@ -164,39 +211,56 @@ PLACES: dict[str, Callable[[Session, str, GroundingOptions, Given], Sequence[Box
 }
 
 
-def control(session: Session, question: str, options: GroundingOptions, given: Given) -> Grounding:
+# --- Methods ---
+
+
+def control(
+    session: ImageSession, question: str, options: GroundingOptions, given: Privileged
+) -> Grounding:
     """Answer from crops at the place that ``options.crops`` names, one of `PLACES`.
 
-    The cost includes finding the crops to copy only when ``given`` has none.
+    The cost includes finding the crops to copy only if ``given`` has none.
     """
-    return session.finish(
-        question, PLACES[options.crops](session, question, options, given), options, "given_crops"
-    )
+    crops = PLACES[options.crops](session, question, options, given)
+    return finish(session, question, crops, options, "given_crops")
 
 
-def blank(session: Session, question: str, options: GroundingOptions, given: Given) -> Grounding:
+def blank(
+    session: ImageSession, question: str, options: GroundingOptions, given: Privileged
+) -> Grounding:
     """Answer from gray crops: as many visual tokens as the method's, nothing to see."""
-    crops = _found(session, question, options, given)
+    crops = _copied(session, question, options, given)
     session.cut_crops_from(Image.new("RGB", session.image.size, GRAY))
-    return session.finish(question, crops, options, "given_crops")
+
+    return finish(session, question, crops, options, "given_crops")
 
 
-def upscaled(session: Session, question: str, options: GroundingOptions, given: Given) -> Grounding:
-    """Answer from the full image alone, with the pixels or tiles that the method spends on its crops.
+def upscaled(
+    session: ImageSession, question: str, options: GroundingOptions, given: Privileged
+) -> Grounding:
+    """Answer from the full image alone, with the pixels or tiles that crops would take.
 
     Raises:
         InputError: for a family whose pictures have a fixed budget.
     """
-    crops = _found(session, question, options, given)
-    before = session.finish(question, (), options, "given_crops")
-    with pixels_scaled(session.vlm, 1 + len(crops)) as possible:
+    crops = _copied(session, question, options, given)
+    before = finish(session, question, (), options, "given_crops")
+
+    with pixels_scaled(session.vlm.processor, 1 + len(crops)) as possible:
         if not possible:
             raise InputError(
-                f"'{session.vlm.name}' has no budget of pixels or tiles to raise: method.crops=upscaled needs one."
+                f"'{session.vlm.name}' has no budget of pixels or tiles to raise: "
+                "method.crops=upscaled "
+                "needs one."
             )
-        after = Session(session.vlm, session.image, session.choices).finish(
-            question, (), options, "given_crops"
+        larger = ImageSession(
+            session.vlm,
+            session.image,
+            session.choices,
+            max_new_tokens=session.max_new_tokens,
         )
+        after = finish(larger, question, (), options, "given_crops")
+
     return replace(after, plain_answer=before.plain_answer)
 
 
@@ -209,7 +273,6 @@ def answer_from_crops(
     *,
     choices: Sequence[tuple[str, str]] = (),
 ) -> Grounding:
-    """Answer from the full image and crops that are given rather than found; the stop reason is "given_crops"."""
-    return Session(vlm, image, choices).finish(
-        question, crops, options or GroundingOptions(), "given_crops"
-    )
+    """Answer from the full image and crops that are given; the stop reason is "given_crops"."""
+    session = ImageSession(vlm, image, choices)
+    return finish(session, question, crops, options or GroundingOptions(), "given_crops")

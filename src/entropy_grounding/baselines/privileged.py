@@ -6,12 +6,13 @@ from entropy_grounding.core.geometry import Box
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
-    """What a method may know besides image and question; the paper's loop needs none of it.
+class Privileged:
+    """What a control may know besides image and question; the paper's loop needs none of it.
 
     Attributes:
-        evidence: boxes of the evidence, for oracles.
-        like: crops whose number and sizes a control copies; None lets it run the paper's loop to find them.
+        evidence: boxes of the evidence in pixels of the original image, for oracles.
+        like: crops whose number and sizes a control copies; None lets it run the paper's loop to
+            find them.
         seed: of random crops.
     """
 

@@ -1,67 +1,82 @@
-"""Baselines around the method's idea: try crops instead of differentiating (UG, arXiv 2510.00705), and nest them (Visual Funnel)."""
+"""Baselines around the method's idea: try crops instead of differentiating, and nest crops.
+
+Trying crops is UG (arXiv 2510.00705), nesting them is Visual Funnel.
+"""
 
 from dataclasses import replace
 
 import numpy as np
 
-from entropy_grounding.baselines.privileged import Given
+from entropy_grounding.baselines.privileged import Privileged
 from entropy_grounding.core.geometry import Box
 from entropy_grounding.core.records import Grounding
+from entropy_grounding.method.answer import finish
 from entropy_grounding.method.options import GroundingOptions
 from entropy_grounding.method.regions import RegionOptions, fit_box
 from entropy_grounding.method.target import next_token_entropy
 from entropy_grounding.method.zoom import zoom
-from entropy_grounding.vlm.session import Session
+from entropy_grounding.vlm.session import ImageSession
 
 OVERLAP = 0.25  # of the side of a cell, by which a candidate reaches over each border
 NESTED = 2.0  # side of the outer crop relative to the inner
 
 
 def candidate_boxes(size: tuple[int, int], count: int) -> list[Box]:
-    """Return ``count`` overlapping boxes that cover an image of ``size`` (width, height): a grid with cells as square as can be."""
+    """Return ``count`` overlapping boxes that cover an image of ``size`` (width, height).
+
+    They are the cells of a grid, as square as can be, each a little enlarged.
+    """
     width, height = size
     grids = [(rows, count // rows) for rows in range(1, count + 1) if count % rows == 0]
-    rows, cols = min(
-        grids, key=lambda grid: (abs(np.log((width / grid[1]) / (height / grid[0]))), grid)
-    )
+    rows, cols = min(grids, key=lambda grid: (_elongation(size, grid), grid))
+
+    boxes = []
     w, h = width / cols, height / rows
-    return [
-        Box(
-            max(0.0, (col - OVERLAP) * w),
-            max(0.0, (row - OVERLAP) * h),
-            min(float(width), (col + 1 + OVERLAP) * w),
-            min(float(height), (row + 1 + OVERLAP) * h),
-        )
-        for row in range(rows)
-        for col in range(cols)
-    ]
+    for row in range(rows):
+        for col in range(cols):
+            x0 = max(0.0, (col - OVERLAP) * w)
+            y0 = max(0.0, (row - OVERLAP) * h)
+            x1 = min(float(width), (col + 1 + OVERLAP) * w)
+            y1 = min(float(height), (row + 1 + OVERLAP) * h)
+            boxes.append(Box(x0, y0, x1, y1))
+    return boxes
+
+
+def _elongation(size: tuple[int, int], grid: tuple[int, int]) -> float:
+    """Return how far the cells of a grid (rows, columns) are from squares; 0 for squares."""
+    return abs(np.log((size[0] / grid[1]) / (size[1] / grid[0])))
 
 
 def entropy_search(
-    session: Session, question: str, options: GroundingOptions, given: Given
+    session: ImageSession, question: str, options: GroundingOptions, given: Privileged
 ) -> Grounding:
-    """Show each of ``options.candidates`` crops behind the full image, and answer from the one of lowest next-token entropy.
+    """Show each of ``options.candidates`` crops behind the full image, and answer from the best.
 
-    No gradient, one forward a candidate (as UG, arXiv 2510.00705, on the first answer token).
+    The best has the lowest next-token entropy. There is no gradient, one forward pass per candidate
+    (as UG, arXiv 2510.00705, on the first answer token).
     """
     boxes = candidate_boxes(session.image.size, options.candidates)
-    entropies = [
-        float(next_token_entropy(session.logits(session.prompt(question, [box])[0])))
-        for box in boxes
-    ]
-    return session.finish(question, (boxes[int(np.argmin(entropies))],), options, "searched")
+    entropies = []
+    for box in boxes:
+        done = session.run(session.prompt(question, [box]))
+        entropies.append(float(next_token_entropy(done.logits[0].detach())))
+
+    best = boxes[int(np.argmin(entropies))]
+    return finish(session, question, (best,), options, "searched")
 
 
-def nested(session: Session, question: str, options: GroundingOptions, given: Given) -> Grounding:
-    """Answer from the best region of the paper's loop and the same place with twice its sides: as many crops as K = 2, one place."""
+def nested(
+    session: ImageSession, question: str, options: GroundingOptions, given: Privileged
+) -> Grounding:
+    """Answer from the best region of the paper's loop and the same place with twice its sides.
+
+    That is as many crops as K = 2, at one place.
+    """
     one = replace(options, crops="found", regions=replace(options.regions, max_regions=1))
     steps, crops, reason = zoom(session, question, one)
-    wider = [
-        fit_box(
-            box.expand((NESTED - 1) / 2 * max(box.width, box.height)),
-            session.image.size,
-            RegionOptions(min_side=0),
-        )
-        for box in crops
-    ]
-    return session.finish(question, (*crops, *wider), options, reason, steps)
+
+    wider = []
+    for box in crops:
+        margin = (NESTED - 1) / 2 * max(box.width, box.height)
+        wider.append(fit_box(box.expand(margin), session.image.size, RegionOptions(min_side=0)))
+    return finish(session, question, (*crops, *wider), options, reason, steps)

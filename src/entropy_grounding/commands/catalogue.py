@@ -1,7 +1,9 @@
-"""What the commands are, and what they take; nothing heavy is imported here, so that help and mistakes answer at once.
+"""What the commands are, and what they take.
 
-Commands with NAME=VALUE options are Hydra's; ``options.json`` holds their options, as `commands.describe` writes them
-from the dataclasses that they fill. The others have a parser here.
+Nothing heavy is imported here, so that help and mistakes answer at once.
+
+Commands with NAME=VALUE options are Hydra's; ``options.json`` holds their options, as
+`commands.describe` writes them from the dataclasses that they fill. The others have a parser here.
 """
 
 import json
@@ -31,11 +33,13 @@ INTERNAL = ("job",)  # started by others: `eg rerun` launches one for each VLM a
 
 # Hydra's own flags, and those of them that take a value.
 FLAGS = frozenset(
-    "--help -h --hydra-help --version --resolve --run -r --multirun -m --shell-completion -sc --cfg -c --package -p "
+    "--help -h --hydra-help --version --resolve --run -r --multirun -m --shell-completion -sc "
+    "--cfg -c --package -p "
     "--config-path -cp --config-name -cn --config-dir -cd --experimental-rerun --info -i".split()
 )
 WITH_VALUE = frozenset(
-    "--cfg -c --package -p --config-path -cp --config-name -cn --config-dir -cd --experimental-rerun --info -i".split()
+    "--cfg -c --package -p --config-path -cp --config-name -cn --config-dir -cd "
+    "--experimental-rerun --info -i".split()
 )
 _PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 

@@ -35,7 +35,8 @@ AGAIN = "what was finished is kept; run the same command again to go on."
 def command(main: Callable[[], object], *, started_by_another: bool = False) -> None:
     """Run a command line, and end it in one sentence on standard error where something is wrong.
 
-    Exit statuses: 2 for what a user can fix, 130 interrupted, 143 told to end, 141 nobody reads the output.
+    Exit statuses: 2 for what a user can fix, 130 interrupted, 143 told to end, 141 nobody reads the
+        output.
     With HYDRA_FULL_ERROR=1 in the environment an error keeps its traceback.
 
     Args:
@@ -75,7 +76,8 @@ def hydra_command(
 
     Args:
         name: of the configuration.
-        options: the dataclass that it fills; its places and texts need no quotes beyond the shell's.
+        options: the dataclass that it fills; its places and texts need no quotes beyond the
+            shell's.
     """
 
     def decorate(task: Callable[[T], object]) -> Callable[[Namespace], None]:
@@ -93,7 +95,9 @@ def hydra_command(
 
 
 def run_hydra(job: Callable[[], object], options: type) -> None:
-    """Run a function of `hydra.main` on the arguments of this process, whose errors come here instead of being printed.
+    """Run a function of `hydra.main` on the arguments of this process.
+
+    Its errors come here, and Hydra does not print them.
 
     Raises:
         InputError: for jobs of a multirun that failed.
@@ -109,7 +113,7 @@ def run_hydra(job: Callable[[], object], options: type) -> None:
 
 
 def _check_jobs(func: Callable[[], Any]) -> Any:
-    """Take the place of Hydra's reporting: let errors pass, and say of a multirun how many of its jobs failed."""
+    """Take the place of Hydra's reporting: let errors pass, and count the jobs that failed."""
     found = func()
     jobs = [job for batch in found for job in batch] if isinstance(found, list) else []
     failed = [job for job in jobs if isinstance(job.return_value, str)]

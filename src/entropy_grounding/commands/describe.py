@@ -1,6 +1,7 @@
-"""Write ``options.json``: the options of every command with NAME=VALUE options, for its help and its checks.
+"""Write ``options.json``: the options of every command, for its help and its checks.
 
-``python -m entropy_grounding.commands.describe`` writes it again; a test compares it with the dataclasses.
+``python -m entropy_grounding.commands.describe`` writes it again; a test compares it with the
+dataclasses.
 """
 
 import dataclasses
@@ -44,12 +45,12 @@ _RERUN = {
 _INTERNAL = ("expects",)  # sections that only presets fill
 
 _ABOUT = {
-    "ground": """Answer one question about one image, zooming into what the model is uncertain about.
+    "ground": """Answer one question about one image: zoom into what the model is unsure of.
 
   eg ground image=photo.jpg question="What letter is on the red card?"
 
-Prints the plain and the zoomed answer; writes grounding.png, grounding.json and the crops to run_dir.
-Without image, a drawn scene is asked about (seed=N chooses which).""",
+Prints the plain and the zoomed answer; writes grounding.png, grounding.json and the crops to
+run_dir. Without image, a drawn scene is asked about (seed=N chooses which).""",
     "evaluate": """Evaluate one VLM on one benchmark with one method; one stored row per example.
 
   eg evaluate vlm=tiny_llava benchmark=mini_textvqa method=entropy_gradient
@@ -59,7 +60,9 @@ Run it again to go on where it stopped. Shards run side by side, and are joined 
 
   eg evaluate shard=1/8      ...      eg evaluate shard=8/8
   eg merge outputs/results/evaluate/tiny_llava/mini_textvqa/entropy_gradient""",
-    "calibrate": """Choose the thresholds of the gate on validation rows: the surest answers are given at once.
+    "calibrate": """Choose the thresholds of the gate on validation rows.
+
+The surest answers are then given without zooming.
 
   eg calibrate vlm=tiny_llava
   eg calibrate vlm=llava_1_5_7b benchmarks=[textvqa] split=train examples=500
@@ -82,8 +85,8 @@ Prints the table of required figures; the rows behind it go to results_dir.""",
 
   eg rerun experiment=table1 [run=mini] [vlm=A,B] [benchmark=A,B] [method=A,B] [--dry-run]
 
-run=smoke takes minutes (tiny VLMs, few examples), run=mini hours (tiny VLMs, miniatures, CPU); run=full takes
-the real checkpoints. --dry-run prints the jobs, what is missing, and the time that it will take.
+run=smoke takes minutes (tiny VLMs, few examples), run=mini hours (tiny VLMs, miniatures, CPU);
+run=full takes the real checkpoints. --dry-run prints the jobs, what is missing, and the time.
 
 Where jobs run is Hydra's launcher, one job for each VLM and benchmark:
 
@@ -91,14 +94,14 @@ Where jobs run is Hydra's launcher, one job for each VLM and benchmark:
   hydra/launcher=joblib hydra.launcher.n_jobs=2      two processes
   gpus=4                                             four processes, each with a GPU of its own
   hydra/launcher=local                               submitit's local executor, on the CPU
-  hydra/launcher=slurm hydra.launcher.partition=gpu  SLURM, an array job with one GPU per job (docs/cluster.md)
+  hydra/launcher=slurm hydra.launcher.partition=gpu  SLURM, one GPU per job (docs/cluster.md)
 
-Run the same command again to go on where it stopped; with --dry-run, in another terminal, it tells how far it is.""",
+Run the same command again to resume; with --dry-run, elsewhere, it says how far it is.""",
 }
 
 
 def describe() -> dict[str, Any]:
-    """Return groups, flags and options of every command, in the order in which its help lists them."""
+    """Return groups, flags and options of every command, in the order of its help."""
     commands = {
         name: _command(name, groups, list(_options(options, _values(name))), ())
         for name, (options, groups) in _OPTIONS.items()
@@ -124,7 +127,7 @@ def _command(
 
 
 def _values(name: str) -> dict[str, Any]:
-    """Return the values of a configuration before anything is changed, with its interpolations as they are written."""
+    """Return the values of a configuration, with its interpolations as they are written."""
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
         return OmegaConf.to_container(compose(name), resolve=False)  # type: ignore[return-value]

@@ -13,7 +13,8 @@ def main(config: EvaluateConfig) -> None:
     """Evaluate, and print the score with its interval.
 
     Raises:
-        InputError: for what cannot be evaluated, and where no example has a score; in a multirun the other evaluations go on.
+        InputError: for what cannot be evaluated, and where no example has a score; in a multirun
+            the other evaluations go on.
     """
     rows = evaluate(config)
     folder = results_folder(config)
@@ -23,5 +24,6 @@ def main(config: EvaluateConfig) -> None:
         print(missing, flush=True)
     if len(rows) and not (rows["status"] == "ok").any():
         raise InputError(
-            f"None of the {len(rows)} examples of {evaluation_label(config)} has a score; the first: {rows['reason'].iloc[0]}"
+            f"None of the {len(rows)} examples of {evaluation_label(config)} has a score; the "
+            f"first: {rows['reason'].iloc[0]}"
         )

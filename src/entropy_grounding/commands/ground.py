@@ -18,7 +18,10 @@ from entropy_grounding.vlm.load import load_vlm
 
 @hydra_command("ground", GroundConfig)
 def main(config: GroundConfig) -> None:
-    """Answer one question about one image; print the answers, then write figure, JSON and crops, then log."""
+    """Answer one question about one image.
+
+    The answers are printed first, then figure, JSON and crops are written, then all is logged.
+    """
     matplotlib.use("Agg")
     task = load_task(config)
     vlm = load_vlm(config.vlm)
@@ -35,7 +38,8 @@ def main(config: GroundConfig) -> None:
         f"zoomed answer  {grounding.answer}" + (f"   (truth: {task.truth})" if task.truth else "")
     )
     print(
-        f"stopped        after {len(grounding.steps)} rounds: {STOP_REASONS[grounding.stop_reason]}",
+        f"stopped        after {len(grounding.steps)} rounds: "
+        f"{STOP_REASONS[grounding.stop_reason]}",
         flush=True,
     )
 

@@ -14,26 +14,27 @@ from entropy_grounding.core.config import build
 from entropy_grounding.core.errors import InputError
 from entropy_grounding.core.paths import CONF_DIR
 from entropy_grounding.core.processes import TERMINATED, end_together, end_with_parent, is_ending
-from entropy_grounding.experiments.job import CellConfig, run_cell
+from entropy_grounding.experiments.job import JobConfig, run_job
 
 
 @hydra.main(config_path=str(CONF_DIR), config_name="cell", version_base="1.3")
 def job(config: Any) -> None:
     """Run one cell; a failure is told and leaves the other cells alone.
 
-    A cluster that takes its node back tells every process to end, also that of the notebook, and runs the job again.
+    A cluster that takes its node back tells every process to end, also that of the notebook, and
+    runs the job again.
     """
     _end_when_told()
     if is_ending():
         sys.exit(TERMINATED)
 
-    options = build(CellConfig, config)
+    options = build(JobConfig, config)
     options.error().unlink(missing_ok=True)
     launched = HydraConfig.get().job
     number = 0 if OmegaConf.is_missing(launched, "num") else launched.num
     print(f"{options.cell}: starts ({number + 1} of {options.cells})", flush=True)
     try:
-        run_cell(options)
+        run_job(options)
     except InputError as error:
         print(f"{options.cell}: error: {error}", file=sys.stderr, flush=True)
         options.error().parent.mkdir(parents=True, exist_ok=True)
@@ -41,7 +42,10 @@ def job(config: Any) -> None:
 
 
 def _end_when_told() -> None:
-    """End with the process that started this one, and on SIGTERM after the notebooks below have stored their rows."""
+    """End with the process that started this one.
+
+    On SIGTERM the notebooks below store their rows first.
+    """
     signal.signal(signal.SIGTERM, end_together)
     end_with_parent()
 
@@ -53,4 +57,4 @@ def main(_: Namespace) -> None:
 
 def _launch() -> None:
     _end_when_told()
-    run_hydra(job, CellConfig)
+    run_hydra(job, JobConfig)

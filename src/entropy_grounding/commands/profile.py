@@ -35,6 +35,6 @@ def passes(options: Namespace) -> None:
 
 
 def layers(options: Namespace) -> None:
-    """Write ``attention_layers.json``: for each tiny VLM, question and layer, the energy in the evidence."""
+    """Write ``attention_layers.json``: the energy in the evidence by VLM, question and layer."""
     torch.set_num_threads(1)
     write_summary(Path(expanded(options.results)) / ATTENTION_LAYERS, measure_all())

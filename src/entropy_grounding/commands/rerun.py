@@ -30,7 +30,8 @@ def rerun(arguments: Sequence[str]) -> None:
     for each in options:
         if each.startswith(("run.", "experiment.")):
             raise InputError(
-                f"'{each}' reaches no cell: copy the file in conf/{each.partition('.')[0]} under a new name and change it there."
+                f"'{each}' reaches no cell: copy the file in conf/{each.partition('.')[0]} under a "
+                "new name and change it there."
             )
 
     setup = composed(quoted_arguments(options))

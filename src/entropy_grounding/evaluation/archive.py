@@ -100,5 +100,6 @@ def check_repository(root: Path) -> None:
     missing = [name for name in needed if not (root / name).exists()]
     if missing:
         raise InputError(
-            f"'{root}' is no clone of this project's repository (no {missing[0]}): go there, or name it."
+            f"'{root}' is no clone of this project's repository (no {missing[0]}): go there, or "
+            "name it."
         )

@@ -31,7 +31,8 @@ class EvaluateConfig:
         tracking: Weights & Biases.
         method_name: for labels and folders.
         results_dir: folder of the rows; each VLM, benchmark and method has its own.
-        shard: "i/n": every n-th row of the data set, from the i-th on; shards run side by side and are joined by one command.
+        shard: "i/n": every n-th row of the data set, from the i-th on; shards run side by side and
+            are joined by one command.
         flush_every: rows in a part file; that many may have to be done again after a power cut.
         retry_failed: do examples again whose stored row has failed.
         threads: of torch on a CPU.
@@ -139,5 +140,6 @@ def check_name(option: str, name: str) -> None:
     """
     if not re.fullmatch(r"\w[\w.+=-]{0,99}", name):
         raise InputError(
-            f"{option} is '{name}': it names a folder, so use letters, digits, and any of . _ + = - (at most 100)."
+            f"{option} is '{name}': it names a folder, so use letters, digits, and any of . _ + = "
+            "- (at most 100)."
         )

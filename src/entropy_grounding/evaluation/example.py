@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from entropy_grounding.baselines.privileged import Given
 from entropy_grounding.benchmarks.base import Benchmark, Example, Unusable
 from entropy_grounding.core.errors import InputError
 from entropy_grounding.core.geometry import Box
@@ -162,7 +161,7 @@ def _answer_within_memory(
         ("fewer crops, fewer pixels", fewer),
     ):
         with ExitStack() as stack:
-            if "pixels" in retried and not stack.enter_context(pixels_scaled(vlm, 0.5)):
+            if "pixels" in retried and not stack.enter_context(pixels_scaled(vlm.processor, 0.5)):
                 break
             try:
                 return _answer(
@@ -174,7 +173,8 @@ def _answer_within_memory(
         gc.collect()
         torch.cuda.empty_cache()
     raise InputError(
-        "Out of memory, with fewer crops and fewer pixels too: use a smaller vlm.max_pixels or vlm.max_tiles, or more memory."
+        "Out of memory, with fewer crops and fewer pixels too: use a smaller vlm.max_pixels or "
+        "vlm.max_tiles, or more memory."
     )
 
 
@@ -196,7 +196,7 @@ def _answer(
     protocol = config.benchmark.protocol
     longest = protocol.max_new_tokens or benchmark.max_new_tokens
     choices = example.options if protocol.answer_mode == "likelihood" else ()
-    given = Given(
+    given = Privileged(
         example.boxes,
         None if like is None else tuple(like),
         tuple(ord(letter) for letter in example.id),

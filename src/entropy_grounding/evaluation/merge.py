@@ -16,11 +16,13 @@ from entropy_grounding.evaluation.store import locked_file, stored_rows, write_r
 def merge(folder: str | Path) -> tuple[Path, int]:
     """Join the part files of a results folder into ``rows.parquet``; return its path and the number of rows.
 
-    Rows are in the order of the data set, one an example, whatever the shards and interruptions were. What the shards recorded about the
-    end of the data goes into the manifest, once no row is missing.
+    Rows are in the order of the data set, one an example, whatever the shards and interruptions
+    were. What the shards recorded about the end of the data goes into the manifest, once no row is
+    missing.
 
     Raises:
-        InputError: for a folder without rows, a broken part file, or rows of several configurations.
+        InputError: for a folder without rows, a broken part file, or rows of several
+            configurations.
     """
     folder = Path(folder)
     with (
@@ -31,7 +33,8 @@ def merge(folder: str | Path) -> tuple[Path, int]:
         rows = stored_rows(folder)
         if rows.empty:
             raise InputError(
-                f"The results folder '{folder}' holds no rows: run 'python -m entropy_grounding.evaluate' first."
+                f"The results folder '{folder}' holds no rows: run 'python -m "
+                "entropy_grounding.evaluate' first."
             )
         hashes = sorted(set(rows["config_hash"]))
         if len(hashes) > 1:

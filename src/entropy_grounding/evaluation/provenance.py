@@ -57,8 +57,9 @@ def config_hash(
 
     Args:
         config: sections "vlm", "benchmark" and "method" of a run, as plain values.
-        defaults: the same sections at their defaults; an option that is at its default does not count, so rows stay valid when a later
-            version has one option more. The price: a default must never change (a test holds them).
+        defaults: the same sections at their defaults; an option that is at its default does not
+            count, so rows stay valid when a later version has one option more. The price: a default
+            must never change (a test holds them).
         identities: what stands for a weights or data path, for example its fingerprint.
     """
     usual = flattened(defaults or {})
@@ -116,6 +117,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
     )
     if not all(isinstance(section, dict) for section in sections):
         raise InputError(
-            f"'{path}' is no manifest (its configuration is no mapping of sections): restore it, or move its folder away."
+            f"'{path}' is no manifest (its configuration is no mapping of sections): restore it, "
+            "or move its folder away."
         )
     return {"config": {}, **found}

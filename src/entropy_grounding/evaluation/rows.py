@@ -12,7 +12,8 @@ class Row:
     """The result of one example under one VLM and method; every run stores these.
 
     Attributes:
-        number: of the row of the data set that the example comes from; with ``example_id`` it gives the order.
+        number: of the row of the data set that the example comes from; with ``example_id`` it gives
+            the order.
         example_id: unique within the benchmark.
         config_hash: of everything that may change a result (`results.config_hash`).
         vlm: its name.
@@ -34,8 +35,10 @@ class Row:
         entropies: next-token entropy in nats, a round each.
         spatial_entropies: of the best map in nats, a round each; inf where no mass stands out.
         stop_reason: a key of `stopping.STOP_REASONS`.
-        iou: of the union of the crops with the union of the evidence; None without evidence, as are the next three.
-        pointing: 1 when the peak of the first map lies in the evidence or within half a cell of it, else 0; None without a map, too.
+        iou: of the union of the crops with the union of the evidence; None without evidence, as are
+            the next three.
+        pointing: 1 when the peak of the first map lies in the evidence or within half a cell of it,
+            else 0; None without a map, too.
         energy: share of the first map's relevance on the evidence; None without a map, too.
         chance: share that a constant map would have there.
         forwards: as the following ones to ``answer_seconds``, see `Cost`.
@@ -43,12 +46,16 @@ class Row:
         visual_tokens: see `Cost`.
         seconds: wall time.
         peak_memory: MiB; of the GPU for this example, on a CPU of the whole process so far.
-        retried: what was given up after running out of memory: "", "fewer crops", "fewer crops, fewer pixels".
-        status: "ok", "failed" (an error on this example) or "unusable" (the data has no image, question or answer).
+        retried: what was given up after running out of memory: "", "fewer crops", "fewer crops,
+            fewer pixels".
+        status: "ok", "failed" (an error on this example) or "unusable" (the data has no image,
+            question or answer).
         reason: why not ok.
-        plain_entropy: of the first token of the plain answer, in nats; None in rows of the first version, as are the next columns.
+        plain_entropy: of the first token of the plain answer, in nats; None in rows of the first
+            version, as are the next columns.
         plain_margin: 1 minus the difference of its two largest probabilities.
-        answer_entropy: of the first token of the answer from the crops found, also where they were declined.
+        answer_entropy: of the first token of the answer from the crops found, also where they were
+            declined.
         answer_margin: the same.
         lm_tokens: see `Cost`.
         vision_seconds: see `Cost`.

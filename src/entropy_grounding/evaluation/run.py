@@ -31,11 +31,11 @@ from entropy_grounding.evaluation.config import (
     run_manifest,
 )
 from entropy_grounding.evaluation.example import evaluate_example
-from entropy_grounding.evaluation.rows import WALL_TIMES, Row
 from entropy_grounding.evaluation.merge import merge
+from entropy_grounding.evaluation.rows import WALL_TIMES, Row
 from entropy_grounding.evaluation.store import RowStore, stored_rows
 from entropy_grounding.tracking import PICTURES, log_evaluation, tracked_run
-from entropy_grounding.vlm.cached import RememberingVLM
+from entropy_grounding.vlm.cached import CachedVLM
 from entropy_grounding.vlm.load import load_vlm
 from entropy_grounding.vlm.model import VLM
 from entropy_grounding.vlm.weights import short_identity
@@ -48,14 +48,15 @@ def evaluate(config: EvaluateConfig, vlm: VLM | None = None) -> pd.DataFrame:
 
     Args:
         config: what to evaluate.
-        vlm: the model, if it is loaded already; by default it is loaded from ``config.vlm``, after the data has been checked.
+        vlm: the model, if it is loaded already; by default it is loaded from ``config.vlm``, after
+            the data has been checked.
 
     Returns:
         The rows on disk (columns of `structures.Row`), also those of other shards.
 
     Raises:
-        InputError: for data, weights, results or options that cannot be used, and where every example fails alike; an example that fails
-            is a row instead.
+        InputError: for data, weights, results or options that cannot be used, and where every
+            example fails alike; an example that fails is a row instead.
     """
     config = resolved(config)
     loaded = load_benchmark(config.benchmark)
@@ -91,7 +92,8 @@ def evaluate_together(
 ) -> list[pd.DataFrame]:
     """Answer by several methods, example by example, and compute only once what they have in common; return the rows of each.
 
-    Rows equal those of `evaluate`, except that wall times are not recorded: they would say nothing about one method alone.
+    Rows equal those of `evaluate`, except that wall times are not recorded: they would say nothing
+    about one method alone.
 
     Args:
         configs: of one VLM and benchmark.
@@ -107,7 +109,8 @@ def evaluate_together(
         for config in configs
     ):
         raise InputError(
-            "Only methods may differ between configurations that are evaluated together: use one VLM and one benchmark."
+            "Only methods may differ between configurations that are evaluated together: use one "
+            "VLM and one benchmark."
         )
     loaded = load_benchmark(first.benchmark)
     for config in configs:
@@ -119,7 +122,7 @@ def evaluate_together(
         for each in begun:
             stack.enter_context(each.store.locked())
         done = [each.done() for each in begun]
-        model = RememberingVLM(vlm or load_vlm(first.vlm))
+        model = CachedVLM(vlm or load_vlm(first.vlm))
         for each in begun:
             each.store.begin(environment_of(model))
         of_all = set.intersection(*done)
@@ -194,7 +197,8 @@ class _Alike:
         self.reason = row.reason if failed else ""
         if self.count == STOP_AFTER:
             raise InputError(
-                f"{STOP_AFTER} examples in a row failed for the same reason ({self.reason}): stopped. Their rows are kept; when the reason "
+                f"{STOP_AFTER} examples in a row failed for the same reason ({self.reason}): "
+                "stopped. Their rows are kept; when the reason "
                 "is mended, run the same command with retry_failed=true."
             )
 

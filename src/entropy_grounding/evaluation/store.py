@@ -1,7 +1,8 @@
 """Stored rows and the manifest that says where they come from; the only module that touches result files.
 
-A run appends part files, each complete when it has its name; ``python -m entropy_grounding.merge FOLDER ...`` joins them to one file.
-The name of a part holds the SHA-256 of its bytes, the manifest that of the joined file, so a flipped bit is never read as a row.
+A run appends part files, each complete when it has its name; ``python -m entropy_grounding.merge
+FOLDER ...`` joins them to one file. The name of a part holds the SHA-256 of its bytes, the manifest
+that of the joined file, so a flipped bit is never read as a row.
 """
 
 import hashlib
@@ -39,7 +40,8 @@ class RowStore:
         shard: "i/n".
 
     Raises:
-        InputError: for a folder that belongs to another configuration or cannot be written, or a broken file.
+        InputError: for a folder that belongs to another configuration or cannot be written, or a
+            broken file.
     """
 
     def __init__(self, folder: Path, source: Mapping[str, Any], shard: str) -> None:
@@ -103,7 +105,8 @@ class RowStore:
         if changed:
             named = "; ".join(f"{name} was {before}, here {now}" for name, before, now in changed)
             raise InputError(
-                f"The rows in '{self.folder}' were made in another environment ({named}), which may change answers: go on there, "
+                f"The rows in '{self.folder}' were made in another environment ({named}), which "
+                "may change answers: go on there, "
                 "or choose another results_dir=... and start anew."
             )
 
@@ -123,8 +126,10 @@ class RowStore:
         others = sorted(set(rows["config_hash"]) - {self.source["config_hash"]})
         if others:
             raise InputError(
-                f"The results folder '{self.folder}' holds rows of another configuration ({', '.join(others)}, not "
-                f"{self.source['config_hash']}): choose another results_dir=..., or move that folder away."
+                f"The results folder '{self.folder}' holds rows of another configuration "
+                f"({', '.join(others)}, not "
+                f"{self.source['config_hash']}): choose another results_dir=..., or move that "
+                "folder away."
             )
 
         kept = one_per_example(rows)
@@ -259,7 +264,8 @@ def _writing(folder: Path) -> Iterator[None]:
     except OSError as error:
         why = error.strerror or error
         raise InputError(
-            f"Could not write to the results folder '{folder}' ({why}): complete part files are kept; make room or choose another "
+            f"Could not write to the results folder '{folder}' ({why}): complete part files are "
+            "kept; make room or choose another "
             "results_dir=..., then run the same command again."
         ) from error
 
@@ -313,8 +319,10 @@ def _check_same(folder: Path, source: Mapping[str, Any]) -> None:
         f"{name} is {ours.get(name)!r}, there {theirs.get(name)!r}" for name in changed[:6]
     )
     raise InputError(
-        f"The results folder '{folder}' holds rows of another configuration ({stored.get('config_hash')}, not {source['config_hash']}: "
-        f"{differing or 'other weights or data'}). Choose another results_dir=..., or move that folder away."
+        f"The results folder '{folder}' holds rows of another configuration "
+        f"({stored.get('config_hash')}, not {source['config_hash']}: "
+        f"{differing or 'other weights or data'}). Choose another results_dir=..., or move that "
+        "folder away."
     )
 
 
@@ -385,7 +393,8 @@ def joined_table(
     digests = _digests(source)
     if digests and _digest(content) not in digests:
         raise InputError(
-            f"The rows file '{path}' is damaged: its SHA-256 is not the one in its manifest. Restore it (git checkout), or delete it "
+            f"The rows file '{path}' is damaged: its SHA-256 is not the one in its manifest. "
+            "Restore it (git checkout), or delete it "
             "and merge its parts again."
         )
     return _parsed(path, content, schema)
@@ -416,7 +425,8 @@ def _parsed(path: Path, content: bytes, schema: pa.Schema | None) -> pa.Table:
     except Exception as error:  # of pyarrow, which has no end of them for broken files
         first = " ".join(str(error).split())[:200]
         raise InputError(
-            f"The rows file '{path}' is broken ({first}): delete it and run again; its examples are then done anew."
+            f"The rows file '{path}' is broken ({first}): delete it and run again; its examples "
+            "are then done anew."
         ) from error
 
 

@@ -19,7 +19,7 @@ NOTEBOOK = "50_cell"
 
 
 @dataclass(frozen=True)
-class CellConfig:
+class JobConfig:
     """Options of one cell, VLM/BENCHMARK; see `experiments.ExperimentConfig`, of which it takes names.
 
     Attributes:
@@ -75,10 +75,10 @@ class CellConfig:
         }
 
 
-register("cell_schema", CellConfig)
+register("cell_schema", JobConfig)
 
 
-def run_cell(config: CellConfig) -> Path:
+def run_job(config: JobConfig) -> Path:
     """Execute the notebook of a cell on a free GPU, and return its path.
 
     Raises:

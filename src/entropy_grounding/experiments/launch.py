@@ -17,7 +17,7 @@ from entropy_grounding.core.errors import InputError
 from entropy_grounding.core.processes import PATIENCE, POLL, announce_parent
 from entropy_grounding.core.verbatim import quote_text, quoted, verbatim_options
 from entropy_grounding.experiments.config import ExperimentConfig
-from entropy_grounding.experiments.job import CellConfig, gpu_names
+from entropy_grounding.experiments.job import JobConfig, gpu_names
 from entropy_grounding.experiments.papermill import execute, executed_with
 
 
@@ -34,7 +34,7 @@ def launcher_options(gpus: int, given: Sequence[str]) -> list[str]:
     options = (
         ["hydra/launcher=joblib", f"hydra.launcher.n_jobs={gpus}", *given] if gpus else list(given)
     )
-    compose_config(options, "cell", CellConfig)
+    compose_config(options, "cell", JobConfig)
     return options
 
 
@@ -67,8 +67,8 @@ def run(setup: ExperimentConfig, plan: pd.DataFrame, launcher: Sequence[str]) ->
     )
 
 
-def _cell(setup: ExperimentConfig, vlm: str, benchmark: str) -> CellConfig:
-    return CellConfig(
+def _cell(setup: ExperimentConfig, vlm: str, benchmark: str) -> JobConfig:
+    return JobConfig(
         experiment_name=setup.experiment.name,
         run_name=setup.run.name,
         cell=f"{vlm}/{benchmark}",
@@ -81,12 +81,12 @@ def _cell(setup: ExperimentConfig, vlm: str, benchmark: str) -> CellConfig:
     )
 
 
-def is_done(cell: CellConfig, rows: pd.DataFrame) -> bool:
+def is_done(cell: JobConfig, rows: pd.DataFrame) -> bool:
     """Tell whether every evaluation of a cell is complete and its notebook was executed with the same parameters."""
     return bool(rows["complete"].all()) and executed_with(cell.executed()) == cell.parameters()
 
 
-def _launch(cells: Sequence[CellConfig], launcher: Sequence[str]) -> int:
+def _launch(cells: Sequence[JobConfig], launcher: Sequence[str]) -> int:
     """Run cells as jobs of Hydra's launcher, say which are done, and return its exit code."""
     for cell in cells:
         cell.executed().unlink(missing_ok=True)
@@ -121,12 +121,12 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def command_line(cells: Sequence[CellConfig]) -> list[str]:
+def command_line(cells: Sequence[JobConfig]) -> list[str]:
     """Return the options of `cell` that run these cells, which differ in nothing but their names."""
     values = asdict(replace(cells[0], cells=len(cells)))
     del values["overrides"]
     values["cell"] = ",".join(cell.cell for cell in cells)
-    as_typed = (*verbatim_options(CellConfig), "cell")
+    as_typed = (*verbatim_options(JobConfig), "cell")
     names = [
         name for name, value in values.items() if isinstance(value, str) and name not in as_typed
     ]
@@ -137,7 +137,7 @@ def command_line(cells: Sequence[CellConfig]) -> list[str]:
     ]
 
 
-def _follow(process: subprocess.Popen[bytes], cells: Sequence[CellConfig]) -> None:
+def _follow(process: subprocess.Popen[bytes], cells: Sequence[JobConfig]) -> None:
     """Wait for the launcher, and tell every cell that ends, wherever it runs."""
     ended: set[str] = set()
     running = True
@@ -154,13 +154,13 @@ def _follow(process: subprocess.Popen[bytes], cells: Sequence[CellConfig]) -> No
         time.sleep(POLL * running)
 
 
-def _present(cells: Sequence[CellConfig]) -> set[Path]:
+def _present(cells: Sequence[JobConfig]) -> set[Path]:
     """List the folder of the notebooks: on a network drive, asking for one file may give an answer of half a minute ago."""
     folder = cells[0].executed().parent
     return set(folder.iterdir()) if folder.is_dir() else set()
 
 
-def check_all_done(cells: Sequence[CellConfig], code: int) -> None:
+def check_all_done(cells: Sequence[JobConfig], code: int) -> None:
     """Check that every cell was executed.
 
     Raises:

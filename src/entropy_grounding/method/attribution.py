@@ -1,122 +1,198 @@
-"""Signals: what a round's token relevance is made of. The paper's is the gradient of a target; the others keep the loop around it."""
+"""Attribution: one number per visual token (paper, step 3).
+
+The paper's is the gradient of a target. The others (attention and its variants) keep the loop
+around it.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from entropy_grounding.core.errors import InputError
-from entropy_grounding.method.options import GroundingOptions
+from entropy_grounding.method.options import OF_THE_VLM, GroundingOptions
 from entropy_grounding.method.regions import elbow_threshold
 from entropy_grounding.method.relevance import RELEVANCES
 from entropy_grounding.method.stopping import spatial_entropy
 from entropy_grounding.method.target import TARGETS, max_log_probability
+from entropy_grounding.vlm.contexts import first_layers
 from entropy_grounding.vlm.model import VLM
-from entropy_grounding.vlm.types import Forward, Prompt
+from entropy_grounding.vlm.session import ImageSession
+from entropy_grounding.vlm.types import Prompt, TokenGradients
 
 LOCALIZATION_HEADS = 3  # heads whose maps are added
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
-    """Next-token ``logits`` ``(vocabulary,)`` of a prompt, and the ``relevance`` of each of its visual tokens ``(tokens,)``."""
+class TokenRelevance:
+    """How relevant each visual token of a prompt is.
+
+    Attributes:
+        logits: next-token logits of the prompt ``(vocabulary,)``.
+        relevance: one number per visual token ``(tokens,)``.
+    """
 
     logits: Tensor
     relevance: Tensor
 
 
 @dataclass(frozen=True, slots=True)
-class Signal:
-    """How to read a prompt, and how many backward passes that takes besides one forward."""
+class Attribution:
+    """A way to compute `TokenRelevance`.
 
-    read: "Callable[[VLM, Prompt, GroundingOptions], Reading]"
+    Attributes:
+        compute: runs a prompt and returns the relevance.
+        backwards: number of backward passes, besides one forward pass.
+    """
+
+    compute: Callable[[VLM, Prompt, GroundingOptions], TokenRelevance]
     backwards: int
 
 
-def gradient(vlm: VLM, prompt: Prompt, options: "GroundingOptions") -> Reading:
-    """Gradient of ``options.target`` at the visual tokens; ``options.relevance`` makes one number of each (paper, steps 2-3).
+def token_relevance(
+    session: ImageSession, prompt: Prompt, options: GroundingOptions
+) -> TokenRelevance:
+    """Return the relevance of each visual token of a prompt, by ``options.signal``.
 
-    With ``options.gradient_layer`` the gradient is taken at the inputs of that decoder layer at the same positions. With
-    ``options.answer_token`` the target sees the logits of that token of the greedy answer, with ``options.decoder_layers`` those that
-    the language model has after so many layers.
+    The gradient of the paper takes the pass that the answer resumes, so it is computed once per
+    prompt.
+    """
+    if session.reuse and options.differentiates_prompts:
+        name = ("relevance", options.target, options.relevance)
+        return session.once(name, prompt, lambda: _of_own_pass(session, prompt, options))
+
+    attribution = ATTRIBUTIONS[options.signal]
+    session.ledger.forward(prompt, backwards=attribution.backwards)
+    if options.answer_token > 1:  # the answer up to that token
+        session.ledger.forward(prompt)
+
+    with session.ledger.timed("map_seconds"):
+        return attribution.compute(session.vlm, prompt, options)
+
+
+def _of_own_pass(
+    session: ImageSession, prompt: Prompt, options: GroundingOptions
+) -> TokenRelevance:
+    """Return the relevance by the gradient at the pass of a prompt.
+
+    If the pass resumes behind the full image, the tokens of that keep the relevance that they had
+    alone.
+    """
+    done = session.run(prompt, differentiable=True, resume=options.reground == "crops")
+    found = _of_gradients(session.gradient(done, TARGETS[options.target]), options)
+    if done.start == 0:
+        return found
+
+    first = token_relevance(session, session.first_prompt, options)
+    return TokenRelevance(found.logits, torch.cat([first.relevance, found.relevance]))
+
+
+def _of_gradients(gradients: TokenGradients, options: GroundingOptions) -> TokenRelevance:
+    relevance = RELEVANCES[options.relevance](gradients.gradients, gradients.embeddings)
+    return TokenRelevance(gradients.logits, relevance)
+
+
+def neutral_question(vlm: VLM, options: GroundingOptions) -> str | None:
+    """Return the question whose map divides, None for no division."""
+    if options.neutral_question == OF_THE_VLM:
+        return vlm.neutral_question
+    return options.neutral_question
+
+
+# --- The attributions ---
+
+
+def gradient(vlm: VLM, prompt: Prompt, options: GroundingOptions) -> TokenRelevance:
+    """Return the gradient of a target, made one number per visual token (paper, steps 2-3).
+
+    ``options.gradient_layer`` takes the gradient at the inputs of that decoder layer, at the same
+    positions. ``options.answer_token`` lets the target see the logits of that token of the greedy
+    answer, and ``options.decoder_layers`` those that the language model has after so many layers.
     """
     prompt = vlm.continued(prompt, options.answer_token - 1)
-    with vlm.first_layers(options.decoder_layers):
-        return from_forward(
-            vlm,
-            vlm.forward(
-                [prompt], layer=options.gradient_layer, every_position=options.reuse == "off"
-            ),
-            options,
-        )
+
+    with first_layers(vlm.model, options.decoder_layers):
+        if options.gradient_layer is None:
+            done = vlm.run([prompt], every_position=options.reuse == "off")
+        else:
+            done = vlm.run_from_layer(prompt, options.gradient_layer)
+        (gradients,) = vlm.backward(done, TARGETS[options.target])
+
+    return _of_gradients(gradients, options)
 
 
-def from_forward(vlm: VLM, begun: Forward, options: "GroundingOptions") -> Reading:
-    """Return the reading of a forward pass of one prompt, by the gradient of ``options.target``."""
-    (found,) = vlm.backward(begun, TARGETS[options.target])
-    return Reading(found.logits, RELEVANCES[options.relevance](found.gradients, found.embeddings))
+def attention(vlm: VLM, prompt: Prompt, options: GroundingOptions) -> TokenRelevance:
+    """Return the attention from the last position to the visual tokens, mean over heads.
 
-
-def attention(vlm: VLM, prompt: Prompt, options: "GroundingOptions") -> Reading:
-    """Attention from the last position to the visual tokens, mean over heads; relative attention with ``options.neutral_question``.
-
-    Source: "rel-att" of ViCrop (arXiv 2502.17422).
+    With ``options.neutral_question`` it is the relative attention "rel-att" of ViCrop (arXiv
+    2502.17422).
     """
-    found = vlm.attention(prompt)
-    return Reading(found.logits, of_layers(found.weights.mean(1), vlm, options))
+    weights = vlm.attention(prompt)
+    by_layer = weights.weights.mean(1)  # (layers, tokens)
+
+    return TokenRelevance(weights.logits, of_layers(by_layer, vlm, options))
 
 
-def gradient_attention(vlm: VLM, prompt: Prompt, options: "GroundingOptions") -> Reading:
-    """Attention x ReLU(d log p(t*) / d attention), mean over heads, t* the most likely token ("grad-att" of ViCrop, arXiv 2502.17422)."""
-    found = vlm.attention(prompt, max_log_probability)
-    assert found.gradients is not None
-    return Reading(
-        found.logits, of_layers((found.weights * found.gradients.relu()).mean(1), vlm, options)
-    )
+def gradient_attention(vlm: VLM, prompt: Prompt, options: GroundingOptions) -> TokenRelevance:
+    """Return attention x ReLU(d log p(t*) / d attention), mean over heads, t* the likeliest token.
 
-
-def localization_heads(vlm: VLM, prompt: Prompt, options: "GroundingOptions") -> Reading:
-    """Sum of the attention of the few heads that look at the image most, and at one place of it (arXiv 2503.06287).
-
-    Heads are chosen for each question: of those whose attention to the full image reaches the elbow of all heads, the three of lowest
-    spatial entropy. Their paper fixes three heads a model after 1,000 examples.
+    This is "grad-att" of ViCrop (arXiv 2502.17422).
     """
-    found = vlm.attention(prompt)
-    heads = found.weights.flatten(0, 1)
+    weights = vlm.attention(prompt, max_log_probability)
+    assert weights.gradients is not None
+    by_layer = (weights.weights * weights.gradients.relu()).mean(1)  # (layers, tokens)
+
+    return TokenRelevance(weights.logits, of_layers(by_layer, vlm, options))
+
+
+def localization_heads(vlm: VLM, prompt: Prompt, options: GroundingOptions) -> TokenRelevance:
+    """Return the sum of the attention of the heads that look most at one place of the image.
+
+    Heads are chosen for each question (arXiv 2503.06287): of those whose attention to the full
+    image reaches the elbow of all heads, the three of lowest spatial entropy. Their paper fixes
+    three heads per model after 1,000 examples.
+    """
+    weights = vlm.attention(prompt)
+    heads = weights.weights.flatten(0, 1)  # (layers x heads, tokens)
     grids = heads.double().cpu().numpy()[:, prompt.views[0].token_indices]
-    looked = grids.sum((1, 2))
-    looking = np.flatnonzero(looked >= elbow_threshold(looked))
-    scattered = [
-        (spatial_entropy(grids[head], 0.0, offset=options.stopping.offset), -looked[head], head)
-        for head in looking
-    ]
-    chosen = [int(head) for *_, head in sorted(scattered)[:LOCALIZATION_HEADS]]
-    return Reading(found.logits, heads[chosen].sum(0))
+    sums = grids.sum((1, 2))
+
+    ranked = []
+    for head in np.flatnonzero(sums >= elbow_threshold(sums)):
+        scatter = spatial_entropy(grids[head], 0.0, offset=options.stopping.offset)
+        ranked.append((scatter, -sums[head], int(head)))  # of equal ones the head that looks most
+
+    best = [head for *_, head in sorted(ranked)[:LOCALIZATION_HEADS]]
+    return TokenRelevance(weights.logits, heads[best].sum(0))
 
 
 def of_layers(
-    relevance: Float[Tensor, "layers tokens"], vlm: VLM, options: "GroundingOptions"
+    relevance: Float[Tensor, "layers tokens"], vlm: VLM, options: GroundingOptions
 ) -> Float[Tensor, " tokens"]:
-    """Return the relevance of the layer that the VLM's configuration chooses, or the mean over layers.
+    """Return the relevance of the layer that ``vlm.attention_layer`` names, or the mean of all.
 
     Raises:
-        InputError: when a chosen layer is asked for and the configuration names none, or one that the model does not have.
+        InputError: when a chosen layer is asked for, and the configuration names none or one that
+            the model lacks.
     """
     if options.layers == "mean":
         return relevance.mean(0)
+
     layer = vlm.attention_layer
     if layer is None or not 0 <= layer < len(relevance):
         raise InputError(
-            f"vlm.attention_layer is {layer}: method.layers=chosen needs one from 0 to {len(relevance) - 1}, or use method.layers=mean."
+            f"vlm.attention_layer is {layer}: method.layers=chosen needs one from 0 to "
+            f"{len(relevance) - 1}, or use method.layers=mean."
         )
     return relevance[layer]
 
 
-SIGNALS: dict[str, Signal] = {
-    "gradient": Signal(gradient, 1),
-    "attention": Signal(attention, 0),
-    "gradient_attention": Signal(gradient_attention, 1),
-    "localization_heads": Signal(localization_heads, 0),
+ATTRIBUTIONS: dict[str, Attribution] = {
+    "gradient": Attribution(gradient, 1),
+    "attention": Attribution(attention, 0),
+    "gradient_attention": Attribution(gradient_attention, 1),
+    "localization_heads": Attribution(localization_heads, 0),
 }

@@ -1,4 +1,4 @@
-"""Token relevance: from the gradient at the visual tokens to maps over the original image (paper, step 3)."""
+"""Relevance: from gradients at the visual tokens to maps over the image (paper, step 3)."""
 
 from collections.abc import Callable, Sequence
 
@@ -11,13 +11,20 @@ from entropy_grounding.core.geometry import View
 from entropy_grounding.core.records import RelevanceMap
 from entropy_grounding.method.regions import smooth
 
+# --- One number per visual token ---
+
 
 def robust_norm(vectors: Float[Tensor, "tokens dim"]) -> Float[Tensor, " tokens"]:
-    """Return the L2 norm of each row in float64, so that squaring neither under- nor overflows in any input precision."""
+    """Return the L2 norm of each row in float64.
+
+    Rows are scaled by their largest entry, so that squaring neither under- nor overflows in any
+    input precision.
+    """
     wide = vectors.detach().double()
     largest = wide.abs().amax(-1)
-    scaled = wide / torch.where(largest > 0, largest, torch.ones_like(largest))[:, None]
-    return torch.linalg.vector_norm(scaled, dim=-1) * largest
+    scale = torch.where(largest > 0, largest, torch.ones_like(largest))
+
+    return torch.linalg.vector_norm(wide / scale[:, None], dim=-1) * largest
 
 
 def gradient_norm(
@@ -30,7 +37,10 @@ def gradient_norm(
 def norm_product(
     gradients: Float[Tensor, "tokens dim"], embeddings: Float[Tensor, "tokens dim"]
 ) -> Float[Tensor, " tokens"]:
-    """Return ``||g_t|| ||v_t||``: pre-norm layers see only directions, so the gradient norm alone falls as 1 / ``||v_t||``."""
+    """Return ``||g_t|| ||v_t||``.
+
+    Pre-norm layers see only directions, so the gradient norm alone falls as 1 / ``||v_t||``.
+    """
     return robust_norm(gradients) * robust_norm(embeddings)
 
 
@@ -38,7 +48,8 @@ def gradient_x_input(
     gradients: Float[Tensor, "tokens dim"], embeddings: Float[Tensor, "tokens dim"]
 ) -> Float[Tensor, " tokens"]:
     """Return ``|<g_t, v_t>|``, the magnitude of gradient x input summed over channels."""
-    return (gradients.detach().double() * embeddings.detach().double()).sum(-1).abs()
+    products = gradients.detach().double() * embeddings.detach().double()
+    return products.sum(-1).abs()
 
 
 RELEVANCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
@@ -51,16 +62,25 @@ RELEVANCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 def relative_relevance(
     relevance: Float[Tensor, "*cells"], neutral: Float[Tensor, "*cells"], *, floor: float = 0.01
 ) -> Float[Tensor, "*cells"]:
-    """Divide by the relevance, of tokens or pixels, under a neutral question, which cancels position bias and sink tokens.
+    """Divide by the relevance under a neutral question.
 
-    The divisor is at least ``floor`` times its mean, so that a token which the neutral question ignores cannot explode.
+    This cancels position bias and sink tokens.
+
+    Args:
+        relevance: of tokens or pixels.
+        neutral: of the same tokens or pixels under the neutral question.
+        floor: smallest divisor as a fraction of its mean, so that a token which the neutral
+            question ignores cannot explode.
     """
     mean = float(neutral.mean())
-    return (
-        torch.zeros_like(relevance)
-        if mean == 0
-        else relevance / neutral.clamp(min=max(floor * mean, torch.finfo(neutral.dtype).tiny))
-    )
+    if mean == 0:
+        return torch.zeros_like(relevance)
+
+    least = max(floor * mean, torch.finfo(neutral.dtype).tiny)
+    return relevance / neutral.clamp(min=least)
+
+
+# --- Maps ---
 
 
 def relevance_maps(
@@ -68,24 +88,28 @@ def relevance_maps(
     views: Sequence[View],
     sigma_for: Callable[[tuple[int, int]], float],
 ) -> tuple[RelevanceMap, ...]:
-    """Put the relevance of the visual tokens on the token grid of each view; cells that show only padding are 0.
+    """Put the relevance of the visual tokens on the token grid of each view.
 
-    Smoothing sees the other cells only, so padding neither dims its border nor counts as quiet ground.
+    Cells that show only padding are 0. Smoothing sees the other cells only, so padding neither dims
+    its border nor counts as quiet ground.
 
     Args:
         relevance: one value per visual token of the prompt.
         views: the token grids.
-        sigma_for: the Gaussian smoothing, in cells, of a ``(rows, cols)`` grid.
+        sigma_for: returns the Gaussian smoothing, in cells, of a ``(rows, cols)`` grid.
     """
     values = relevance.detach().double().cpu().numpy()
     maps = []
     for view in views:
         inside = view.cells_inside()
-        grid = np.where(inside, values[view.token_indices], 0.0)
+        grid = np.where(inside, values[view.token_indices], 0.0)  # (rows, cols)
+
         smoothed = np.zeros_like(grid)
         if inside.any():
-            smoothed[inside] = smooth(on_image(grid, inside), sigma_for(view.shape)).ravel()
+            blurred = smooth(on_image(grid, inside), sigma_for(view.shape))
+            smoothed[inside] = blurred.ravel()
         maps.append(RelevanceMap(view, grid, smoothed, inside))
+
     return tuple(maps)
 
 

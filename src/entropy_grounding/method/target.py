@@ -1,6 +1,7 @@
-"""Targets: scalars of the next-token distribution whose gradient becomes the relevance map (paper, step 2).
+"""Targets: scalars of the next-token distribution that are differentiated (paper, step 2).
 
-Every target maps logits ``(..., vocabulary)`` to ``(...)``. Half precision is raised to float32, and 0 log 0 = 0.
+Every target maps logits ``(..., vocabulary)`` to ``(...)``. Half precision is raised to float32,
+and 0 log 0 = 0.
 """
 
 import torch
@@ -14,52 +15,70 @@ from entropy_grounding.vlm.types import Target
 def log_probabilities(
     logits: Float[Tensor, "*batch vocabulary"],
 ) -> Float[Tensor, "*batch vocabulary"]:
-    """Return log-probabilities in at least float32; a NaN or +inf logit raises `InputError`."""
-    if bool((torch.isnan(logits) | torch.isposinf(logits)).any()):
+    """Return log-probabilities in at least float32.
+
+    Raises:
+        InputError: for a NaN or +inf logit.
+    """
+    bad = torch.isnan(logits) | torch.isposinf(logits)
+    if bool(bad.any()):
         raise InputError(
-            f"The model returned {_count_bad(logits)} NaN or infinite logits of {logits.numel()}: "
+            f"The model returned {int(bad.sum())} NaN or infinite logits of {logits.numel()}: "
             "the weights or the precision are unsound; try dtype=float32."
         )
+
     wide = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
     return torch.log_softmax(wide, dim=-1)
-
-
-def _count_bad(logits: Tensor) -> int:
-    return int((torch.isnan(logits) | torch.isposinf(logits)).sum())
 
 
 def _negative_p_log_p(log_p: Tensor) -> Tensor:
     """Return -sum p log p with 0 log 0 = 0, also for the gradient."""
     possible = log_p > float("-inf")
     safe = torch.where(possible, log_p, torch.zeros_like(log_p))
-    return -torch.where(possible, safe.exp() * safe, torch.zeros_like(log_p)).sum(-1)
+    terms = torch.where(possible, safe.exp() * safe, torch.zeros_like(log_p))
+
+    return -terms.sum(-1)
 
 
-def next_token_entropy(logits: Float[Tensor, "*batch vocabulary"]) -> Float[Tensor, "*batch"]:
-    """Return the Shannon entropy -sum p log p of the next-token distribution, in nats (paper, step 2)."""
+def next_token_entropy(
+    logits: Float[Tensor, "*batch vocabulary"],
+) -> Float[Tensor, "*batch"]:
+    """Return the entropy -sum p log p of the next-token distribution, in nats (paper, step 2)."""
     return _negative_p_log_p(log_probabilities(logits))
 
 
 def nucleus_entropy(
     logits: Float[Tensor, "*batch vocabulary"], top_p: float = 0.9
 ) -> Float[Tensor, "*batch"]:
-    """Return the entropy in nats of the renormalised nucleus: the fewest tokens whose probabilities reach ``top_p``."""
+    """Return the entropy in nats of the renormalised nucleus.
+
+    The nucleus is the fewest tokens whose probabilities reach ``top_p``.
+    """
     log_p = log_probabilities(logits)
     ordered, order = log_p.detach().sort(dim=-1, descending=True)
-    before = ordered.exp().cumsum(-1) - ordered.exp()
+    before = ordered.exp().cumsum(-1) - ordered.exp()  # probability of all likelier tokens
     kept = torch.zeros_like(log_p, dtype=torch.bool).scatter(-1, order, before < top_p)
-    return _negative_p_log_p(torch.log_softmax(log_p.masked_fill(~kept, float("-inf")), dim=-1))
+
+    nucleus = log_p.masked_fill(~kept, float("-inf"))
+    return _negative_p_log_p(torch.log_softmax(nucleus, dim=-1))
 
 
-def max_log_probability(logits: Float[Tensor, "*batch vocabulary"]) -> Float[Tensor, "*batch"]:
+def max_log_probability(
+    logits: Float[Tensor, "*batch vocabulary"],
+) -> Float[Tensor, "*batch"]:
     """Return log p of the most likely token, in nats (the confidence of the greedy answer)."""
     return log_probabilities(logits).amax(-1)
 
 
 def kl_to_uniform(logits: Float[Tensor, "*batch vocabulary"]) -> Float[Tensor, "*batch"]:
-    """Return KL(p || uniform) = log n - H, in nats; its gradient is minus the entropy's, so the map is the same."""
+    """Return KL(p || uniform) = log n - H, in nats.
+
+    Its gradient is minus that of the entropy, so the map is the same.
+    """
     log_p = log_probabilities(logits)
-    return torch.log(log_p.new_tensor(float(log_p.shape[-1]))) - _negative_p_log_p(log_p)
+    tokens = log_p.new_tensor(float(log_p.shape[-1]))
+
+    return torch.log(tokens) - _negative_p_log_p(log_p)
 
 
 def margin(logits: Float[Tensor, "*batch vocabulary"]) -> Float[Tensor, "*batch"]:

@@ -1,4 +1,4 @@
-"""The loop of the paper: ground, crop, re-ground, until the stopping rule says so; then answer."""
+"""The loop: ground, crop, ground again, until the stopping rule ends it (paper, steps 1-7)."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -7,15 +7,17 @@ from torch import Tensor
 
 from entropy_grounding.core.geometry import Box, View
 from entropy_grounding.core.records import Region, RelevanceMap, ZoomStep
-from entropy_grounding.method.gate import OFF, is_sure
+from entropy_grounding.method.attribution import neutral_question, token_relevance
+from entropy_grounding.method.gate import OFF, is_sure, uncertainty
 from entropy_grounding.method.options import GroundingOptions
 from entropy_grounding.method.regions import propose_regions, threshold_value
 from entropy_grounding.method.relevance import relative_relevance, relevance_maps
 from entropy_grounding.method.stopping import Decision, decide, map_spatial_entropy
 from entropy_grounding.method.target import TARGETS, log_probabilities, next_token_entropy
-from entropy_grounding.vlm.session import Session
+from entropy_grounding.vlm.session import ImageSession
 from entropy_grounding.vlm.types import Picture
 
+# Called after every round with the number of rounds and the decision, None to go on.
 Progress = Callable[[int, Decision | None], None]
 
 
@@ -24,61 +26,94 @@ def silent(rounds: int, decision: Decision | None) -> None:
 
 
 def zoom(
-    session: Session, question: str, options: GroundingOptions, progress: Progress = silent
+    session: ImageSession,
+    question: str,
+    options: GroundingOptions,
+    progress: Progress = silent,
 ) -> tuple[list[ZoomStep], tuple[Box, ...], str]:
-    """Run the rounds until the stopping rule ends them; return them, the crops to answer from, and the reason."""
+    """Run rounds until the stopping rule ends them.
+
+    Args:
+        session: the image under the VLM.
+        question: the question.
+        options: the options of the method.
+        progress: called after every round.
+
+    Returns:
+        The rounds, the crops to answer from in pixels of the original image, and the reason, a key
+        of `STOP_REASONS`.
+    """
     steps: list[ZoomStep] = []
     crops: tuple[Box, ...] = ()
     decision = Decision("no_zoom", None) if options.stopping.max_rounds == 0 else None
+
     while decision is None:
-        if _is_sure(session, question, crops, options):
+        if _gate_is_sure(session, question, crops, options):
             decision = Decision("sure", len(steps) - 1) if steps else Decision("gated", None)
             break
-        steps.append(ground_once(session, question, crops, options))
-        crops = tuple(region.box for region in steps[-1].regions)
+
+        steps.append(ground_round(session, question, crops, options))
+        crops = _proposed(steps[-1])
         decision = decide(steps, options.stopping)
         progress(len(steps), decision)
-    used = (
-        () if decision.use is None else tuple(region.box for region in steps[decision.use].regions)
-    )
+
+    used = () if decision.use is None else _proposed(steps[decision.use])
     return steps, used, decision.reason
 
 
-def _is_sure(
-    session: Session, question: str, crops: Sequence[Box], options: GroundingOptions
+def _proposed(step: ZoomStep) -> tuple[Box, ...]:
+    """Return the crops that a round proposes, the best first."""
+    return tuple(region.box for region in step.regions)
+
+
+def _gate_is_sure(
+    session: ImageSession, question: str, crops: Sequence[Box], options: GroundingOptions
 ) -> bool:
-    """Tell whether the gate lets the answer from these crops stand; the pass is the one that the map would differentiate."""
+    """Tell whether the gate lets the answer from these crops stand, without another map."""
     if options.gate.score == OFF or (crops and options.gate.settle is None):
         return False
+
+    # The pass that the map would differentiate; if the gate opens, the map takes it from the cache.
+    prompt = session.prompt(question, crops)
     if session.reuse and options.differentiates_prompts:
-        session.begin(
-            session.prompt(question, crops)[0], graph=True, behind=options.reground == "crops"
-        )
-    return is_sure(session.uncertainty(question, crops), options.gate, zoomed=bool(crops))
+        done = session.run(prompt, differentiable=True, resume=options.reground == "crops")
+    else:
+        done = session.run(prompt)
+
+    unsure = uncertainty(done.logits[0].detach())
+    return is_sure(unsure, options.gate, zoomed=bool(crops))
 
 
-def ground_once(
-    session: Session, question: str, crops: Sequence[Box], options: GroundingOptions
+def ground_round(
+    session: ImageSession, question: str, crops: Sequence[Box], options: GroundingOptions
 ) -> ZoomStep:
-    """Run one grounding round on the full image and its crops: maps, regions, and how concentrated the best map is."""
-    prompt, crops = session.prompt(question, crops)
-    found = session.read(prompt, options)
+    """Run one round: the maps of the full image and its crops, and the regions that they propose.
+
+    Args:
+        session: the image under the VLM.
+        question: the question.
+        crops: crops behind the full image, in pixels of the original image; none in the first
+            round.
+        options: the options of the method.
+    """
+    prompt = session.prompt(question, crops)
+    found = token_relevance(session, prompt, options)
     relevance = found.relevance
-    neutral = session.neutral(options)
+
+    neutral = neutral_question(session.vlm, options)
     if neutral is not None:
-        divisor = session.read(
-            session.vlm.prompt(neutral, session.pictures(crops)), options
-        ).relevance
+        other = session.vlm.prompt(neutral, session.encode(prompt.crops))
+        divisor = token_relevance(session, other, options).relevance
         relevance = relative_relevance(relevance, divisor, floor=options.neutral_floor)
-    size = session.image.size
-    views = (
-        prompt.views
-        if options.padding == "respected"
-        else tuple(_stretched(v, session.pictures(crops)) for v in prompt.views)
-    )
+
+    views = prompt.views
+    if options.padding == "ignored":
+        pictures = session.encode(prompt.crops)
+        views = tuple(_stretched(view, pictures) for view in views)
+
     maps = relevance_maps(relevance, views, options.regions.sigma_for)
-    regions = propose_regions(maps, size, options.regions)
-    return zoom_step(found.logits, crops, maps, regions, options, prompt.visual_tokens)
+    regions = propose_regions(maps, session.image.size, options.regions)
+    return zoom_step(found.logits, prompt.crops, maps, regions, options, prompt.visual_tokens)
 
 
 def zoom_step(
@@ -89,7 +124,7 @@ def zoom_step(
     options: GroundingOptions,
     visual_tokens: int,
 ) -> ZoomStep:
-    """Record a round; entropies come from its next-token ``logits``."""
+    """Record a round; its entropies come from its next-token ``logits`` ``(vocabulary,)``."""
     return ZoomStep(
         crops=crops,
         maps=maps,
@@ -103,15 +138,17 @@ def zoom_step(
 
 
 def _stretched(view: View, pictures: Sequence[Picture]) -> View:
+    """Return a token grid as if a padded picture were stretched, as in the authors' code."""
     return replace(view, box=pictures[view.image_index].box, shown=None)
 
 
 def _spatial_entropy_of_best(
     maps: Sequence[RelevanceMap], regions: Sequence[Region], options: GroundingOptions
 ) -> float:
-    """Return the spatial entropy of the map that owns the best region; inf without any region."""
+    """Return the spatial entropy in nats of the map that owns the best region; inf without one."""
     if not regions:
         return float("inf")
+
     best = maps[regions[0].map_index]
     threshold = threshold_value(best.smoothed[best.inside], options.regions.threshold)
     return map_spatial_entropy(best, threshold, options.stopping)

@@ -38,7 +38,7 @@ QUESTIONS = (
 
 def measure(vlm: VLM, example: Example) -> Iterator[dict[str, Any]]:
     """Yield, by question and layer, how much energy of the map is in the evidence, over a constant map."""
-    picture = vlm.look(example.image)
+    picture = vlm.encode(example.image)
     prompt = vlm.prompt(example.prompt, [picture])
     asked = _layers(vlm.attention(prompt).weights)
     for question in QUESTIONS:

@@ -36,7 +36,7 @@ from entropy_grounding.vlm.ledger import Ledger, peak_memory, synchronize
 from entropy_grounding.vlm.load import load_vlm
 from entropy_grounding.vlm.model import VLM
 from entropy_grounding.vlm.types import Prompt
-from entropy_grounding.vlm.weights import estimate_memory
+from entropy_grounding.vlm.memory import estimate_memory
 
 BENCHMARK_COST = "benchmark_cost.json"
 EARLY_LAYER = 6  # of 12, for the gradient at an intermediate layer
@@ -89,7 +89,7 @@ def passes(vlm: VLM, prompt: Prompt) -> dict[str, Callable[[], object]]:
             vlm.checkpointing = "off"
 
     def compute(**options: Any) -> Callable[[], object]:
-        return lambda: vlm.backward(vlm.forward([prompt], **options), next_token_entropy)
+        return lambda: vlm.backward(vlm.run([prompt], **options), next_token_entropy)
 
     return {
         "plain": plain,
@@ -98,7 +98,9 @@ def passes(vlm: VLM, prompt: Prompt) -> dict[str, Callable[[], object]]:
         "map, logits of all positions": compute(every_position=True),
         "map, parameters not frozen": with_parameters,
         "map, checkpointing": with_checkpoints,
-        f"map, gradient at layer {EARLY_LAYER}": compute(layer=EARLY_LAYER),
+        f"map, gradient at layer {EARLY_LAYER}": lambda: vlm.backward(
+            vlm.run_from_layer(prompt, EARLY_LAYER), next_token_entropy
+        ),
     }
 
 
@@ -184,7 +186,7 @@ def _peak_of(name: str) -> float:
     torch.set_num_threads(1)
     vlm = random_vlm(MID_SIZE)
     image, question = a_picture()
-    run = passes(vlm, vlm.prompt(question, [vlm.look(image)]))[name]
+    run = passes(vlm, vlm.prompt(question, [vlm.encode(image)]))[name]
     process, seen, ended = psutil.Process(), [], threading.Event()
     before = process.memory_info().rss
 
@@ -250,7 +252,7 @@ def big_memory(tokens: int = MANY) -> dict[str, float]:
 def big_figures(name: str, vlm: VLM, repeats: int) -> dict[str, float]:
     """Return the ratios of maps and groundings of a model, and on a GPU those of the peak memory, weights included."""
     image, question = a_picture()
-    prompt = vlm.prompt(question, [vlm.look(image)])
+    prompt = vlm.prompt(question, [vlm.encode(image)])
     timed = {
         key: run
         for key, run in passes(vlm, prompt).items()
@@ -277,7 +279,7 @@ def gpu_gigabytes(run: Callable[[], object]) -> float:
 def measured_memory(vlm: VLM) -> dict[str, float]:
     """Return `big_memory` as measured on a GPU."""
     image, question = a_picture(MANY_SIZE)
-    prompt = vlm.prompt(question, [vlm.look(image)])
+    prompt = vlm.prompt(question, [vlm.encode(image)])
     timed = passes(vlm, prompt)
     name = f"Qwen2.5-VL 7B, map of {prompt.visual_tokens:,} tokens, GB"
     return {
@@ -305,7 +307,7 @@ def ledger_share(vlm: VLM, repeats: int = 100) -> dict[str, float]:
     start = time.perf_counter()
     spent = ground(vlm, image, question, GroundingOptions(stopping=ROUNDS)).cost
     whole = time.perf_counter() - start
-    prompt, ledger = vlm.prompt(question, [vlm.look(image)]), Ledger()
+    prompt, ledger = vlm.prompt(question, [vlm.encode(image)]), Ledger()
     start = time.perf_counter()
     for _ in range(repeats):
         for _ in range(spent.forwards + spent.backwards):
@@ -320,7 +322,7 @@ def measure(repeats: int, examples: int) -> pd.DataFrame:
     """Return every figure with its limit, where it has one."""
     vlm, tiny = random_vlm(MID_SIZE), load_vlm("tiny_llava")
     image, question = a_picture()
-    prompt = vlm.prompt(question, [vlm.look(image)])
+    prompt = vlm.prompt(question, [vlm.encode(image)])
     found = interleaved(passes(vlm, prompt), repeats, "plain") | by_operation(passes(vlm, prompt))
     found |= batch_ratio(vlm, prompt, repeats) | grounding_ratios(vlm, repeats) | memory_ratios()
     found |= ledger_share(tiny) | compare_answers(tiny, examples) | big_memory() | on_gpu(repeats)

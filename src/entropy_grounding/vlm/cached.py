@@ -7,87 +7,97 @@ from PIL import Image
 
 from entropy_grounding.core.geometry import Box
 from entropy_grounding.vlm.model import VLM
-from entropy_grounding.vlm.types import Forward, Picture, Prompt, Target, TokenGradients
+from entropy_grounding.vlm.types import Pass, Picture, Prompt, Target, TokenGradients
 
 T = TypeVar("T")
 
 
-class RememberingVLM(VLM):
-    """The same model, which returns what it returned before to the same question about the same pixels, until `forget`.
+class CachedVLM(VLM):
+    """The same model, with a cache of its results until `forget`.
 
-    Results are equal to those of the VLM itself; wall times mean nothing. Passes of one prompt that keep keys and values are remembered,
-    with their gradients by target, and encoded pictures and answers.
+    The same question about the same pixels gets the cached result. Results equal those of the VLM
+    itself; wall times mean nothing. Encoded pictures and answers are cached, passes of one prompt
+    that keep keys and values, and their gradients by target.
     """
 
     def __init__(self, vlm: VLM) -> None:
         self.__dict__.update(vlm.__dict__)
-        self._known: dict[Hashable, Any] = {}
+        self._cached: dict[Hashable, Any] = {}
 
     def forget(self) -> None:
-        """Begin anew, for another image."""
-        self._known.clear()
+        """Empty the cache, before another image."""
+        self._cached.clear()
 
     def _once(self, key: Hashable, compute: Callable[[], T]) -> T:
-        if key not in self._known:
-            self._known[key] = compute()
-        return self._known[key]
+        if key not in self._cached:
+            self._cached[key] = compute()
+        return self._cached[key]
 
-    def look(self, image: Image.Image, box: Box | None = None) -> Picture:
-        """Encode the image or a crop, as `VLM.look`."""
-        budget = (
-            str(self.processor.image_processor.size),
-            getattr(self.processor.image_processor, "max_patches", None),
-        )
-        return self._once(
-            ("look", image.size, hash(image.tobytes()), box, budget),
-            lambda: super(RememberingVLM, self).look(image, box),
-        )
+    def encode(self, image: Image.Image, box: Box | None = None) -> Picture:
+        """Encode the image or a crop, as `VLM.encode`."""
+        images = self.processor.image_processor
+        budget = (str(images.size), getattr(images, "max_patches", None))
+        encode = super().encode
 
-    def forward(
+        key = ("picture", image.size, hash(image.tobytes()), box, budget)
+        return self._once(key, lambda: encode(image, box))
+
+    def run(
         self,
         prompts: Sequence[Prompt],
         *,
         graph: bool = True,
         keep: bool = False,
-        after: Forward | None = None,
-        **rare: Any,
-    ) -> Forward:
-        """Run prompts, as `VLM.forward`; a remembered pass has no graph any more, which `backward` makes up for."""
-        run = super().forward
-        if not keep or rare or len(prompts) > 1:
-            return run(prompts, graph=graph, keep=keep, after=after, **rare)
-        key = ("pass", _key(prompts[0]), after is not None)
-        self._known[("after", _key(prompts[0]))] = after
-        return self._once(key, lambda: run(prompts, graph=graph, keep=True, after=after))
+        every_position: bool = False,
+    ) -> Pass:
+        """Run prompts, as `VLM.run`; `backward` runs a pass again whose graph was freed."""
+        run = super().run
+        if not keep or every_position or len(prompts) > 1:
+            return run(prompts, graph=graph, keep=keep, every_position=every_position)
 
-    def backward(self, begun: Forward, target: Target) -> list[TokenGradients]:
-        """Return gradients, as `VLM.backward`; where another target has used the graph up, the prompt runs once more."""
-        if len(begun.prompts) > 1 or ("after", _key(begun.prompts[0])) not in self._known:
-            return super().backward(begun, target)
-        prompt, behind = _key(begun.prompts[0]), begun.start > 0
-        found = self._known.get(("gradient", prompt, behind, target))
-        if found is None:
-            if not begun.logits.requires_grad:
-                begun = super().forward(
-                    begun.prompts,
-                    keep=True,
-                    after=self._known[("after", prompt)] if behind else None,
-                )
-            found = self._known[("gradient", prompt, behind, target)] = super().backward(
-                begun, target
-            )
-            self._known[("pass", prompt, behind)] = begun.detached()
-        return found
+        key = ("pass", _key(prompts[0]), False)
+        return self._once(key, lambda: run(prompts, graph=graph, keep=True))
 
-    def generate(self, prompt: Prompt, *, max_new_tokens: int, after: Forward | None = None) -> str:
+    def continue_from(self, earlier: Pass, prompt: Prompt, *, graph: bool = True) -> Pass:
+        """Run a prompt behind its first picture, as `VLM.continue_from`."""
+        resume = super().continue_from
+        self._cached[("earlier", _key(prompt))] = earlier
+
+        key = ("pass", _key(prompt), True)
+        return self._once(key, lambda: resume(earlier, prompt, graph=graph))
+
+    def backward(self, run: Pass, target: Target) -> list[TokenGradients]:
+        """Return gradients, as `VLM.backward`; a prompt whose graph was freed is run again."""
+        prompt, resumed = _key(run.prompts[0]), run.start > 0
+        if len(run.prompts) > 1 or ("pass", prompt, resumed) not in self._cached:
+            return super().backward(run, target)
+
+        gradients = self._cached.get(("gradient", prompt, resumed, target))
+        if gradients is None:
+            if not run.logits.requires_grad:
+                run = self._again(run)
+            gradients = super().backward(run, target)
+            self._cached[("gradient", prompt, resumed, target)] = gradients
+            self._cached[("pass", prompt, resumed)] = run.detached()
+        return gradients
+
+    def _again(self, run: Pass) -> Pass:
+        """Run the prompt of a pass again, with a graph."""
+        (prompt,) = run.prompts
+        if run.start > 0:
+            return super().continue_from(self._cached[("earlier", _key(prompt))], prompt)
+        return super().run([prompt], keep=True)
+
+    def generate(self, prompt: Prompt, *, max_new_tokens: int, after: Pass | None = None) -> str:
         """Return the greedy answer, as `VLM.generate`."""
-        run = super().generate
-        return self._once(
-            ("answer", _key(prompt), max_new_tokens),
-            lambda: run(prompt, max_new_tokens=max_new_tokens, after=after),
-        )
+        generate = super().generate
+        key = ("answer", _key(prompt), max_new_tokens)
+        return self._once(key, lambda: generate(prompt, max_new_tokens=max_new_tokens, after=after))
 
 
 def _key(prompt: Prompt) -> tuple[str, tuple[int, ...]]:
-    """Return what tells prompts about remembered pictures apart: their tokens are the same objects as long as they are remembered."""
+    """Return what tells prompts about cached pictures apart.
+
+    Their visual tokens are the same objects for as long as they are cached.
+    """
     return prompt.text, tuple(id(features) for features in prompt.features)

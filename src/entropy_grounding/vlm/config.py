@@ -17,8 +17,8 @@ class Expected:
         name: of the preset.
         architecture: the class in transformers.
         width: hidden size of the language model.
-        layers: of the language model.
-        weights: where given, their content must be that of these (``tiny:FAMILY``).
+        layers: number of layers of the language model.
+        weights: if given, the weights must equal these (``tiny:FAMILY``).
     """
 
     name: str = ""
@@ -38,17 +38,23 @@ class VLMConfig:
         revision: commit, tag or branch on the hub.
         dtype: "auto" (as stored), "float32", "bfloat16" or "float16".
         attention: kernel, "sdpa" by default; gradients need one with a backward pass.
-        device: "auto" takes the first GPU if there is one.
-        device_map: of accelerate, for example "auto" to spread the layers over several GPUs; then ``device`` is not used.
+        device: "auto" takes the first GPU if there is one, else the CPU.
+        device_map: of accelerate, for example "auto" to spread the layers over several GPUs;
+            ``device`` is not used then.
         quantization: "none", or "8bit" or "4bit" by bitsandbytes.
-        grounding: which view carries the map: "default", one by name ("canvas", "base", "thumbnail"), or "all".
-        max_pixels: pixel budget of a picture, for families with dynamic resolution; None keeps the checkpoint's.
-        max_tiles: most tiles of a picture, for families that tile by count; None keeps the checkpoint's.
-        image_fit: "as_released", or "pad" for the padding of the original LLaVA-1.5, whose hub port cuts the ends of the image off.
+        grounding: which token grid carries the map: "default", one by name ("canvas", "base",
+            "thumbnail"), or "all".
+        max_pixels: pixel budget of a picture, for families with dynamic resolution; None keeps the
+            checkpoint's.
+        max_tiles: most tiles of a picture, for families that tile by count; None keeps the
+            checkpoint's.
+        image_fit: "as_released", or "pad" for the padding of the original LLaVA-1.5, whose hub port
+            cuts off the ends of a wide image.
         attention_layer: the decoder layer, from 0, of attention maps with ``method.layers=chosen``.
-        neutral_question: what relative maps divide by where ``method.neutral_question`` is "vlm".
+        neutral_question: the question whose map divides where ``method.neutral_question`` is "vlm".
         checkpointing: less memory for maps at a third more time: "on", "off" or "auto", see `VLM`.
-        expects: what the weights must be to bear the name of the preset; not checked under another ``name``.
+        expects: what the weights must be to bear the name of the preset; not checked under another
+            ``name``.
     """
 
     name: str = "tiny_llava"

@@ -10,14 +10,20 @@ NEUTRAL_QUESTION = "Write a general description of the image."  # ViCrop's (arXi
 
 
 class Family:
-    """What differs between model families; a new one overrides `views`, and the rest only where it must."""
+    """The adapter of a model family; a new one overrides `views`, and the rest only where it must.
 
-    architecture: str  # the transformers class that it serves
-    view_names: tuple[str, ...] = ("image",)  # of what `views` may return
+    Attributes:
+        architecture: name of the transformers class that it serves.
+        view_names: names of the token grids that `views` may return.
+    """
+
+    architecture: str
+    view_names: tuple[str, ...] = ("image",)
 
     def content(self, question: str, images: int) -> list[dict[str, str]]:
         """Return the user turn for the chat template: images first, the question last."""
-        return [*({"type": "image"} for _ in range(images)), {"type": "text", "text": question}]
+        pictures = [{"type": "image"} for _ in range(images)]
+        return [*pictures, {"type": "text", "text": question}]
 
     def prepare(self, config: Any, processor: Any) -> None:
         """Refuse a configuration or a processor that the family cannot serve."""
@@ -25,7 +31,7 @@ class Family:
     def views(
         self, config: Any, processor: Any, inputs: dict[str, Tensor], size: tuple[int, int]
     ) -> dict[str, View]:
-        """Return the token grids of a picture, the one to ground on by default first.
+        """Return the token grids of a picture, the default one for grounding first.
 
         Args:
             config: the configuration of the model.
@@ -55,13 +61,24 @@ class Family:
         raise NotImplementedError
 
     def input_side(self, config: Any, processor: Any) -> int:
-        """Return the side, in pixels, of the square that the vision tower sees at once; ViCrop's smallest window."""
+        """Return the side, in pixels, of the square that the vision tower sees at once.
+
+        It is ViCrop's smallest window.
+        """
         return int(config.vision_config.image_size)
 
     def positions(self, model: Any, inputs: dict[str, Tensor]) -> Tensor | None:
-        """Return the positions of a prompt where the model cannot derive those of its later part alone, and let it go on from its end."""
+        """Return the positions of a prompt, None if the model derives them itself.
+
+        They are needed if the model cannot derive those of a later part alone. The model can then
+        resume generation from the end of the prompt.
+        """
         return None
 
     def pack(self, tokens: list[Tensor]) -> Any:
-        """Return the visual tokens of all pictures, each ``(tokens, dim)``, in the structure that the model's merge expects."""
+        """Return the visual tokens of all pictures in the structure that the model's merge expects.
+
+        Args:
+            tokens: of each picture ``(tokens, dim)``.
+        """
         return tokens

@@ -1,4 +1,7 @@
-"""InternVL-3.5: tiles on a canvas of the image's shape, each pixel-shuffled to a square token grid, and a thumbnail behind them."""
+"""InternVL-3.5: tiles on a canvas of the image's shape, then a thumbnail.
+
+Each tile is pixel-shuffled to a square token grid.
+"""
 
 from typing import Any
 
@@ -12,7 +15,10 @@ from entropy_grounding.vlm.family import Family
 
 
 class InternVLFamily(Family):
-    """Adapter of ``InternVLForConditionalGeneration``; grounding on the tile canvas (default) or the thumbnail."""
+    """Adapter of ``InternVLForConditionalGeneration``.
+
+    It grounds on the canvas of tiles (default) or on the thumbnail.
+    """
 
     architecture = "InternVLForConditionalGeneration"
     view_names = ("canvas", "thumbnail")
@@ -20,20 +26,24 @@ class InternVLFamily(Family):
     def views(
         self, config: Any, processor: Any, inputs: dict[str, Tensor], size: tuple[int, int]
     ) -> dict[str, View]:
-        """Return the canvas of all tiles in true row-major order and, behind more than one tile, the thumbnail; both squash the image."""
+        """Return the canvas of all tiles and, behind more than one tile, the thumbnail.
+
+        Both squash the image to their shape.
+        """
         tiles = len(inputs["pixel_values"])
-        side = round(processor.image_seq_length**0.5)
+        side = round(processor.image_seq_length**0.5)  # of a tile, in tokens
         cols, rows = self._tiling(processor.image_processor, size) if tiles > 1 else (1, 1)
-        tokens = np.arange(rows * cols * side * side).reshape(rows, cols, side, side)
         box = Box(0.0, 0.0, float(size[0]), float(size[1]))
-        found = {
-            "canvas": View(0, tokens.transpose(0, 2, 1, 3).reshape(rows * side, cols * side), box)
-        }
+
+        # Tokens come tile by tile; the canvas needs them row by row.
+        tokens = np.arange(rows * cols * side * side).reshape(rows, cols, side, side)
+        canvas = tokens.transpose(0, 2, 1, 3).reshape(rows * side, cols * side)
+        views = {"canvas": View(0, canvas, box)}
+
         if tiles > rows * cols:
-            found["thumbnail"] = View(
-                0, tokens.size + np.arange(side * side).reshape(side, side), box
-            )
-        return found
+            thumbnail = tokens.size + np.arange(side * side).reshape(side, side)
+            views["thumbnail"] = View(0, thumbnail, box)
+        return views
 
     def picture(
         self,
@@ -44,16 +54,15 @@ class InternVLFamily(Family):
         size: tuple[int, int],
     ) -> Tensor:
         """Return the canvas of all tiles, without the thumbnail."""
-        cols, rows = self._tiling(processor.image_processor, size) if len(pixels) > 1 else (1, 1)
-        tiles, (channels, height, width) = pixels[: rows * cols], pixels.shape[1:]
-        return (
-            tiles.reshape(rows, cols, channels, height, width)
-            .permute(2, 0, 3, 1, 4)
-            .reshape(channels, rows * height, cols * width)
-        )
+        several = len(pixels) > 1
+        cols, rows = self._tiling(processor.image_processor, size) if several else (1, 1)
+        channels, height, width = pixels.shape[1:]
+
+        tiles = pixels[: rows * cols].reshape(rows, cols, channels, height, width)
+        return tiles.permute(2, 0, 3, 1, 4).reshape(channels, rows * height, cols * width)
 
     def input_side(self, config: Any, processor: Any) -> int:
-        """Return the side of a tile."""
+        """Return the side of a tile in pixels."""
         return int(processor.image_processor.size["height"])
 
     def pack(self, tokens: list[Tensor]) -> Tensor:
@@ -62,6 +71,7 @@ class InternVLFamily(Family):
 
     @staticmethod
     def _tiling(image_processor: Any, size: tuple[int, int]) -> tuple[int, int]:
+        """Return how many columns and rows of tiles a picture has."""
         tile = image_processor.size
         return get_optimal_tiled_canvas(
             (size[1], size[0]),

@@ -1,4 +1,4 @@
-"""What a grounding costs, counted while it runs."""
+"""The cost of a grounding, counted while it runs."""
 
 import resource
 import time
@@ -19,12 +19,18 @@ class Ledger:
         self._spent: dict[str, Any] = dict.fromkeys(Cost.__dataclass_fields__, 0)
 
     def forward(self, prompt: Prompt, *, backwards: int = 0, start: int = 0) -> None:
-        """Count a forward pass of a prompt, from position ``start`` on, and backward passes of the same."""
-        visual = prompt.visual_tokens - (len(prompt.features[0]) if start else 0)
+        """Count a forward pass of a prompt.
+
+        Args:
+            prompt: the prompt.
+            backwards: number of backward passes of the same.
+            start: position at which the pass begins; the first picture lies before it.
+        """
+        before = len(prompt.features[0]) if start else 0
         spent = {
             "forwards": 1,
             "backwards": backwards,
-            "visual_tokens": visual,
+            "visual_tokens": prompt.visual_tokens - before,
             "lm_tokens": prompt.length - start,
         }
         for name, value in spent.items():
@@ -36,14 +42,15 @@ class Ledger:
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
-        """Add the wall time of a block to a stage; a GPU is waited for."""
+        """Add the wall time of a block to a stage; the block ends when the GPU has finished."""
         start = time.perf_counter()
         yield
+
         synchronize()
         self._spent[stage] += time.perf_counter() - start
 
     def cost(self) -> Cost:
-        """Return what was spent so far."""
+        """Return the cost so far."""
         return Cost(**self._spent)
 
 
@@ -54,7 +61,11 @@ def synchronize() -> None:
 
 
 def peak_memory() -> float:
-    """Return the peak memory in MiB: of the GPU since its peak was reset, on a CPU of the whole process so far."""
+    """Return the peak memory in MiB.
+
+    On a GPU it is the peak since it was reset, on a CPU that of the whole process so far.
+    """
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 2**20
+
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10

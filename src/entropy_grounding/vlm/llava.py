@@ -1,4 +1,7 @@
-"""LLaVA-1.5: one square token grid a picture (24 x 24 at 336 pixels), padded as in the original or centre-cropped as in its port."""
+"""LLaVA-1.5: one square token grid per picture (24 x 24 at 336 pixels).
+
+The original pads a picture to a square, its port on the hub cuts a square from the centre.
+"""
 
 from typing import Any
 
@@ -16,7 +19,7 @@ class LlavaFamily(Family):
     architecture = "LlavaForConditionalGeneration"
 
     def prepare(self, config: Any, processor: Any) -> None:
-        """Refuse a visual token per picture that belongs to no patch; complete the processor of an older checkpoint."""
+        """Refuse tokens that belong to no patch; complete the processor of an older checkpoint."""
         if config.vision_feature_select_strategy != "default":
             raise InputError(
                 f"vision_feature_select_strategy is '{config.vision_feature_select_strategy}': "
@@ -27,15 +30,10 @@ class LlavaFamily(Family):
     def views(
         self, config: Any, processor: Any, inputs: dict[str, Tensor], size: tuple[int, int]
     ) -> dict[str, View]:
-        """Return the one token grid of a picture; its box is the padded square, or the part that the centre crop keeps."""
+        """Return the one token grid, over the padded square or what the centre crop keeps."""
         side = config.vision_config.image_size // config.vision_config.patch_size
-        return {
-            "image": View(
-                0,
-                np.arange(side * side).reshape(side, side),
-                _visible(processor.image_processor, size),
-            )
-        }
+        tokens = np.arange(side * side).reshape(side, side)
+        return {"image": View(0, tokens, _visible(processor.image_processor, size))}
 
     def picture(
         self,
@@ -50,7 +48,7 @@ class LlavaFamily(Family):
 
 
 def complete_processor(config: Any, processor: Any) -> None:
-    """Tell the processor of an older checkpoint what its model says: patch size, tokens that are no patches, and which are taken."""
+    """Tell the processor of an older checkpoint the patch size and token counts of its model."""
     if processor.patch_size is not None:
         return
 
@@ -59,17 +57,23 @@ def complete_processor(config: Any, processor: Any) -> None:
     processor.num_additional_image_tokens = 1  # the class token of CLIP, which "default" leaves out
 
 
-def _visible(image_processor: object, size: tuple[int, int]) -> Box:
-    """Return what the model sees, in pixels of the picture; reaches outside it where the processor pads."""
+def _visible(image_processor: Any, size: tuple[int, int]) -> Box:
+    """Return the part of a picture that the model sees, in pixels.
+
+    It reaches outside the picture if the processor pads.
+    """
     width, height = size
     if getattr(image_processor, "do_pad", False):
         side = max(width, height)
         left, top = (side - width) // 2, (side - height) // 2
         return Box(float(-left), float(-top), float(side - left), float(side - top))
-    if not image_processor.do_center_crop:  # type: ignore[attr-defined]
+
+    if not image_processor.do_center_crop:
         return Box(0.0, 0.0, float(width), float(height))
-    short = image_processor.size["shortest_edge"]  # type: ignore[attr-defined]
+
+    # The shorter side is scaled to ``short`` pixels; then a square is cut from the centre.
+    short = image_processor.size["shortest_edge"]
     scale = min(width, height) / short
-    crop = image_processor.crop_size["height"] * scale  # type: ignore[attr-defined]
+    crop = image_processor.crop_size["height"] * scale
     left, top = (width - crop) / 2, (height - crop) / 2
     return Box(left, top, left + crop, top + crop)

@@ -1,4 +1,7 @@
-"""Load a VLM by name, hub id or local folder; the tiny ones and the 7B checkpoints take the same path."""
+"""Load a VLM by its name, a hub id or a local folder.
+
+The tiny ones and the 7B checkpoints take the same path.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,28 +18,27 @@ from transformers import (
 from transformers.utils import is_bitsandbytes_available
 from transformers.utils import logging as transformers_logging
 
+from entropy_grounding.core.checks import check_choice
 from entropy_grounding.core.config import section_config
 from entropy_grounding.core.errors import InputError, machine_remedy
 from entropy_grounding.vlm.config import DTYPES, QUANTIZATIONS, VLMConfig
+from entropy_grounding.vlm.memory import warn_of_large_models
 from entropy_grounding.vlm.model import VLM
 from entropy_grounding.vlm.processors import apply_budgets, load_processor, padded
 from entropy_grounding.vlm.registry import family_of
-from entropy_grounding.vlm.weights import (
-    checked_source,
-    warn_of_large_models,
-    weights_folder,
-    weights_identities,
-)
+from entropy_grounding.vlm.weights import checked_source, weights_folder, weights_identities
 
 
 def load_vlm(config: VLMConfig | str = "tiny_llava") -> VLM:
-    """Load a VLM, from a configuration or by its name in ``conf/vlm``; parameters are frozen.
+    """Load a VLM, from a configuration or by its name in ``conf/vlm``; its parameters are frozen.
 
-    Code that comes with a checkpoint is never run, and weights are read from safetensors files only.
+    Code that comes with a checkpoint is never run, and weights are read from safetensors files
+    only.
 
     Raises:
-        InputError: for an unknown name or option, an unsupported architecture, an unreachable hub, weights that do not
-            belong to the preset, and a checkpoint that is incomplete, damaged, or does not fit together.
+        InputError: for an unknown name or option, an unsupported architecture, an unreachable hub,
+            weights that do not belong to the preset, and a checkpoint that is incomplete, damaged,
+            or does not fit together.
     """
     if isinstance(config, str):
         config = section_config("vlm", config, VLMConfig)
@@ -49,25 +51,25 @@ def load_vlm(config: VLMConfig | str = "tiny_llava") -> VLM:
 
 def _check_options(config: VLMConfig) -> None:
     """Refuse unknown values before anything is read."""
-    choices = {"dtype": DTYPES, "image_fit": ("as_released", "pad"), "quantization": QUANTIZATIONS}
-    for name, known in choices.items():
-        if getattr(config, name) not in known:
-            raise InputError(
-                f"Unknown {name} '{getattr(config, name)}': use {' or '.join(known) if len(known) == 2 else _one_of(known)}."
-            )
+    check_choice("dtype", config.dtype, DTYPES)
+    check_choice("image_fit", config.image_fit, ("as_released", "pad"))
+    check_choice("quantization", config.quantization, QUANTIZATIONS)
 
-    if config.device.startswith("cuda") and not torch.cuda.is_available():
+    kind = config.device.partition(":")[0]
+    if kind == "cuda" and not torch.cuda.is_available():
         raise InputError(
             f"vlm.device is '{config.device}', but torch sees no GPU: use vlm.device=cpu or auto."
         )
-
-
-def _one_of(known: Sequence[str]) -> str:
-    return f"one of {', '.join(known)}"
+    if kind == "mps" and not torch.backends.mps.is_available():
+        raise InputError(
+            f"vlm.device is '{config.device}', but torch sees no Apple GPU: use vlm.device=cpu or "
+            "auto."
+        )
+    check_choice("vlm.device", kind, ("auto", "cpu", "cuda", "mps", "xpu", "meta"))
 
 
 def _loaded(config: VLMConfig, source: str, revision: str | None) -> VLM:
-    """Load configuration, processor and weights, check that they fit together, and rehearse one picture."""
+    """Load configuration, processor and weights, and check that they fit together."""
     device = _device(config)
     hub = {"revision": revision, "trust_remote_code": False}
     about = AutoConfig.from_pretrained(source, **hub)
@@ -75,26 +77,11 @@ def _loaded(config: VLMConfig, source: str, revision: str | None) -> VLM:
     _check_preset(about, config)
 
     processor = load_processor(source, about, revision)
-    if device.type == "cpu":
-        warn_of_large_models(about, config)
-    loaded: Any = AutoModelForImageTextToText.from_pretrained(
-        source,
-        **hub,
-        dtype=config.dtype,
-        attn_implementation=config.attention,
-        device_map=config.device_map or (device if config.quantization != "none" else None),
-        quantization_config=_quantization(config, device),
-        use_safetensors=True,
-        output_loading_info=True,
-    )
-    model, report = loaded
-    _check_keys(report, config)
-
     apply_budgets(processor.image_processor, config)
     if config.image_fit == "pad":
         processor.image_processor = padded(processor, config)
-    if not getattr(model, "hf_device_map", None):
-        model.to(device)
+
+    model = _model(about, source, config, device, hub)
     vlm = VLM(
         model.eval().requires_grad_(False),
         processor,
@@ -110,9 +97,40 @@ def _loaded(config: VLMConfig, source: str, revision: str | None) -> VLM:
     return vlm
 
 
+def _model(
+    about: PreTrainedConfig,
+    source: str,
+    config: VLMConfig,
+    device: torch.device,
+    hub: Mapping[str, Any],
+) -> Any:
+    """Load the weights, check that they fill the model, and move it to its device."""
+    if device.type == "cpu":
+        warn_of_large_models(about, config)
+
+    loaded: Any = AutoModelForImageTextToText.from_pretrained(
+        source,
+        **hub,
+        dtype=config.dtype,
+        attn_implementation=config.attention,
+        device_map=config.device_map or (device if config.quantization != "none" else None),
+        quantization_config=_quantization(config, device),
+        use_safetensors=True,
+        output_loading_info=True,
+    )
+    model, report = loaded
+    _check_keys(report, config)
+
+    if not getattr(model, "hf_device_map", None):
+        model.to(device)
+    return model
+
+
 @contextmanager
 def _loading(config: VLMConfig, source: str) -> Iterator[None]:
-    """Turn whatever goes wrong while a checkpoint is loaded into one sentence; the original is its cause.
+    """Turn whatever goes wrong while a checkpoint is loaded into one sentence.
+
+    The original error is its cause.
 
     Raises:
         InputError: naming the weights, the reason and the remedy.
@@ -121,13 +139,15 @@ def _loading(config: VLMConfig, source: str) -> Iterator[None]:
         yield
     except InputError:
         raise
-    except Exception as error:  # of transformers, tokenizers, safetensors, jinja2, ...: no list of theirs is complete
+    except (
+        Exception
+    ) as error:  # of transformers, tokenizers, safetensors, jinja2: no list is complete
         raise InputError(_why(config, source, error)) from error
 
 
 @contextmanager
 def _quiet_progress() -> Iterator[None]:
-    """Hide the bars of weights that load, and leave the caller's setting as it was."""
+    """Hide the progress bars of loading, and leave the caller's setting as it was."""
     shown = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()
     try:
@@ -137,21 +157,28 @@ def _quiet_progress() -> Iterator[None]:
             transformers_logging.enable_progress_bar()
 
 
+# --- Checks ---
+
+
 def _check_keys(report: Mapping[str, Any], config: VLMConfig) -> None:
-    """Refuse weights that do not fill the model: what is missing would be random.
+    """Refuse weights that do not fill the model: the missing ones would be random.
 
     Raises:
         InputError: naming the first keys that are missing, and those that belong nowhere.
     """
-    missing = sorted({*report["missing_keys"], *(str(key[0]) for key in report["mismatched_keys"])})
+    mismatched = (str(key[0]) for key in report["mismatched_keys"])
+    missing = sorted({*report["missing_keys"], *mismatched})
     if not missing:
         return
 
     unknown = sorted(report["unexpected_keys"])
     said = f"; it has {_first(unknown)}, which belong nowhere" if unknown else ""
     raise InputError(
-        f"The weights '{config.weights}' do not fit the model '{config.name}': {_first(missing)} are missing or of another shape{said}. "
-        "The model would be partly random: download the checkpoint again, or save it with save_pretrained."
+        f"The weights '{config.weights}' do not fit the model '{config.name}': {_first(missing)} "
+        "are "
+        f"missing or of another shape{said}. The model would be partly random: download the "
+        "checkpoint "
+        "again, or save it with save_pretrained."
     )
 
 
@@ -161,10 +188,13 @@ def _first(names: Sequence[str], count: int = 3) -> str:
 
 
 def _check_preset(about: PreTrainedConfig, config: VLMConfig) -> None:
-    """Refuse weights under the name of a preset that they are not: their rows would stand under that name.
+    """Refuse weights under the name of a preset that they are not.
 
-    A checkpoint of a preset may lie anywhere, and may be fine-tuned: its rows are told apart by their config hash. Another architecture
-    or size takes a name of its own, and so do other weights under the name of a tiny VLM of this repository.
+    Their rows would stand under that name.
+
+    A checkpoint of a preset may lie anywhere, and may be fine-tuned: its rows are told apart by
+    their config hash. Another architecture or size needs a name of its own, and so do other weights
+    under the name of a tiny VLM.
 
     Raises:
         InputError: naming what differs.
@@ -174,74 +204,87 @@ def _check_preset(about: PreTrainedConfig, config: VLMConfig) -> None:
         return
 
     text = about.get_text_config()
-    found = {
+    actual = {
         "architecture": (about.architectures or ["none"])[0],
         "width": text.hidden_size,
         "layers": text.num_hidden_layers,
     }
-    differing = [
-        f"{name} {value}, not {getattr(expected, name)}"
-        for name, value in found.items()
-        if value != getattr(expected, name)
-    ]
+    differing = []
+    for name, value in actual.items():
+        if value != getattr(expected, name):
+            differing.append(f"{name} {value}, not {getattr(expected, name)}")
+
     if expected.weights and not differing:
-        ours, theirs = (
-            weights_identities(each)["weights"][:12] for each in (config.weights, expected.weights)
-        )
-        differing = [] if ours == theirs else [f"SHA-256 {ours}..., not {theirs}..."]
+        ours = weights_identities(config.weights)["weights"][:12]
+        theirs = weights_identities(expected.weights)["weights"][:12]
+        if ours != theirs:
+            differing.append(f"SHA-256 {ours}..., not {theirs}...")
 
     if differing:
         raise InputError(
-            f"The weights '{config.weights}' are not those of '{config.name}' ({'; '.join(differing)}): give them a name of their own "
-            "with vlm.name=NAME, and look through the other options of the preset."
+            f"The weights '{config.weights}' are not those of '{config.name}' "
+            f"({'; '.join(differing)}): "
+            "give them a name of their own with vlm.name=NAME, and look through the other options "
+            "of the "
+            "preset."
         )
 
 
 def _rehearse(vlm: VLM, config: VLMConfig) -> None:
-    """Encode and place a small grey picture, so that a processor that does not fit the model is found now and not at every example.
+    """Encode a small grey picture, so that a processor that does not fit is found now.
 
     Raises:
-        InputError: where placeholders and visual tokens do not agree, or the placeholder is no word of the model.
+        InputError: where placeholders and visual tokens do not agree, or the placeholder is no word
+            of the model.
     """
     vocabulary = vlm.model.get_input_embeddings().num_embeddings
     placeholder = vlm.model.config.image_token_id
     if not 0 <= placeholder < vocabulary:
         raise InputError(
-            f"The image token {placeholder} of '{config.weights}' is none of its {vocabulary} tokens: check its config.json."
+            f"The image token {placeholder} of '{config.weights}' is none of its {vocabulary} "
+            "tokens: check "
+            "its config.json."
         )
 
-    picture = vlm.look(Image.new("RGB", (96, 64), "gray"))
+    picture = vlm.encode(Image.new("RGB", (96, 64), "gray"))
     placed = int((picture.tokens == placeholder).sum())
     if placed != len(picture.features):
         raise InputError(
-            f"The processor of '{config.weights}' makes {placed} placeholders of a picture and the model {len(picture.features)} visual "
-            "tokens: use the processor files that came with these weights."
+            f"The processor of '{config.weights}' makes {placed} placeholders of a picture and the "
+            "model "
+            f"{len(picture.features)} visual tokens: use the processor files that came with these "
+            "weights."
         )
 
 
+# --- Where, and in which precision ---
+
+
 def _device(config: VLMConfig) -> torch.device:
-    return torch.device(
-        ("cuda" if torch.cuda.is_available() else "cpu")
-        if config.device == "auto"
-        else config.device
-    )
+    if config.device != "auto":
+        return torch.device(config.device)
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _quantization(config: VLMConfig, device: torch.device) -> BitsAndBytesConfig | None:
-    """Return the settings of bitsandbytes: towers and output layer stay as they are.
+    """Return the settings of bitsandbytes; towers and output layer stay as they are.
 
-    Its 4-bit kernels for CPUs with AVX512-BF16 repack the weights and pass no gradient through the layer: a map would be silently wrong.
+    Its 4-bit kernels for CPUs with AVX512-BF16 repack the weights and pass no gradient through the
+    layer: a map would be silently wrong.
     """
     if config.quantization == "none":
         return None
     if not is_bitsandbytes_available():
         raise InputError(
-            "vlm.quantization needs bitsandbytes: pip install -c constraints.txt 'entropy-grounding[quantization]'."
+            "vlm.quantization needs bitsandbytes: pip install -c constraints.txt "
+            "'entropy-grounding[quantization]'."
         )
     if config.quantization == "4bit" and device.type == "cpu":
         raise InputError(
-            "vlm.quantization=4bit needs a GPU: on a CPU its kernels drop gradients. Use 8bit or none."
+            "vlm.quantization=4bit needs a GPU: on a CPU its kernels drop gradients. Use 8bit or "
+            "none."
         )
+
     skipped = ["lm_head", "vision_tower", "visual", "multi_modal_projector"]
     if config.quantization == "8bit":
         return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=skipped)
@@ -253,19 +296,25 @@ def _quantization(config: VLMConfig, device: torch.device) -> BitsAndBytesConfig
 def _why(config: VLMConfig, source: str, error: Exception) -> str:
     """Return the sentence for a checkpoint that does not load, with the advice for its cause."""
     first = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-    where = (
-        f"the folder '{source}'"
-        if weights_folder(config.weights)
-        else f"'{config.weights}' on the hub"
-    )
+    local = weights_folder(config.weights) is not None
+    where = f"the folder '{source}'" if local else f"'{config.weights}' on the hub"
 
     if remedy := machine_remedy(error):
         advice = remedy
-    elif weights_folder(config.weights):
-        advice = "A file of it is damaged, missing, or of another checkpoint: copy or download the whole folder again"
+    elif local:
+        advice = (
+            "A file of it is damaged, missing, or of another checkpoint: copy or download the "
+            "whole folder "
+            "again"
+        )
     else:
         advice = (
-            f"If the hub is out of reach, fetch it ahead with 'hf download {config.weights} --local-dir weights/{config.name}' "
+            "If the hub is out of reach, fetch it ahead with "
+            f"'hf download {config.weights} --local-dir weights/{config.name}' "
             f"and pass vlm.weights=weights/{config.name}"
         )
-    return f"Could not load the VLM '{config.name}' from {where} ({first}). {advice}; HYDRA_FULL_ERROR=1 shows where it happened."
+    return (
+        f"Could not load the VLM '{config.name}' from {where} ({first}). {advice}; "
+        "HYDRA_FULL_ERROR=1 shows "
+        "where it happened."
+    )

@@ -10,7 +10,7 @@ from entropy_grounding.vlm.llava import LlavaFamily
 from entropy_grounding.vlm.llava_next import LlavaNextFamily
 from entropy_grounding.vlm.qwen2_5_vl import QwenFamily
 
-# The paper's checkpoint of the same family, by tiny VLM.
+# By tiny VLM, the paper's checkpoint of the same family; in the order of the paper's tables.
 BIG_SIBLINGS = {
     "tiny_llava": "llava_1_5_7b",
     "tiny_llava_next": "llava_1_6_mistral_7b",
@@ -18,10 +18,8 @@ BIG_SIBLINGS = {
     "tiny_qwen2_5_vl": "qwen2_5_vl_7b",
 }
 
-FAMILIES: dict[str, Family] = {
-    family.architecture: family
-    for family in (LlavaFamily(), LlavaNextFamily(), InternVLFamily(), QwenFamily())
-}
+_ALL = (LlavaFamily(), LlavaNextFamily(), InternVLFamily(), QwenFamily())
+FAMILIES: dict[str, Family] = {family.architecture: family for family in _ALL}
 
 
 def family_of(about: PreTrainedConfig, config: VLMConfig) -> Family:
@@ -33,6 +31,8 @@ def family_of(about: PreTrainedConfig, config: VLMConfig) -> Family:
     architecture = (about.architectures or ["none"])[0]
     if architecture not in FAMILIES:
         raise InputError(
-            f"The architecture {architecture} of '{config.weights}' is not supported: supported are {', '.join(FAMILIES)}."
+            f"The architecture {architecture} of '{config.weights}' is not supported: supported "
+            "are "
+            f"{', '.join(FAMILIES)}."
         )
     return FAMILIES[architecture]

@@ -1,44 +1,49 @@
-"""One image under one VLM: what was encoded, what was run, and the answers."""
+"""One image under one VLM: pictures are encoded once, prompts run once, and all is counted."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
+from typing import Any, TypeVar
 
 import numpy as np
-import torch
 from PIL import Image
-from torch import Tensor
 
 from entropy_grounding.core.errors import ContextError, InputError
 from entropy_grounding.core.geometry import Box
 from entropy_grounding.core.images import check_image, to_rgb
-from entropy_grounding.core.records import Grounding, Uncertainty, ZoomStep
-from entropy_grounding.method.attribution import SIGNALS, Reading, from_forward
-from entropy_grounding.method.gate import OFF, accepts, uncertainty
-from entropy_grounding.method.options import OF_THE_VLM, GroundingOptions
-from entropy_grounding.method.target import TARGETS
 from entropy_grounding.vlm.contexts import pixels_scaled
 from entropy_grounding.vlm.ledger import Ledger
 from entropy_grounding.vlm.model import VLM
-from entropy_grounding.vlm.types import Forward, Picture, PixelGradient, Prompt
+from entropy_grounding.vlm.types import (
+    Pass,
+    Picture,
+    PixelGradient,
+    Prompt,
+    Target,
+    TokenGradients,
+)
 
 MAX_NEW_TOKENS = 16  # a short answer; benchmarks have limits of their own
 
+T = TypeVar("T")
+_Key = tuple[str, tuple[Box, ...]]
 
-class Session:
-    """One image under one VLM: every picture is encoded once, and what is spent is counted.
+
+class ImageSession:
+    """Everything that is computed about one image: its pictures, passes, gradients and answers.
 
     Args:
         vlm: the model.
         image: the original image, in any Pillow mode.
-        choices: (letter, text) pairs; where given, an answer is the letter of the most likely text, and nothing is generated.
-        cut_from: what crops are cut from; the image itself by default.
-        reuse: keep keys and values of every prompt, so that each runs through the language model once, and the full image in none again.
-        crop_scale: budget of a crop, see `GroundingOptions`.
+        choices: (letter, text) pairs. If given, an answer is the letter of the most likely text.
+        reuse: keep keys and values of every prompt, so that each prompt runs through the language
+            model once, and later prompts resume behind the full image. Without it every prompt is
+            encoded and run again.
+        crop_scale: pixels or tiles of a crop, relative to the budget of the full image.
         max_new_tokens: length limit of the answers.
 
     Raises:
-        InputError: for an image that cannot be used.
+        InputError: for an image that cannot be used, or a length limit below 1.
     """
 
     def __init__(
@@ -47,7 +52,6 @@ class Session:
         image: Image.Image,
         choices: Sequence[tuple[str, str]] = (),
         *,
-        cut_from: Image.Image | None = None,
         reuse: bool = True,
         crop_scale: float = 1.0,
         max_new_tokens: int = MAX_NEW_TOKENS,
@@ -55,48 +59,68 @@ class Session:
         if max_new_tokens < 1:
             raise InputError(f"max_new_tokens is {max_new_tokens}: use at least 1.")
         check_image(image)
-        self.vlm, self.image, self.choices = vlm, to_rgb(image), choices
-        self.cut_from = cut_from or self.image
-        self.reuse, self.crop_scale, self.max_new_tokens = reuse, crop_scale, max_new_tokens
-        self._crops: dict[Box, Picture] = {}
-        self._passes: dict[tuple[str, tuple[Box, ...]], Forward] = {}
-        self._recorded: set[tuple[str, tuple[Box, ...]]] = (
-            set()
-        )  # passes that have, or had, a graph
-        self._readings: dict[tuple[str, tuple[Box, ...]], Reading] = {}
-        self._first: tuple[Prompt, Forward] | None = None  # the first pass of the full image alone
-        self.ledger = Ledger()
-        with self.ledger.timed("vision_seconds"):
-            self.full = vlm.look(self.image)
 
-    def pictures(self, crops: Sequence[Box]) -> list[Picture]:
-        """Return the full image followed by these crops of it, cut from the original pixels."""
+        self.vlm = vlm
+        self.image = to_rgb(image)
+        self.choices = choices
+        self.reuse = reuse
+        self.crop_scale = crop_scale
+        self.max_new_tokens = max_new_tokens
+        self.ledger = Ledger()
+
+        self._cut_from = self.image
+        self._crops: dict[Box, Picture] = {}
+        self._passes: dict[_Key, Pass] = {}
+        self._recorded: set[_Key] = set()  # prompts whose pass has, or had, a graph
+        self._results: dict[Hashable, Any] = {}
+        self._first: Pass | None = None  # of the full image alone, without its graph
+        with self.ledger.timed("vision_seconds"):
+            self.full = vlm.encode(self.image)
+
+    # --- Pictures and prompts ---
+
+    def encode(self, crops: Sequence[Box]) -> list[Picture]:
+        """Return the encoded full image, followed by these crops of its original pixels."""
         if not self.reuse:
             with self.ledger.timed("vision_seconds"):
-                return [self.vlm.look(self.image), *(self._look(box) for box in crops)]
+                return [self.vlm.encode(self.image), *(self._encode(box) for box in crops)]
+
         for box in crops:
             if box not in self._crops:
                 with self.ledger.timed("vision_seconds"):
-                    self._crops[box] = self._look(box)
+                    self._crops[box] = self._encode(box)
         return [self.full, *(self._crops[box] for box in crops)]
 
-    def _look(self, box: Box) -> Picture:
-        """Encode a crop.
+    def _encode(self, box: Box) -> Picture:
+        """Encode a crop under its budget.
 
         Raises:
             InputError: for a smaller budget of a family whose pictures have none.
         """
         if self.crop_scale == 1:
-            return self.vlm.look(self.cut_from, box)
-        with pixels_scaled(self.vlm, self.crop_scale) as possible:
+            return self.vlm.encode(self._cut_from, box)
+
+        with pixels_scaled(self.vlm.processor, self.crop_scale) as possible:
             if not possible:
                 raise InputError(
-                    f"method.crop_scale is {self.crop_scale}: the pictures of '{self.vlm.name}' have no budget to lower; use 1."
+                    f"method.crop_scale is {self.crop_scale}: the pictures of '{self.vlm.name}' "
+                    "have no "
+                    "budget to lower; use 1."
                 )
-            return self.vlm.look(self.cut_from, box)
+            return self.vlm.encode(self._cut_from, box)
 
-    def prompt(self, question: str, crops: Sequence[Box]) -> tuple[Prompt, tuple[Box, ...]]:
-        """Return the prompt and the crops in it; where they exceed the context, the lowest-ranked are left out, with a warning.
+    def cut_crops_from(self, image: Image.Image) -> None:
+        """Cut crops from another image from now on, and forget those that were cut before."""
+        self._cut_from = image
+        self._crops.clear()
+        self._passes.clear()
+        self._results.clear()
+
+    def prompt(self, question: str, crops: Sequence[Box]) -> Prompt:
+        """Return the prompt of the full image and crops.
+
+        If they exceed the context of the model, the lowest-ranked crops are left out, with a
+        warning.
 
         Raises:
             ContextError: when not even the full image alone fits.
@@ -104,170 +128,134 @@ class Session:
         kept = tuple(crops)
         while True:
             try:
-                prompt = self.vlm.prompt(question, self.pictures(kept))
+                prompt = self.vlm.prompt(question, self.encode(kept))
             except ContextError:
                 if not kept:
                     raise
                 kept = kept[:-1]
-            else:
-                if len(kept) < len(crops):
-                    warnings.warn(
-                        f"{len(crops)} crops do not fit into the context: the first {len(kept)} by rank are used.",
-                        stacklevel=2,
-                    )
-                return prompt, kept
+                continue
 
-    def cut_crops_from(self, image: Image.Image) -> None:
-        """Cut crops from another image from now on; those that were cut before are forgotten."""
-        self.cut_from = image
-        self._crops.clear()
-        self._passes.clear()
-        self._readings.clear()
+            if len(kept) < len(crops):
+                warnings.warn(
+                    f"{len(crops)} crops do not fit into the context: the first {len(kept)} by "
+                    "rank are used.",
+                    stacklevel=2,
+                )
+            return replace(prompt, crops=kept)
 
-    def read(self, prompt: Prompt, options: GroundingOptions) -> Reading:
-        """Return the logits of a prompt and the relevance of its visual tokens, by the signal of the options."""
-        if self.reuse and options.differentiates_prompts:
-            key = self._key(prompt)
-            if key not in self._readings:  # crops may be proposed again
-                self._readings[key] = self._differentiate(prompt, options)
-            return self._readings[key]
-        signal = SIGNALS[options.signal]
-        self.ledger.forward(prompt, backwards=signal.backwards)
-        if options.answer_token > 1:
-            self.ledger.forward(prompt)
-        with self.ledger.timed("map_seconds"):
-            return signal.read(self.vlm, prompt, options)
+    # --- Passes ---
 
-    def _differentiate(self, prompt: Prompt, options: GroundingOptions) -> Reading:
-        """Return the reading of a prompt by its gradient; behind a kept full image, that keeps its first relevance."""
-        begun = self.begin(prompt, graph=True, behind=options.reground == "crops")
-        with self.ledger.timed("map_seconds"):
-            reading = from_forward(self.vlm, begun, options)
-        self.ledger.backward()
-        self._passes[self._key(prompt)] = begun.detached()
-        if not begun.start:
-            return reading
-        assert self._first is not None
-        first = self._readings[self._key(self._first[0])]
-        return Reading(reading.logits, torch.cat([first.relevance, reading.relevance]))
+    def run(self, prompt: Prompt, *, differentiable: bool = False, resume: bool = True) -> Pass:
+        """Run a prompt, or return its cached pass.
 
-    def begin(self, prompt: Prompt, *, graph: bool = False, behind: bool = True) -> Forward:
-        """Return the pass of a prompt with its keys and values; it is run once, again only where a graph is wanted and was not recorded.
+        A cached pass that was run without a graph is run again if ``differentiable`` is true.
 
         Args:
-            prompt: the full image and perhaps crops.
-            graph: record what a backward needs.
-            behind: where the full image has been through the language model, run only what comes behind it.
+            prompt: from `prompt`.
+            differentiable: record the graph that `gradient` needs.
+            resume: run only the part behind the full image, if that has been through the language
+                model.
         """
-        key = self._key(prompt)
-        known = self._passes.get(key)
-        if known is None or (graph and key not in self._recorded):
-            after = self._shared(prompt) if behind else None
-            self.ledger.forward(prompt, start=after[1] if after else 0)
-            with self.ledger.timed("map_seconds" if graph else "answer_seconds"):
-                known = self.vlm.forward(
-                    [prompt], graph=graph, keep=True, after=after[0] if after else None
-                )
-            self._passes[key] = known
-            if graph:
-                self._recorded.add(key)
-            if self._first is None and prompt.boxes == (self.full.box,) and known.cache is not None:
-                self._first = (
-                    prompt,
-                    replace(known, logits=known.logits.detach(), leaf=known.leaf.detach()),
-                )  # no graph is held
-        return known
+        if not self.reuse:
+            self.ledger.forward(prompt)
+            with self.ledger.timed("map_seconds"):
+                return self.vlm.run([prompt], graph=False)
 
-    def _shared(self, prompt: Prompt) -> tuple[Forward, int] | None:
-        """Return the pass whose keys and values a prompt with crops can go on from, and from which position."""
+        key = _key(prompt)
+        known = self._passes.get(key)
+        if known is not None and (key in self._recorded or not differentiable):
+            return known
+
+        earlier = self._earlier_pass(prompt) if resume else None
+        start = self.vlm.first_picture_end(prompt) if earlier else 0
+        self.ledger.forward(prompt, start=start)
+        with self.ledger.timed("map_seconds" if differentiable else "answer_seconds"):
+            if earlier:
+                done = self.vlm.continue_from(earlier, prompt, graph=differentiable)
+            else:
+                done = self.vlm.run([prompt], graph=differentiable, keep=True)
+
+        self._passes[key] = done
+        if differentiable:
+            self._recorded.add(key)
+        self._keep_first(done)
+        return done
+
+    def _keep_first(self, done: Pass) -> None:
+        """Keep the first pass of the full image alone, without its graph, for later prompts."""
+        alone = done.prompts[0].boxes == (self.full.box,)
+        if self._first is None and alone and done.cache is not None:
+            self._first = replace(done, logits=done.logits.detach(), leaf=done.leaf.detach())
+
+    def _earlier_pass(self, prompt: Prompt) -> Pass | None:
+        """Return the pass of the full image that a prompt with crops can resume from."""
         if self._first is None or len(prompt.features) == 1:
             return None
-        first, known = self._first
+
+        first = self._first.prompts[0]
         end = self.vlm.first_picture_end(first)
-        same = prompt.boxes[0] == first.boxes[0] and first.inputs["input_ids"][:, :end].equal(
-            prompt.inputs["input_ids"][:, :end]
-        )
-        return (known, end) if same else None
+        same_text = first.inputs["input_ids"][:, :end].equal(prompt.inputs["input_ids"][:, :end])
+        return self._first if same_text and prompt.boxes[0] == first.boxes[0] else None
 
-    def _key(self, prompt: Prompt) -> tuple[str, tuple[Box, ...]]:
-        return prompt.text, prompt.boxes
+    @property
+    def first_prompt(self) -> Prompt:
+        """The prompt of the full image alone that later passes resume behind."""
+        assert self._first is not None
+        return self._first.prompts[0]
 
-    def logits(self, prompt: Prompt) -> Tensor:
-        """Return the next-token logits ``(vocabulary,)``, without gradient."""
-        if self.reuse:
-            return self.begin(prompt).logits[0].detach()
-        self.ledger.forward(prompt)
-        with torch.no_grad(), self.ledger.timed("map_seconds"):
-            return self.vlm.logits(prompt)
+    def gradient(self, done: Pass, target: Target) -> TokenGradients:
+        """Return the gradient of a target at the visual tokens of a pass; its graph is freed."""
+        self.ledger.backward()
+        with self.ledger.timed("map_seconds"):
+            (gradients,) = self.vlm.backward(done, target)
 
-    def pixel_gradient(self, question: str, picture: Picture, target: str) -> PixelGradient:
+        self._passes[_key(done.prompts[0])] = done.detached()
+        return gradients
+
+    def pixel_gradient(self, question: str, picture: Picture, target: Target) -> PixelGradient:
         """Return the gradient of a target at the pixels of a picture, alone in the prompt."""
         self.ledger.forward(self.vlm.prompt(question, [picture]), backwards=1)
         with self.ledger.timed("map_seconds"):
-            return self.vlm.pixel_gradient(question, picture, TARGETS[target])
+            return self.vlm.pixel_gradient(question, picture, target)
 
-    def neutral(self, options: GroundingOptions) -> str | None:
-        """Return the question whose map divides, None for no division."""
-        return (
-            self.vlm.neutral_question
-            if options.neutral_question == OF_THE_VLM
-            else options.neutral_question
-        )
+    def once(self, name: Hashable, prompt: Prompt, compute: Callable[[], T]) -> T:
+        """Return what was computed under a name for a prompt, or compute it now.
+
+        Crops may be proposed again in a later round.
+        """
+        key = (name, _key(prompt))
+        if key not in self._results:
+            self._results[key] = compute()
+        return self._results[key]
+
+    # --- Answers ---
 
     def answer(self, question: str, crops: Sequence[Box]) -> tuple[str, tuple[Box, ...]]:
-        """Return the greedy answer from the full image and these crops, and the crops that fitted into the prompt."""
-        prompt, kept = self.prompt(question, crops)
+        """Return the greedy answer from the full image and crops, and the crops that fitted."""
+        prompt = self.prompt(question, crops)
         if self.choices:
-            return self._choose(question, prompt, kept), kept
-        begun = self.begin(prompt).detached() if self.reuse else None
-        if begun is None or begun.cache is None:
-            self.ledger.forward(prompt)
-        else:  # the answer will be written behind the prompt into its cache
-            self._passes[self._key(prompt)] = replace(begun, cache=None)
-        with self.ledger.timed("answer_seconds"):
-            return self.vlm.generate(prompt, max_new_tokens=self.max_new_tokens, after=begun), kept
+            return self._choose(question, prompt), prompt.crops
 
-    def _choose(self, question: str, prompt: Prompt, crops: Sequence[Box]) -> str:
-        """Return the letter of the most likely choice."""
+        done = self.run(prompt).detached() if self.reuse else None
+        if done is None or done.cache is None:
+            self.ledger.forward(prompt)
+        else:  # the answer is written behind the prompt, into its cache
+            self._passes[_key(prompt)] = replace(done, cache=None)
+
+        with self.ledger.timed("answer_seconds"):
+            text = self.vlm.generate(prompt, max_new_tokens=self.max_new_tokens, after=done)
+        return text, prompt.crops
+
+    def _choose(self, question: str, prompt: Prompt) -> str:
+        """Return the letter of the choice whose text has the smallest cross-entropy."""
         losses = []
         for _, text in self.choices:
             self.ledger.forward(prompt)
             with self.ledger.timed("answer_seconds"):
-                losses.append(self.vlm.answer_loss(question, self.pictures(crops), text))
+                losses.append(self.vlm.answer_loss(question, self.encode(prompt.crops), text))
+
         return self.choices[int(np.argmin(losses))][0]
 
-    def uncertainty(self, question: str, crops: Sequence[Box]) -> Uncertainty:
-        """Return how unsure the model is of the first token of its answer."""
-        return uncertainty(self.logits(self.prompt(question, crops)[0]))
 
-    def finish(
-        self,
-        question: str,
-        crops: Sequence[Box],
-        options: GroundingOptions,
-        reason: str,
-        steps: Sequence[ZoomStep] = (),
-    ) -> Grounding:
-        """Answer from the full image alone and from these crops too, and return the whole course."""
-        accept = options.gate.accept != OFF
-        known = accept or (
-            self.reuse and not self.choices
-        )  # otherwise it would take a forward of its own
-        before = self.uncertainty(question, ()) if known else None
-        after = self.uncertainty(question, crops) if known and crops else before
-        plain, _ = self.answer(question, ())
-        if accept and crops and before and after and not accepts(before, after, options.gate):
-            crops, reason = (), "declined"
-        answer, used = self.answer(question, crops) if crops else (plain, ())
-        return Grounding(
-            question,
-            self.image.size,
-            tuple(steps),
-            used,
-            reason,
-            plain,
-            answer,
-            self.ledger.cost(),
-            before,
-            after,
-        )
+def _key(prompt: Prompt) -> _Key:
+    return prompt.text, prompt.boxes

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from entropy_grounding.core.geometry import Box, View
 
+# From next-token logits ``(..., vocabulary)`` to the scalar that is differentiated ``(...)``.
 Target = Callable[[Tensor], Tensor]
 
 
@@ -18,10 +19,11 @@ class Picture:
 
     Attributes:
         image: its pixels, RGB.
-        box: what it shows, in pixels of the original image.
+        box: the part of the original image that it shows, in pixels.
         features: its visual tokens ``(tokens, dim)``, without gradient.
-        views: its token grids, with indices into ``features`` and boxes in pixels of the original image.
-        tokens: what stands for it in a prompt, the ids that the processor puts in place of one placeholder.
+        views: its token grids, with indices into ``features`` and boxes in pixels of the original
+            image.
+        tokens: the ids that stand for it in a prompt, in place of one placeholder ``(positions,)``.
         shape: other tensors of the processor that the model needs, such as the size before tiling.
     """
 
@@ -38,11 +40,13 @@ class Prompt:
     """A question with its pictures, ready for the model.
 
     Attributes:
-        text: the chat-formatted prompt.
-        inputs: the processor's tensors without the pixels.
-        features: visual tokens of every picture, each ``(tokens, dim)``.
-        views: token grids of all pictures, with indices into their concatenation.
-        boxes: what the pictures show, in pixels of the original image.
+        text: the prompt in the chat format of the model.
+        inputs: the tensors of the processor, without the pixels.
+        features: the visual tokens of every picture, each ``(tokens, dim)``.
+        views: the token grids of all pictures, with indices into their concatenation.
+        boxes: the parts of the original image that the pictures show, in pixels.
+        crops: the crops that were asked for and are in the prompt, before they were widened to
+            whole pixels.
     """
 
     text: str
@@ -50,6 +54,7 @@ class Prompt:
     features: tuple[Tensor, ...]
     views: tuple[View, ...]
     boxes: tuple[Box, ...] = ()
+    crops: tuple[Box, ...] = ()
 
     @property
     def visual_tokens(self) -> int:
@@ -63,15 +68,18 @@ class Prompt:
 
 
 @dataclass(frozen=True, slots=True)
-class Forward:
-    """A forward pass that can be gone on with.
+class Pass:
+    """A forward pass that `VLM.backward` can differentiate and `VLM.generate` can resume.
 
     Attributes:
-        logits: of the next token of every prompt ``(prompts, vocabulary)``; with a graph to ``leaf`` where gradients are wanted.
-        leaf: what a gradient is taken at ``(tokens, dim)``: the visual tokens of all prompts, or those behind ``start``.
-        prompts: what was run.
-        cache: keys and values of all positions of the one prompt, None where they were not kept.
-        start: the position that the pass began at; what lies before came from another cache and gets no gradient.
+        logits: next-token logits of every prompt ``(prompts, vocabulary)``, with a graph to
+            ``leaf`` if one was recorded.
+        leaf: the tensor that the gradient is taken at ``(tokens, dim)``: the visual tokens of all
+            prompts, or those behind ``start``.
+        prompts: the prompts that were run.
+        cache: keys and values of all positions of the one prompt, None if they were not kept.
+        start: the position at which the pass began. Earlier positions came from another cache and
+            get no gradient.
     """
 
     logits: Tensor
@@ -81,23 +89,33 @@ class Forward:
     start: int = 0
 
     def by_prompt(self, tokens: Tensor) -> tuple[Tensor, ...]:
-        """Split something of every token of the leaf ``(tokens, ...)`` by prompt."""
-        return (
-            (tokens,)
-            if len(self.prompts) == 1
-            else tokens.split([prompt.visual_tokens for prompt in self.prompts])
-        )
+        """Split a tensor ``(tokens, ...)`` over the tokens of the leaf into one part per prompt."""
+        if len(self.prompts) == 1:
+            return (tokens,)
 
-    def detached(self) -> "Forward":
-        """Return the same without its graph, which frees the activations; the cache is detached in place."""
+        return tokens.split([prompt.visual_tokens for prompt in self.prompts])
+
+    def detached(self) -> "Pass":
+        """Return the same pass without its graph, which frees the activations.
+
+        The cache is detached in place.
+        """
         for layer in self.cache.layers if self.cache else ():
-            layer.keys, layer.values = layer.keys.detach(), layer.values.detach()
+            layer.keys = layer.keys.detach()
+            layer.values = layer.values.detach()
+
         return replace(self, logits=self.logits.detach(), leaf=self.leaf.detach())
 
 
 @dataclass(frozen=True, slots=True)
 class TokenGradients:
-    """Next-token ``logits`` ``(vocabulary,)``; ``gradients`` of a target at the visual tokens, and ``embeddings`` ``(tokens, dim)``."""
+    """Gradients of a target at the visual tokens of one prompt.
+
+    Attributes:
+        logits: next-token logits ``(vocabulary,)``.
+        gradients: of the target ``(tokens, dim)``.
+        embeddings: the visual tokens themselves ``(tokens, dim)``.
+    """
 
     logits: Tensor
     gradients: Tensor
@@ -106,9 +124,12 @@ class TokenGradients:
 
 @dataclass(frozen=True, slots=True)
 class TokenAttention:
-    """Next-token ``logits`` ``(vocabulary,)``; attention ``weights`` from the last position to every visual token.
+    """Attention from the last position to every visual token of one prompt.
 
-    Weights are ``(layers, heads, tokens)``; ``gradients`` of a target with respect to them the same, None without a target.
+    Attributes:
+        logits: next-token logits ``(vocabulary,)``.
+        weights: attention weights ``(layers, heads, tokens)``.
+        gradients: of a target with respect to the weights, in their shape; None without a target.
     """
 
     logits: Tensor
@@ -118,9 +139,14 @@ class TokenAttention:
 
 @dataclass(frozen=True, slots=True)
 class PixelGradient:
-    """Next-token ``logits``; ``gradient`` of a target at the pixels of the model's input, and these ``pixels``, as the ``view`` shows them.
+    """Gradient of a target at the pixels of the model's input.
 
-    Both are ``(channels, height, width)``; every cell of the view covers the same number of pixels.
+    Attributes:
+        logits: next-token logits ``(vocabulary,)``.
+        gradient: of the target, laid out as ``view`` shows the pixels ``(channels, height,
+            width)``.
+        pixels: the pixels in the same layout.
+        view: the token grid; every cell of it covers the same number of pixels.
     """
 
     logits: Tensor

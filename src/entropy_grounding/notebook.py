@@ -1,6 +1,6 @@
-"""What every notebook needs: its configuration, where it writes, figures that are saved; and how notebooks are executed.
+"""What every notebook needs: its configuration, its output folder, and a way to save figures.
 
-``python -m entropy_grounding.notebooks 00_quickstart out.ipynb image=photo.jpg`` executes one from the command line.
+``eg notebooks 00_quickstart out.ipynb image=photo.jpg`` executes a notebook from the command line.
 """
 
 import os
@@ -17,28 +17,42 @@ from entropy_grounding.core.verbatim import expanded, quote_text
 
 
 def notebook_config(name: str, overrides: str | Iterable[str] = (), **values: Any) -> GroundConfig:
-    """Compose ``conf/NAME.yaml``; ``values`` are notebook parameters, of which empty strings leave the default.
+    """Compose ``conf/NAME.yaml`` with the parameters of a notebook.
 
-    ``overrides`` may be one text, as papermill's -p gives it (`configs.override_list`).
+    Args:
+        name: the name of the configuration.
+        overrides: Hydra overrides. They may be one text, as the option -p of papermill gives them
+            (`override_list`).
+        values: parameters of the notebook. Empty text leaves the default.
     """
-    given = [f"{key}={value}" for key, value in values.items() if value != ""]
-    texts = [key for key, value in values.items() if isinstance(value, str)]
-    return compose_config(
-        [*quote_text(given, texts), *override_list(overrides)], name, GroundConfig
-    )
+    arguments, texts = [], []
+    for key, value in values.items():
+        if value != "":
+            arguments.append(f"{key}={value}")
+        # Text may hold marks that have a meaning for Hydra.
+        if isinstance(value, str):
+            texts.append(key)
+
+    options = [*quote_text(arguments, texts), *override_list(overrides)]
+    return compose_config(options, name, GroundConfig)
 
 
 def name_list(given: str | Iterable[str]) -> list[str]:
-    """Return names of a notebook's parameter as a list: a text holds one, or several by comma."""
-    return (
-        [each.strip() for each in given.split(",") if each.strip()]
-        if isinstance(given, str)
-        else list(given)
-    )
+    """Return the names of a parameter as a list; text holds one name, or several with commas."""
+    if not isinstance(given, str):
+        return list(given)
+
+    return [part.strip() for part in given.split(",") if part.strip()]
 
 
 def output_folder(given: str, name: str, default: Path | None = None) -> Path:
-    """Return (and make) the folder ``given``, else ``default``, else ``outputs/NAME`` of the repository."""
+    """Make a folder for the output, and return it.
+
+    Args:
+        given: the folder that the user names; empty text for none.
+        name: the name of the folder in ``outputs`` of the repository, where no other is given.
+        default: the folder where the user names none.
+    """
     folder = Path(expanded(given)) if given else default or repository_folder("outputs") / name
     folder.mkdir(parents=True, exist_ok=True)
     return folder
@@ -50,10 +64,17 @@ def repository_folder(name: str) -> Path:
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Save a figure at 120 dots per inch, without the date that would change the file on every run."""
+    """Save a figure at 120 dots per inch.
+
+    The name and version of the drawing software are left out, because they would change the file.
+    """
     figure.savefig(path, dpi=120, bbox_inches="tight", metadata={"Software": None})
 
 
 def run_name(given: str) -> str:
-    """Return the run that a table notebook shows: ``given``, else the one of the environment's ENTROPY_GROUNDING_RUN, else "mini"."""
+    """Return the name of the run that a table notebook shows.
+
+    It is ``given``, otherwise the value of the environment variable ENTROPY_GROUNDING_RUN,
+    otherwise "mini".
+    """
     return given or os.environ.get("ENTROPY_GROUNDING_RUN", "mini")

@@ -1,6 +1,7 @@
-"""Weights & Biases, the only module that imports it: offline inside the run folder by default, silent everywhere.
+"""Weights & Biases (W&B): log runs, by default offline and inside the run folder.
 
-Tracking never ends a run: whatever fails in it is told once, in one sentence, and the work goes on without it.
+No other module imports W&B, and nothing of it is printed. Tracking never ends a run: if something
+in it fails, one sentence says so, and the work goes on without it.
 """
 
 import sys
@@ -20,7 +21,8 @@ from entropy_grounding.core.processes import environment
 from entropy_grounding.core.records import Grounding
 from entropy_grounding.core.verbatim import Text
 
-# What an environment or an open run may say about one run, which would make every run of ours that one.
+# Settings that identify one run. The environment or an open run may set them, and every run that is
+# opened here would then be that one.
 _OF_ONE_RUN = (
     "run_id",
     "resume",
@@ -35,7 +37,11 @@ _OF_ONE_RUN = (
 
 @dataclass(frozen=True)
 class TrackingConfig:
-    """Where runs are logged: ``mode`` is "offline" (a folder, upload later with ``wandb sync``), "online" or "disabled"."""
+    """Where runs are logged.
+
+    ``mode`` is "offline", "online" or "disabled". An offline run is a folder that ``wandb sync``
+    can upload later.
+    """
 
     mode: str = "offline"
     project: Text = "entropy-gradient-grounding"
@@ -53,7 +59,7 @@ class TrackingConfig:
 
 
 class Tracked:
-    """A run of W&B, or none; it is the only thing of W&B that other modules touch."""
+    """A run of W&B, or none. Other modules use W&B only through this class."""
 
     def __init__(self, run: wandb.Run | None = None) -> None:
         self._run = run
@@ -63,7 +69,7 @@ class Tracked:
         self.attempt(lambda run: run.log(dict(values)))
 
     def attempt(self, action: Callable[[wandb.Run], object]) -> None:
-        """Do something with the run; if that fails, say so, and leave the run alone from then on."""
+        """Call ``action`` with the run. If that fails, say so, and do not use the run again."""
         if self._run is None:
             return
 
@@ -84,9 +90,10 @@ def tracked_run(
     name: str | None = None,
     tags: Sequence[str] = (),
 ) -> Iterator[Tracked]:
-    """Open a W&B run of its own whose files, staged artifacts and cache all stay inside ``folder``; nothing is printed.
+    """Open a W&B run for the length of a block, and print nothing.
 
-    A run that the caller has open goes on untouched, and what the environment says about one run does not count.
+    Files, staged artifacts and cache all stay inside ``folder``. A run that the caller has open is
+    not touched, and settings of the environment that identify one run have no effect.
     """
     if tracking.mode == "disabled":
         yield Tracked()
@@ -94,9 +101,10 @@ def tracked_run(
 
     inside = {name: str(folder / "wandb_data") for name in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR")}
     labels = {"job_type": job_type, "name": name, "tags": list(tags), "config": config}
+
     with environment(inside):
         tracked = _opened(tracking, folder, labels)
-        status = 1
+        status = 1  # until the block has ended without an error
         try:
             yield tracked
             status = 0
@@ -105,10 +113,11 @@ def tracked_run(
 
 
 def _opened(tracking: TrackingConfig, folder: Path, labels: dict[str, Any]) -> Tracked:
+    """Return an open run, or none if W&B fails."""
     try:
-        (folder / "wandb").mkdir(
-            parents=True, exist_ok=True
-        )  # where this fails W&B would take another folder
+        # If W&B cannot make this folder, it silently takes another one.
+        (folder / "wandb").mkdir(parents=True, exist_ok=True)
+
         with _settings_of_no_run():
             return Tracked(
                 wandb.init(
@@ -117,7 +126,7 @@ def _opened(tracking: TrackingConfig, folder: Path, labels: dict[str, Any]) -> T
                     group=tracking.group,
                     mode=tracking.mode,  # type: ignore[arg-type]
                     dir=str(folder),
-                    reinit="create_new",
+                    reinit="create_new",  # beside a run that the caller has open
                     settings=wandb.Settings(silent=True, console="off", quiet=True),
                     **labels,
                 )
@@ -129,38 +138,46 @@ def _opened(tracking: TrackingConfig, folder: Path, labels: dict[str, Any]) -> T
 
 @contextmanager
 def _settings_of_no_run(**values: Any) -> Iterator[None]:
-    """Take out of the settings that all runs of this process share what makes them one run, for a while."""
+    """Reset the settings that identify one run, for the length of a block.
+
+    All runs of a process share these settings. ``values`` are other settings for the same time.
+    """
     shared = wandb.setup().settings
+
     with ExitStack() as stack:
         unset = {name: type(shared).model_fields[name].default for name in _OF_ONE_RUN}
         for setting, value in {**unset, **values}.items():
+            # The stack restores the old values, also after an error.
             stack.callback(setattr, shared, setting, getattr(shared, setting))
             setattr(shared, setting, value)
         yield
 
 
 def _check_login() -> None:
+    """Raise an `InputError` if there is no login to W&B."""
     advice = "run 'wandb login', or pass tracking=offline"
+
     try:
         with _settings_of_no_run(mode="online"):
-            known = wandb.login(prompt=False, verify=False)
+            logged_in = wandb.login(prompt=False, verify=False)
     except wandb.errors.Error as error:
         raise InputError(
             f"tracking=online needs a login to Weights & Biases ({error}): {advice}."
         ) from error
-    if not known:
+
+    if not logged_in:
         raise InputError(
             f"tracking=online needs a login to Weights & Biases, and there is none: {advice}."
         )
 
 
 def _tell(error: Exception) -> None:
-    """Tell what failed, and leave W&B as if it had not begun."""
-    if (
-        wandb.run is None
-    ):  # nobody else's: a service that is gone would show a traceback when Python ends
+    """Print what failed, and leave W&B as if it had not begun."""
+    # A broken service would print a traceback when Python ends. Runs of the caller still need it.
+    if wandb.run is None:
         with suppress(Exception):
             wandb.teardown()
+
     why = " ".join(str(error).split())[:200] or type(error).__name__
     print(
         f"warning: Weights & Biases failed ({why}): the work goes on without it.",
@@ -170,7 +187,7 @@ def _tell(error: Exception) -> None:
 
 
 def log_grounding(tracked: Tracked, grounding: Grounding, figure: Figure | None) -> None:
-    """Log the table of zoom steps, the first map of every round, the answers and the figure, if there is one."""
+    """Log the table of zoom steps, the first map of every round, the answers, and the figure."""
     tracked.attempt(lambda run: _log_grounding(run, grounding, figure))
 
 
@@ -183,23 +200,16 @@ def _log_grounding(run: wandb.Run, grounding: Grounding, figure: Figure | None) 
         "visual_tokens",
         "crops",
     ]
-    rows = [
-        [
-            number,
-            step.entropy,
-            step.spatial_entropy,
-            step.top_probability,
-            step.visual_tokens,
-            str([box.xyxy() for box in step.crops]),
-        ]
-        for number, step in enumerate(grounding.steps)
-    ]
-    maps = [
-        wandb.Image(
-            step.maps[0].smoothed / (step.maps[0].smoothed.max() or 1.0), caption=f"round {number}"
-        )
-        for number, step in enumerate(grounding.steps)
-    ]
+
+    rows, maps = [], []
+    for number, step in enumerate(grounding.steps):
+        row = [step.entropy, step.spatial_entropy, step.top_probability, step.visual_tokens]
+        rows.append([number, *row, str([box.xyxy() for box in step.crops])])
+
+        # W&B reads values from 0 to 1 as brightness; a map of zeros stays black.
+        smoothed = step.maps[0].smoothed
+        maps.append(wandb.Image(smoothed / (smoothed.max() or 1.0), caption=f"round {number}"))
+
     drawn = {} if figure is None else {"grounding": wandb.Image(figure)}
     run.log({"steps": wandb.Table(columns=columns, data=rows), "maps": maps, **drawn})
     run.summary.update(
@@ -219,13 +229,15 @@ PICTURES = 8  # examples of an evaluation that are logged with their picture
 def log_evaluation(
     tracked: Tracked, rows: pd.DataFrame, pictures: dict[str, Image.Image], folder: Path
 ) -> None:
-    """Log the scores of an evaluation, a table of some of its examples with their pictures, and its rows and manifest as an artifact.
+    """Log the scores of an evaluation, some of its examples, and its files.
+
+    The examples form a table with pictures. The files, rows and manifest, form an artifact.
 
     Args:
         tracked: the run.
-        rows: of the evaluation.
-        pictures: by example id, those to show, with the crops drawn on them.
-        folder: holds ``rows.parquet`` and ``manifest.json``.
+        rows: rows of the evaluation, one per example.
+        pictures: the pictures to show by example id, with the crops drawn on them.
+        folder: folder with ``rows.parquet`` and ``manifest.json``.
     """
     tracked.attempt(lambda run: _log_evaluation(run, rows, pictures, folder))
 
@@ -243,48 +255,43 @@ def _log_evaluation(
         "score",
         "stop_reason",
     ]
+
     shown = rows[rows["example_id"].isin(list(pictures))]
-    data = [
-        [wandb.Image(pictures[row["example_id"]]), *(_cell(row[str(c)]) for c in columns[1:])]
-        for row in shown.to_dict("records")
-    ]
+    data = []
+    for row in shown.to_dict("records"):
+        picture = wandb.Image(pictures[row["example_id"]])
+        data.append([picture, *(_cell(row[str(column)]) for column in columns[1:])])
     run.log({"examples": wandb.Table(columns=columns, data=data)})
+
+    # Means are over the examples that have a score; the others are counted.
     scored = rows[rows["status"] == "ok"]
-    means = (
-        scored[["plain_score", "score", "seconds", "forwards", "backwards", "visual_tokens"]]
-        .astype(float)
-        .mean()
-    )
+    figures = ["plain_score", "score", "seconds", "forwards", "backwards", "visual_tokens"]
+    means = scored[figures].astype(float).mean()
     run.summary.update(
         {**means.to_dict(), "n": len(scored), "without_score": len(rows) - len(scored)}
     )
-    _log_files(
-        run,
-        "rows",
-        [path for path in (folder / "rows.parquet", folder / "manifest.json") if path.is_file()],
-    )
+
+    paths = (folder / "rows.parquet", folder / "manifest.json")
+    _log_files(run, "rows", [path for path in paths if path.is_file()])
 
 
 def log_table(
     tracked: Tracked, cells: pd.DataFrame, figures: dict[str, Figure], files: Sequence[Path] = ()
 ) -> None:
-    """Log the summary behind a table, its figures, and files as an artifact."""
+    """Log the summary that a table is made from, its figures, and files as an artifact."""
     tracked.attempt(lambda run: _log_table(run, cells, figures, files))
 
 
 def _log_table(
     run: wandb.Run, cells: pd.DataFrame, figures: dict[str, Figure], files: Sequence[Path]
 ) -> None:
-    run.log(
-        {
-            "cells": wandb.Table(dataframe=cells),
-            **{name: wandb.Image(figure) for name, figure in figures.items()},
-        }
-    )
+    images = {name: wandb.Image(figure) for name, figure in figures.items()}
+    run.log({"cells": wandb.Table(dataframe=cells), **images})
     _log_files(run, "table", files)
 
 
 def _log_files(run: wandb.Run, kind: str, files: Sequence[Path]) -> None:
+    """Log files as one artifact. Without files there is no artifact."""
     if files:
         artifact = wandb.Artifact(f"{kind}-{run.id}", type=kind)
         for path in files:
@@ -293,8 +300,8 @@ def _log_files(run: wandb.Run, kind: str, files: Sequence[Path]) -> None:
 
 
 def _cell(value: Any) -> Any:
-    return (
-        value
-        if isinstance(value, (str, int, float)) or value is None
-        else ", ".join(str(each) for each in value)
-    )
+    """Return a value as a table of W&B can hold it: a list becomes one string."""
+    if isinstance(value, (str, int, float)) or value is None:
+        return value
+
+    return ", ".join(str(item) for item in value)

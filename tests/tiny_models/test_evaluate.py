@@ -118,7 +118,7 @@ def test_ctrl_c_keeps_finished_examples(tmp_path, tiny_vlm, monkeypatch):
         answered.append(evaluate_example(*arguments))
         return answered[-1]
 
-    monkeypatch.setattr("entropy_grounding.evaluation.evaluate_example", interrupted)
+    monkeypatch.setattr("entropy_grounding.evaluation.run.evaluate_example", interrupted)
     with pytest.raises(KeyboardInterrupt):
         evaluate(options, tiny_vlm)
     monkeypatch.undo()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from entropy_grounding.app import question as ask
+from entropy_grounding.app import output
 from entropy_grounding.commands.ground import main
 from entropy_grounding.core.environment import environment_of
 from entropy_grounding.evaluation.provenance import commit
@@ -184,7 +184,7 @@ def test_a_figure_that_cannot_be_drawn_costs_no_answer_and_no_file(tmp_path, mon
         raise MemoryError("no room for a figure")
 
     (tmp_path / "grounding.png").write_text("of an earlier run")
-    monkeypatch.setattr(ask, "plot_grounding", fails)
+    monkeypatch.setattr(output, "plot_grounding", fails)
     status, said = answer(monkeypatch, capsys, "seed=6", f"run_dir={tmp_path}")
     assert status == 2
     assert "zoomed answer  " in said.out

@@ -155,8 +155,7 @@ def test_weights_of_another_shape_are_refused(folder):
 
 def test_a_flipped_byte_in_released_weights_is_refused(tmp_path, monkeypatch):
     shutil.copytree(TINY, tmp_path / "weights")
-    for module in ("identity", "load"):
-        monkeypatch.setattr(f"entropy_grounding.vlm.{module}.TINY", tmp_path / "weights")
+    monkeypatch.setattr("entropy_grounding.vlm.weights.TINY", tmp_path / "weights")
     load_vlm("tiny_llava")
     path = tmp_path / "weights" / "llava" / "model.safetensors"
     content = bytearray(path.read_bytes())
@@ -272,7 +271,7 @@ def test_a_cached_hub_checkpoint_has_the_commit_of_the_cache(tmp_path, monkeypat
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr(
-        "entropy_grounding.vlm.identity.try_to_load_from_cache", _cache_in(tmp_path)
+        "entropy_grounding.core.identity.try_to_load_from_cache", _cache_in(tmp_path)
     )
     assert weights_identities("someone/cached") == {"weights": commit}
 
@@ -388,21 +387,6 @@ def test_answers_end_where_the_checkpoint_says(tiny_vlm, scene):
     assert tiny_vlm.generate(prompt, max_new_tokens=30) == tiny_vlm.generate(
         prompt, max_new_tokens=60
     )
-
-
-# --- passes that refuse what they cannot do ---
-
-
-def test_a_pass_behind_another_runs_one_prompt(tiny_vlm, scene):
-    image, question = scene
-    prompt = tiny_vlm.prompt(question.text, [tiny_vlm.encode(image)])
-    kept = tiny_vlm.forward([prompt], keep=True)
-    with pytest.raises(InputError, match="runs one prompt, not 2"):
-        tiny_vlm.forward([prompt, prompt], after=kept)
-    with pytest.raises(InputError, match="runs one prompt, not 2"):
-        tiny_vlm.forward([prompt, prompt], layer=1)
-    with pytest.raises(InputError, match="not both"):
-        tiny_vlm.forward([prompt], after=kept, layer=1)
 
 
 # --- the caller's gradients ---

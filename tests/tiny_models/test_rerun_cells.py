@@ -99,7 +99,7 @@ def test_an_experiment_that_is_killed_ends_with_the_same_rows(tmp_path, monkeypa
     assert not config.executed().exists()
 
     monkeypatch.setattr(
-        "entropy_grounding.rerun.execute", lambda name, target, _: target
+        "entropy_grounding.experiments.launch.execute", lambda name, target, _: target
     )  # the table is another test's
     places = [f"results_dir={results}", f"output_dir={notebooks}"]
     main(

@@ -10,6 +10,7 @@ from families import CASES
 from PIL import Image
 
 from entropy_grounding.app.question import ground_config
+from entropy_grounding.baselines.privileged import Privileged
 from entropy_grounding.baselines.vicrop import tiles
 from entropy_grounding.core.errors import InputError
 from entropy_grounding.core.geometry import Box

@@ -20,7 +20,7 @@ KILLED = """
 import sys
 from pathlib import Path
 import psutil
-from entropy_grounding.commands import command
+from entropy_grounding.commands.command_line import command
 from entropy_grounding.tracking import TrackingConfig, tracked_run
 
 def main():

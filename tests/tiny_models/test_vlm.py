@@ -149,7 +149,7 @@ def test_the_model_is_returned_as_found(scene, failing):
 
 def test_a_model_without_gradients_is_refused(random_vlm, prompt, monkeypatch):
     monkeypatch.setattr(
-        random_vlm, "_run", lambda *_, **__: SimpleNamespace(logits=torch.zeros(1, 1, 5))
+        random_vlm, "_call", lambda *_, **__: SimpleNamespace(logits=torch.zeros(1, 1, 5))
     )
     with pytest.raises(InputError, match="passes no gradient to its visual tokens"):
         random_vlm.gradient(prompt, next_token_entropy)
@@ -376,7 +376,7 @@ def test_memory_is_estimated_from_the_configuration():
 @pytest.mark.skipif(torch.cuda.is_available(), reason="has a GPU")
 def test_a_large_model_on_a_cpu_is_warned_of_before_it_loads(monkeypatch):
     """The tiny VLM stands in for a large one by a lower limit."""
-    monkeypatch.setattr("entropy_grounding.vlm.load.LARGE", 0.001)
+    monkeypatch.setattr("entropy_grounding.vlm.memory.LARGE", 0.001)
     with pytest.warns(
         UserWarning,
         match="'tiny_llava' runs on the CPU: about 0 GB of weights in bfloat16 and 0.0 GB",

@@ -2,11 +2,11 @@ import datetime
 import io
 from dataclasses import replace
 
-import entropy_grounding.widgets
 import ipywidgets
 import pytest
 from PIL import Image
 
+from entropy_grounding.app import panel as widgets
 from entropy_grounding.app.panel import explore
 from entropy_grounding.core.errors import InputError
 from entropy_grounding.method.options import GroundingOptions
@@ -58,13 +58,13 @@ def panel(tiny_vlm, scene):
 def asked(monkeypatch):
     """What the panel passes to `ground`, and what it gets back."""
     calls = []
-    ground = entropy_grounding.widgets.ground
+    ground = widgets.ground
 
     def recorded(vlm, image, question, options, **more):
         calls.append((image, question, options, ground(vlm, image, question, options, **more)))
         return calls[-1][-1]
 
-    monkeypatch.setattr(entropy_grounding.widgets, "ground", recorded)
+    monkeypatch.setattr(widgets, "ground", recorded)
     return calls
 
 
@@ -106,7 +106,7 @@ def test_untouched_controls_are_the_preset(tiny_vlm, scene, monkeypatch, options
         passed.append(options)
         raise InputError("enough")
 
-    monkeypatch.setattr(entropy_grounding.widgets, "ground", refuse)
+    monkeypatch.setattr(widgets, "ground", refuse)
     Shown(explore(tiny_vlm, scene[0], "What?", options)).run()
     assert passed == [options]
 
@@ -171,13 +171,13 @@ def test_words_that_the_model_does_not_know_are_named(panel):
 
 def test_everything_is_locked_while_it_runs(panel, monkeypatch):
     locked = []
-    ground = entropy_grounding.widgets.ground
+    ground = widgets.ground
 
     def watched(*given, **more):
         locked.append({label: each.disabled for label, each in panel.by_label.items()})
         return ground(*given, **more)
 
-    monkeypatch.setattr(entropy_grounding.widgets, "ground", watched)
+    monkeypatch.setattr(widgets, "ground", watched)
     panel.run()
     assert all(locked[0].values())
     assert not any(each.disabled for each in panel.by_label.values())
@@ -199,7 +199,7 @@ def test_an_interrupted_run_can_be_repeated(panel, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(entropy_grounding.widgets, "ground", interrupted)
+        patch.setattr(widgets, "ground", interrupted)
         with pytest.raises(KeyboardInterrupt):
             panel.run()
     assert "Interrupted" in panel.text()
@@ -229,9 +229,9 @@ def test_an_upload_that_is_no_picture_is_named_and_the_old_one_stays(panel, aske
 
 
 def test_answers_and_questions_are_text_not_html(panel, monkeypatch):
-    ground = entropy_grounding.widgets.ground
+    ground = widgets.ground
     monkeypatch.setattr(
-        entropy_grounding.widgets,
+        widgets,
         "ground",
         lambda *given, **more: replace(ground(*given, **more), answer="<script>1</script>"),
     )

@@ -1,7 +1,6 @@
 """Every command line begins and ends alike: help everywhere, one sentence and status 2 for what a user can fix."""
 
 import os
-import runpy
 import signal
 import subprocess
 import sys
@@ -9,29 +8,17 @@ import sys
 import pytest
 from hydra._internal.utils import get_args_parser
 
-from entropy_grounding.commands.command_line import FLAGS, check_arguments, command
+from entropy_grounding import __main__ as command_line
+from entropy_grounding.commands.catalogue import FLAGS, SENTENCES, check_options
+from entropy_grounding.commands.command_line import command
+from entropy_grounding.commands.describe import describe
 from entropy_grounding.core.errors import InputError
 from entropy_grounding.core.paths import CONF_DIR
 
-MODULES = [
-    *(
-        "ground",
-        "evaluate",
-        "merge",
-        "calibrate",
-        "rerun",
-        "cell",
-        "notebooks",
-        "report",
-        "executed",
-    ),
-    *("tiny.train", "tiny.check", "benchmark_cost", "baselines.layers"),
-]
 
-
-def run(module, *arguments, cwd, **environment):
+def run(*arguments, cwd, **environment):
     return subprocess.run(
-        [sys.executable, "-m", f"entropy_grounding.{module}", *arguments],
+        [sys.executable, "-m", "entropy_grounding", *arguments],
         capture_output=True,
         cwd=cwd,
         env=os.environ | {"PYTHONIOENCODING": "ascii", **environment},
@@ -46,15 +33,14 @@ def signals():
 
 
 @pytest.fixture
-def main_of(monkeypatch, tmp_path, signals):
-    """Run a module as `python -m` does, in an empty folder, and return its exit status."""
+def eg(monkeypatch, tmp_path, signals):
+    """Run a command in an empty folder, and return its exit status."""
 
-    def run_here(module, *arguments):
+    def run_here(*arguments):
         monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr("sys.argv", [module, *arguments])
-        monkeypatch.delitem(sys.modules, f"entropy_grounding.{module}", raising=False)
+        monkeypatch.setattr("sys.argv", ["eg", *arguments])
         try:
-            runpy.run_module(f"entropy_grounding.{module}", run_name="__main__", alter_sys=True)
+            command_line.main()
         except SystemExit as ended:
             return ended.code or 0
         return 0
@@ -62,15 +48,20 @@ def main_of(monkeypatch, tmp_path, signals):
     return run_here
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_help_is_shown_anywhere_and_an_unknown_option_is_one_sentence(
-    module, main_of, capsys, tmp_path
-):
-    assert main_of(module, "--help") == 0
+def test_eg_alone_lists_every_command_with_one_line(eg, capsys):
+    assert eg() == 0
+    lines = capsys.readouterr().out.splitlines()
+    for name, sentence in SENTENCES.items():
+        assert f"  {name:<10} {sentence}" in lines
+
+
+@pytest.mark.parametrize("name", SENTENCES)
+def test_help_is_shown_anywhere_and_an_unknown_option_is_one_sentence(name, eg, capsys, tmp_path):
+    assert eg(name, "--help") == 0
     shown = capsys.readouterr()
     assert shown.err == ""
-    assert module.rpartition(".")[2] in shown.out
-    assert main_of(module, "--nonsense") == 2
+    assert shown.out.startswith(f"usage: eg {name} ")
+    assert eg(name, "--nonsense") == 2
     refused = capsys.readouterr()
     assert refused.out == ""
     assert len(refused.err.splitlines()) == 1
@@ -78,31 +69,79 @@ def test_help_is_shown_anywhere_and_an_unknown_option_is_one_sentence(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("name", ["ground", "evaluate", "calibrate", "train", "check", "rerun"])
+def test_help_explains_every_option(name, eg, capsys):
+    eg(name, "--help")
+    shown = " ".join(capsys.readouterr().out.split())
+    described = describe()[name]["options"]
+    assert len(described) > 10
+    for option in described:
+        assert f"{option['name']}={option['default']} " in f"{shown} "
+        assert not option["help"] or option["help"] in shown
+
+
+def test_the_described_options_are_those_of_the_dataclasses():
+    from entropy_grounding.commands import catalogue
+
+    assert catalogue.described() == describe()
+
+
 @pytest.mark.parametrize(
-    ("module", "argument", "said"),
+    ("arguments", "said"),
     [
-        (
-            "report",
-            "nonsense",
-            "error: 'nonsense' is no clone of this project's repository (no README.md)",
-        ),
-        ("report", ".", "error: '.' is no clone"),
-        ("executed", "00_quickstart", "error: '.' is no clone"),
-        ("ground", "nonsense", "error: 'nonsense' is no option: use NAME=VALUE"),
-        (
-            "evaluate",
-            "nonsense=1",
-            "error: Could not override 'nonsense'. Key 'nonsense' not in 'EvaluateConfig'",
-        ),
-        ("ground", "method=[", "error: "),
-        ("rerun", "run.examples=1", "error: 'run.examples=1' reaches no cell"),
-        ("merge", "nonsense", "error: The results folder 'nonsense' holds no rows"),
+        (["evalute"], "Unknown command 'evalute': did you mean 'evaluate'?"),
+        (["evaluate", "vlm=tiny_lava"], "Unknown vlm 'tiny_lava': did you mean 'tiny_llava'?"),
+        (["evaluate", "benchmark=mini_textvqq"], "did you mean 'mini_textvqa'?"),
+        (["ground", "method=entropy_gradiant"], "did you mean 'entropy_gradient'?"),
+        (["ground", "imgae=x.png"], "Unknown option 'imgae': did you mean 'image'?"),
+        (["ground", "vlm.dtyp=float16"], "did you mean 'vlm.dtype'?"),
+        (["ground", "sigma=2"], "did you mean 'method.regions.sigma'?"),
+        (["ground", "--image", "x.png"], "'--image' is no option: use image=x.png."),
+        (["ground", "--image=x.png"], "'--image=x.png' is no option: use image=x.png."),
+        (["ground", "--max-new-tokens", "9"], "use max_new_tokens=9."),
+        (["ground", "photo.JPG"], "'photo.JPG' is no option: use image=photo.JPG."),
+        (["evaluate", "vlm=tiny_llava,tiny_internvl"], "names 2: add -m"),
+        (["rerun", "--dryrun"], "did you mean --dry-run?"),
+        (["rerun", "experiment=tabel1"], "did you mean 'table1'?"),
     ],
 )
-def test_what_a_user_can_fix_is_one_sentence_and_status_2(
-    module, argument, said, main_of, capsys, tmp_path
-):
-    assert main_of(module, argument) == 2
+def test_a_natural_mistake_gets_the_nearest_right_word(arguments, said, eg, capsys):
+    assert eg(*arguments) == 2
+    refused = capsys.readouterr().err
+    assert said in refused
+    assert len(refused.splitlines()) == 1
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["ground", "--help"], ["ground", "imgae=x"]])
+def test_help_and_a_wrong_option_import_nothing_heavy(arguments, tmp_path):
+    text = (
+        "import sys; from entropy_grounding.__main__ import main; sys.argv = ['eg', *sys.argv[1:]]\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        "heavy = {'torch', 'transformers', 'hydra', 'pandas', 'matplotlib'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", text, *arguments], capture_output=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            ["report", "nonsense"],
+            "error: 'nonsense' is no clone of this project's repository (no README.md)",
+        ),
+        (["report", "."], "error: '.' is no clone"),
+        (["notebooks", "copies", "00_quickstart"], "error: '.' is no clone"),
+        (["ground", "nonsense"], "error: 'nonsense' is no option: use NAME=VALUE"),
+        (["evaluate", "nonsense=1"], "error: Unknown option 'nonsense'"),
+        (["ground", "method=["], "error: "),
+        (["rerun", "run.examples=1"], "error: "),
+        (["merge", "nonsense"], "error: The results folder 'nonsense' holds no rows"),
+    ],
+)
+def test_what_a_user_can_fix_is_one_sentence_and_status_2(arguments, said, eg, capsys, tmp_path):
+    assert eg(*arguments) == 2
     refused = capsys.readouterr().err
     assert refused.startswith(said)
     assert len(refused.splitlines()) == 1
@@ -117,7 +156,7 @@ def test_a_wheel_or_another_folder_gets_the_sentence_too(tmp_path):
 
 
 def test_the_environment_can_ask_for_the_traceback(tmp_path):
-    refused = run("ground", "nonsense=1", cwd=tmp_path, HYDRA_FULL_ERROR="1")
+    refused = run("ground", "seed=x", cwd=tmp_path, HYDRA_FULL_ERROR="1")
     assert refused.returncode == 1
     assert b"Traceback" in refused.stderr
 
@@ -126,7 +165,7 @@ def test_the_flags_that_are_let_through_are_those_of_hydra():
     assert {
         flag for action in get_args_parser()._actions for flag in action.option_strings
     } == FLAGS
-    check_arguments(["-m", "--cfg", "job", "seed=1", "~x", "+y=2", "--multirun"])
+    check_options("ground", ["-m", "--cfg", "job", "seed=1", "~image", "+seed=2", "--multirun"])
 
 
 def raising(error):
@@ -167,7 +206,7 @@ def test_an_error_of_the_program_itself_keeps_its_traceback(signals):
 
 
 def test_a_terminal_without_a_glyph_shows_its_code(tmp_path):
-    text = "import sys; from entropy_grounding.commands import command; command(lambda: print('ü →', file=sys.stdout))"
+    text = "import sys; from entropy_grounding.commands.command_line import command; command(lambda: print('ü →', file=sys.stdout))"
     shown = subprocess.run(
         [sys.executable, "-c", text],
         capture_output=True,
@@ -177,7 +216,7 @@ def test_a_terminal_without_a_glyph_shows_its_code(tmp_path):
 
 
 def test_a_reader_that_has_gone_is_no_error():
-    text = "from entropy_grounding.commands import command; command(lambda: print('line\\n' * 100_000))"
+    text = "from entropy_grounding.commands.command_line import command; command(lambda: print('line\\n' * 100_000))"
     process = subprocess.Popen(
         [sys.executable, "-c", text], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
@@ -197,24 +236,12 @@ def test_hydra_writes_nothing_to_standard_output_and_no_folder_of_its_own(path):
         assert 'sweep: {dir: "${' in text
 
 
-IMPORTS = [
-    "import entropy_grounding.evaluate, entropy_grounding.ground; import entropy_grounding as eg",
-    "import entropy_grounding as eg; import entropy_grounding.ground; import "
-    "entropy_grounding.evaluate",
-    "from entropy_grounding import evaluate, ground; import entropy_grounding.evaluate; import "
-    "entropy_grounding as eg",
-    "import importlib, entropy_grounding as eg; [importlib.import_module(f'entropy_grounding.{n}') "
-    "for n in ('ground', 'evaluate')]",
-]
-
-
-@pytest.mark.parametrize("imports", IMPORTS)
-def test_an_import_of_a_command_leaves_the_function_of_its_name(imports):
+def test_the_public_names_are_functions_and_classes_whatever_was_imported():
     checked = (
-        f"{imports}\nfrom entropy_grounding.evaluation import evaluate as e\nfrom "
-        "entropy_grounding.zoom import ground as g\n"
-        "assert eg.evaluate is e and eg.ground is g, (eg.evaluate, eg.ground)\n"
-        "from entropy_grounding import evaluate, ground\nassert evaluate is e and ground is g\n"
+        "import entropy_grounding.evaluation.run, entropy_grounding.grounding\n"
+        "import entropy_grounding as eg\n"
+        "assert callable(eg.evaluate) and callable(eg.ground)\n"
+        "assert all(getattr(eg, name) is not None for name in eg.__all__)"
     )
     done = subprocess.run([sys.executable, "-c", checked], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

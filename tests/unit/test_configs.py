@@ -1,6 +1,3 @@
-import subprocess
-import sys
-
 import pytest
 
 from entropy_grounding.app.question import ground_config
@@ -54,14 +51,3 @@ def test_the_released_preset_differs_where_the_released_code_does():
 def test_bad_options_are_named(override, complaint):
     with pytest.raises(InputError, match=complaint):
         ground_config([override])
-
-
-def test_help_names_the_options():
-    shown = subprocess.run(
-        [sys.executable, "-m", "entropy_grounding", "ground", "--help"],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    for option in ("image", "question", "vlm", "method", "max_regions", "rule"):
-        assert option in shown

@@ -57,8 +57,9 @@ def test_another_error_has_none(error):
 
 READ = """
 import sys
-from entropy_grounding.benchmarks import BenchmarkConfig, load_benchmark
-from entropy_grounding.commands import command
+from entropy_grounding.benchmarks.config import BenchmarkConfig
+from entropy_grounding.benchmarks.load import load_benchmark
+from entropy_grounding.commands.command_line import command
 command(lambda: list(load_benchmark(BenchmarkConfig(name="docvqa", kind="docvqa", path=sys.argv[1]))))
 """
 

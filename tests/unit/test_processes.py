@@ -9,8 +9,8 @@ import time
 import nbformat
 import psutil
 import pytest
-from entropy_grounding.commands.notebooks_execute import main
 
+from entropy_grounding.__main__ import main
 from entropy_grounding.core.errors import InputError
 from entropy_grounding.core.processes import PATIENCE, announce_parent, environment
 from entropy_grounding.experiments.papermill import execute, parameters_of
@@ -31,10 +31,10 @@ except KeyboardInterrupt:
 EXECUTE = """
 import sys
 from pathlib import Path
-from entropy_grounding.commands import command
-from entropy_grounding.errors import InputError
-from entropy_grounding.notebooks import execute
-from entropy_grounding.processes import {setup}
+from entropy_grounding.commands.command_line import command
+from entropy_grounding.core.errors import InputError
+from entropy_grounding.experiments.papermill import execute
+from entropy_grounding.core.processes import {setup}
 folder = Path(sys.argv[1])
 {begin}
 command(lambda: execute(folder / "work.ipynb", folder / "done.ipynb", {{"folder": str(folder)}}))
@@ -42,7 +42,7 @@ command(lambda: execute(folder / "work.ipynb", folder / "done.ipynb", {{"folder"
 # Starts the process above, as `rerun` starts a cell.
 START = """
 import os, subprocess, sys
-from entropy_grounding.processes import announce_parent
+from entropy_grounding.core.processes import announce_parent
 child = subprocess.Popen([sys.executable, sys.argv[2], sys.argv[1]], env=os.environ | announce_parent(), start_new_session=True)
 child.wait()
 """
@@ -93,6 +93,7 @@ def test_a_notebook_that_is_told_to_end_stores_what_it_has(work, number, status)
         [sys.executable, script(work, EXECUTE, watched=False), work],
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell may ignore it
     )
     children = begun(work, process)
     process.send_signal(number)
@@ -132,7 +133,9 @@ def test_a_notebook_is_executed_by_a_command(work, monkeypatch, capsys):
     monkeypatch.setattr(
         "sys.argv",
         [
+            "eg",
             "notebooks",
+            "execute",
             f"{work}/short [v1].ipynb",
             f"{work}/done (1).ipynb",
             "folder=it's",

@@ -129,7 +129,7 @@ def graded(n, seed=0):
 @pytest.mark.parametrize("at_once", [300, 4_000])
 def test_numbers_are_those_of_all_resamples_at_once(monkeypatch, n, at_once):
     """The draws go on where the batch before stopped, so stored p-values and intervals stay."""
-    monkeypatch.setattr("entropy_grounding.stats._AT_ONCE", at_once * n)
+    monkeypatch.setattr("entropy_grounding.metrics.statistics._AT_ONCE", at_once * n)
     scores, change = graded(n), graded(n, 1) - graded(n, 2)
     whole = {"n_resamples": RESAMPLES, "rng": 0}
     low, high = stats.bootstrap((scores,), np.mean, method="BCa", **whole).confidence_interval

@@ -1,4 +1,8 @@
-"""A panel for notebooks: choose picture, question and options, press Run, see every zoom step and both answers."""
+"""A panel for notebooks.
+
+The user chooses a picture, a question and options, and presses Run. The panel shows every zoom
+step and both answers.
+"""
 
 import html
 import io
@@ -35,8 +39,11 @@ THRESHOLDS = (
     "quantile:0.9",
     "quantile:0.95",
 )
-_DOTS_PER_INCH = 144  # of the figure's file; it is shown at 100, so that text stays sharp
-_PREVIEW = 240  # pixels, longer side
+
+# Resolution of the figure's file. The panel shows it at 100 dots per inch, so text stays sharp.
+_DOTS_PER_INCH = 144
+
+_PREVIEW = 240  # longer side of the small picture, in pixels
 _LABEL = {"description_width": "120px"}
 _WIDE = {"width": "400px"}
 _UNEXPECTED = "This was not expected; the log of the notebook has the details."
@@ -45,80 +52,103 @@ _UNEXPECTED = "This was not expected; the log of the notebook has the details."
 def explore(
     vlm: VLM, image: Image.Image, question: str, options: GroundingOptions | None = None
 ) -> widgets.VBox:
-    """Return a panel that answers each time its Run button is pressed, and draws the maps, regions and crops of every round.
+    """Return a panel that answers a question each time its Run button is pressed.
+
+    It draws the relevance maps, regions and crops of every zoom step.
 
     Args:
         vlm: a vision-language model from `load_vlm`.
-        image: the first picture, in any Pillow mode; the panel can load another.
+        image: the first picture, in any Pillow mode. The panel can load another.
         question: the first question.
-        options: what the controls start from, and every choice that has no control; the paper's by default.
+        options: the first values of the controls, and the values of all options without a control;
+            the paper's options by default.
     """
     return _Panel(vlm, to_rgb(image), question, options or GroundingOptions()).layout()
 
 
 class _Panel:
-    """The widgets, and what their events do."""
+    """The widgets of the panel, and what their events do."""
 
     def __init__(
         self, vlm: VLM, image: Image.Image, question: str, options: GroundingOptions
     ) -> None:
         self.vlm, self.image, self.preset = vlm, image, options
+        self._make_inputs(question, options)
+        self._make_outputs()
+
+        self.start.on_click(self.run)
+        self.upload.observe(self.load, "value")
+        for control in (self.question, *self.controls.values()):
+            control.observe(self.changed, "value")
+
+        self.show_picture("the picture given")
+        self.say("Press Run.")
+
+    def _make_inputs(self, question: str, options: GroundingOptions) -> None:
         self.question = widgets.Text(
             question, description="question", layout={"flex": "1 1 auto"}, style=_LABEL
         )
         self.controls = _controls(options)
+
         self.upload = widgets.FileUpload(
             accept="image/*", description="Another picture", layout={"width": "170px"}
         )
         self.start = widgets.Button(
             description="Run", button_style="primary", icon="search-plus", layout={"width": "110px"}
         )
-        self.preview = widgets.Image(
-            layout={"align_self": "flex-start"}
-        )  # a wide label must not stretch it
+
+    def _make_outputs(self) -> None:
+        # Without this alignment a wide label would stretch the picture.
+        self.preview = widgets.Image(layout={"align_self": "flex-start"})
         self.picture = widgets.HTML()
+
         self.status = widgets.HTML(layout={"margin": "2px 0 8px 126px"})
         self.notes, self.answers = widgets.HTML(), widgets.HTML()
         self.figure = widgets.Image(
             layout={"display": "none", "max_width": "100%", "height": "auto"}
         )
-        self.start.on_click(self.run)
-        self.upload.observe(self.load, "value")
-        for each in (self.question, *self.controls.values()):
-            each.observe(self.changed, "value")
-        self.show_picture("the picture given")
-        self.say("Press Run.")
 
     def layout(self) -> widgets.VBox:
         """Return all widgets in their places."""
+        question = widgets.HBox([self.question, self.start], layout={"max_width": "800px"})
+
         options = widgets.VBox([*self.controls.values()], layout={"width": "430px"})
         picture = widgets.VBox(
             [self.preview, self.picture, self.upload], layout={"margin": "0 0 0 24px"}
         )
-        asked = widgets.HBox([self.question, self.start], layout={"max_width": "800px"})
-        chosen = widgets.HBox([options, picture], layout={"flex_flow": "row wrap"})
-        return widgets.VBox([asked, self.status, chosen, self.answers, self.notes, self.figure])
+        # On a narrow page the picture goes below the options.
+        middle = widgets.HBox([options, picture], layout={"flex_flow": "row wrap"})
+
+        return widgets.VBox([question, self.status, middle, self.answers, self.notes, self.figure])
 
     def options(self) -> GroundingOptions:
-        """Return the preset with what the controls say."""
+        """Return the options of the preset, with the values of the controls."""
         value = {name: control.value for name, control in self.controls.items()}
-        regions = {name: value[name] for name in ("max_regions", "sigma", "threshold")}
-        stopping = {name: value[name] for name in ("rule", "rounds", "max_rounds")}
-        return replace(
-            self.preset,
-            target=value["target"],
-            regions=replace(self.preset.regions, **regions),
-            stopping=replace(self.preset.stopping, **stopping),
+        regions = replace(
+            self.preset.regions,
+            max_regions=value["max_regions"],
+            sigma=value["sigma"],
+            threshold=value["threshold"],
+        )
+        stopping = replace(
+            self.preset.stopping,
+            rule=value["rule"],
+            rounds=value["rounds"],
+            max_rounds=value["max_rounds"],
         )
 
+        return replace(self.preset, target=value["target"], regions=regions, stopping=stopping)
+
     def run(self, button: widgets.Button) -> None:
-        """Answer with the options of the controls; an error becomes a line of text, and one of ours nothing more."""
+        """Answer the question with the options of the controls.
+
+        Every error is shown as a line of text. An `InputError` is not raised again.
+        """
         self.clear()
         try:
             self.answer()
-        except (
-            BaseException
-        ) as error:  # an interrupted kernel, too, must not leave "Reading the picture ..." behind
+        except BaseException as error:
+            # Interrupted kernels count too: "Reading the picture ..." must not stay on the panel.
             self.complain(error)
             if not isinstance(error, InputError):
                 raise
@@ -129,24 +159,25 @@ class _Panel:
         """Ground the question and show the result."""
         self.set_busy(True)
         self.say("Reading the picture ...")
+
         begin = time.monotonic()
         with warnings.catch_warnings(record=True) as raised:
-            warnings.simplefilter(
-                "always", UserWarning
-            )  # such as crops that do not fit into the context: they belong to the result
+            # Warnings belong to the result, for example when crops do not fit into the context.
+            warnings.simplefilter("always", UserWarning)
             grounding = ground(
                 self.vlm, self.image, self.question.value, self.options(), progress=self.show_round
             )
         seconds = time.monotonic() - begin
-        notes = [
-            warn_unknown_words(self.vlm, grounding.question),
-            *(str(each.message) for each in raised),
-        ]
-        self.notes.value = "<br>".join(html.escape(each) for each in dict.fromkeys(notes) if each)
+
+        notes = [warn_unknown_words(self.vlm, grounding.question)]
+        notes += [str(warning.message) for warning in raised]
+        # The dictionary drops repeated notes and keeps their order.
+        self.notes.value = "<br>".join(html.escape(note) for note in dict.fromkeys(notes) if note)
+
         self.show(grounding, seconds)
 
     def show_round(self, rounds: int, decision: Decision | None) -> None:
-        """Say how far the loop is; it may take minutes."""
+        """Say how far the zoom is, because it may take minutes."""
         what = (
             "zooming in ..."
             if decision is None
@@ -155,25 +186,34 @@ class _Panel:
         self.say(f"{_count(rounds, 'round')} done: {what}")
 
     def show(self, grounding: Grounding, seconds: float) -> None:
-        """Show both answers, why the zoom ended, and the figure of every round."""
+        """Show both answers, why the zoom ended, and a figure of every zoom step."""
         self.answers.value = _answers(grounding)
         self.say("Drawing ...")
+
         figure = plot_grounding(grounding, self.image, max_rounds=max(len(grounding.steps), 1))
+        # 100 pixels of the page per inch of the figure.
         self.figure.layout.width = f"{100 * figure.get_figwidth():.0f}px"
+
         file = io.BytesIO()
         with literal_text():
             figure.savefig(file, format="png", dpi=_DOTS_PER_INCH)
         plt.close(figure)
         self.figure.value, self.figure.layout.display = file.getvalue(), "block"
-        cost = f"Forward passes: {grounding.cost.forwards}, backward: {grounding.cost.backwards}; {seconds:.1f} s."
+
+        cost = (
+            f"Forward passes: {grounding.cost.forwards}, backward: {grounding.cost.backwards}; "
+            f"{seconds:.1f} s."
+        )
         self.say(
-            f"Stopped after {_count(len(grounding.steps), 'round')}: {STOP_REASONS[grounding.stop_reason]}. {cost}"
+            f"Stopped after {_count(len(grounding.steps), 'round')}: "
+            f"{STOP_REASONS[grounding.stop_reason]}. {cost}"
         )
 
     def load(self, change: Any) -> None:
-        """Take the uploaded picture; one that cannot be read leaves the old one."""
+        """Take the uploaded picture. If it cannot be read, the old picture stays."""
         if not change.new:
             return
+
         (file,) = change.new
         try:
             self.image = _read(file["name"], bytes(file["content"]))
@@ -185,45 +225,60 @@ class _Panel:
             self.say("New picture: press Run.")
 
     def show_picture(self, name: str) -> None:
-        """Show the picture small, and say what it is."""
+        """Show a small copy of the picture, with its name and its size."""
         small = self.image.copy()
         small.thumbnail((_PREVIEW, _PREVIEW))
         file = io.BytesIO()
         small.save(file, format="png")
+
         self.preview.value = file.getvalue()
         self.picture.value = f"{html.escape(name)}, {self.image.width} x {self.image.height} pixels"
 
     def changed(self, change: Any) -> None:
-        """Say that what is shown no longer belongs to the controls."""
+        """Say that the result on the panel no longer belongs to the controls."""
         self.controls["rounds"].disabled = self.controls["rule"].value != "fixed"
         self.say("Changed: press Run.")
 
     def complain(self, error: BaseException) -> None:
         """Show an error as text."""
-        self.status.value = f'<span style="color: var(--jp-error-color1, firebrick)">{html.escape(_explain(error))}</span>'
+        # The color is the one of the notebook's theme, or a red that every browser knows.
+        self.status.value = (
+            '<span style="color: var(--jp-error-color1, firebrick)">'
+            f"{html.escape(_explain(error))}</span>"
+        )
 
     def say(self, text: str) -> None:
         """Show a line of progress."""
         self.status.value = html.escape(text)
 
     def clear(self) -> None:
-        """Take the last result away."""
+        """Remove the last result."""
         self.notes.value = self.answers.value = ""
         self.figure.layout.display = "none"
 
     def set_busy(self, busy: bool) -> None:
-        """Lock everything that would change a run, or start a second one."""
-        for each in (self.start, self.upload, self.question, *self.controls.values()):
-            each.disabled = busy
+        """Lock everything that would change the run or start a second one; or unlock it."""
+        for widget in (self.start, self.upload, self.question, *self.controls.values()):
+            widget.disabled = busy
+
+        # The number of rounds has a meaning only for the rule "fixed".
         self.controls["rounds"].disabled = busy or self.controls["rule"].value != "fixed"
         self.start.description = "Running" if busy else "Run"
 
 
 def _controls(options: GroundingOptions) -> dict[str, widgets.ValueWidget]:
-    """Return a widget for each option that can be changed, by the name of the option, at its value in ``options``."""
+    """Return one widget per option that the user can change.
+
+    Args:
+        options: the values that the widgets start from.
+
+    Returns:
+        The widgets, by the names of the options.
+    """
     regions, stopping = options.regions, options.stopping
     rounds = _whole("rounds of 'fixed'", stopping.rounds, 1, 8)
     rounds.disabled = stopping.rule != "fixed"
+
     return {
         "target": _choice("target", options.target, TARGETS),
         "max_regions": _whole("K (regions)", regions.max_regions, 1, 8),
@@ -244,10 +299,12 @@ def _controls(options: GroundingOptions) -> dict[str, widgets.ValueWidget]:
 
 
 def _choice(label: str, value: str | float, known: Iterable[str]) -> widgets.Dropdown:
+    """Return a menu of the known values. The preset may have another value, which comes first."""
     values = list(known)
-    shown = values if value in values else [value, *values]  # the preset may have one of its own
+    shown = values if value in values else [value, *values]
+
     return widgets.Dropdown(
-        options=[(str(each), each) for each in shown],
+        options=[(str(option), option) for option in shown],
         value=value,
         description=label,
         style=_LABEL,
@@ -256,6 +313,7 @@ def _choice(label: str, value: str | float, known: Iterable[str]) -> widgets.Dro
 
 
 def _whole(label: str, value: int, least: int, most: int) -> widgets.IntSlider:
+    """Return a slider of whole numbers. Its range is widened where the value lies outside."""
     return widgets.IntSlider(
         value,
         min=min(least, value),
@@ -267,10 +325,11 @@ def _whole(label: str, value: int, least: int, most: int) -> widgets.IntSlider:
 
 
 def _read(name: str, content: bytes) -> Image.Image:
-    """Read an uploaded picture as `load_image` reads a file; errors call it by its own name."""
+    """Read an uploaded picture in the way of `load_image`. Errors name the uploaded file."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "upload"
         path.write_bytes(content)
+
         try:
             return load_image(path)
         except InputError as error:
@@ -278,21 +337,27 @@ def _read(name: str, content: bytes) -> Image.Image:
 
 
 def _answers(grounding: Grounding) -> str:
-    plain, zoomed = (
-        html.escape(each) or "(empty)" for each in (grounding.plain_answer, grounding.answer)
+    """Return both answers as HTML."""
+    plain = html.escape(grounding.plain_answer) or "(empty)"
+    zoomed = html.escape(grounding.answer) or "(empty)"
+
+    return (
+        f'<span style="font-size: 130%">plain answer: <b>{plain}</b> &nbsp; '
+        f"zoomed answer: <b>{zoomed}</b></span>"
     )
-    return f'<span style="font-size: 130%">plain answer: <b>{plain}</b> &nbsp; zoomed answer: <b>{zoomed}</b></span>'
 
 
 def _explain(error: BaseException) -> str:
+    """Return an error as a sentence for the user."""
     if isinstance(error, KeyboardInterrupt):
         return "Interrupted: press Run to try again."
-    return (
-        str(error)
-        if isinstance(error, InputError)
-        else f"{type(error).__name__}: {error} {_UNEXPECTED}"
-    )
+
+    if isinstance(error, InputError):
+        return str(error)
+
+    return f"{type(error).__name__}: {error} {_UNEXPECTED}"
 
 
 def _count(number: int, noun: str) -> str:
+    """Return a number with its noun, such as "2 rounds"."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,4 +1,4 @@
-"""One image and one question: load them, and ground the question with a progress bar."""
+"""Load one image and one question, and ground the question with a progress bar."""
 
 import hashlib
 from collections.abc import Sequence
@@ -28,36 +28,39 @@ from entropy_grounding.vlm.weights import model_type_of
 
 
 def unknown_words(tokenizer: PreTrainedTokenizerFast, text: str) -> list[str]:
-    """Return the words of ``text`` that ``tokenizer`` maps to its unknown token, in order, without repeats.
+    """Return the words of ``text`` that the tokenizer does not know.
 
-    A mark without a letter or digit is no word. Subword tokenizers have no such words: the list is then empty.
+    The words are in the order of the text, without repeats. A mark without a letter or digit is no
+    word. Subword tokenizers know all words, so the list is empty for them.
     """
     unknown = tokenizer.unk_token_id
     backend = tokenizer.backend_tokenizer
     if unknown is None or not isinstance(backend.model, models.WordLevel):
         return []
+
     encoding = backend.encode(text, add_special_tokens=False)
-    found = [
-        text[start:end]
-        for token, (start, end) in zip(encoding.ids, encoding.offsets, strict=True)
-        if token == unknown
-    ]
-    return list(dict.fromkeys(word for word in found if any(letter.isalnum() for letter in word)))
+    words: dict[str, None] = {}  # a dictionary keeps the order and drops repeats
+    for token, (start, end) in zip(encoding.ids, encoding.offsets, strict=True):
+        word = text[start:end]
+        if token == unknown and any(letter.isalnum() for letter in word):
+            words[word] = None
+
+    return list(words)
 
 
 @dataclass(frozen=True)
 class GroundConfig:
-    """Options of ``python -m entropy_grounding.ground`` and of the quickstart notebook.
+    """Options of ``eg ground`` and of the quickstart notebook.
 
     Attributes:
-        vlm: which model, from ``conf/vlm``.
-        method: which preset, from ``conf/method``, and every option of it.
-        tracking: Weights & Biases.
-        image: a picture file; None takes a scene of the tiny VLM.
-        question: the question; None takes the scene's own.
-        seed: which scene.
-        max_new_tokens: length limit of the answers.
-        run_dir: where figure, JSON, crops and the W&B run go.
+        vlm: the model, from ``conf/vlm``.
+        method: the preset, from ``conf/method``, and all its options.
+        tracking: options of Weights & Biases.
+        image: a picture file; None draws a scene of the miniature data.
+        question: the question; None takes the question of the scene.
+        seed: the number of the scene.
+        max_new_tokens: the length limit of the answers, in tokens.
+        run_dir: the folder of the figure, the JSON file, the crops and the W&B run.
     """
 
     vlm: VLMConfig = field(default_factory=VLMConfig)
@@ -73,8 +76,12 @@ class GroundConfig:
 def ground_config(overrides: Sequence[str] = ()) -> GroundConfig:
     """Compose the options of one grounding with Hydra overrides, for notebooks and tests.
 
+    Args:
+        overrides: Hydra overrides of ``conf/ground.yaml``.
+
     Raises:
-        InputError: when an override names an unknown option, preset or VLM, with what is available.
+        InputError: when an override names an unknown option, preset or VLM. The message says what
+            is available.
     """
     return compose_config(overrides, "ground", GroundConfig)
 
@@ -84,7 +91,14 @@ register("ground_schema", GroundConfig)
 
 @dataclass(frozen=True)
 class Task:
-    """An image with a question; ``truth`` is known for drawn scenes only, ``sha256`` of the file's bytes for files only."""
+    """An image with a question.
+
+    Attributes:
+        image: the image.
+        question: the question.
+        truth: the right answer; it is known only for the question of a drawn scene.
+        sha256: the SHA-256 of the bytes of the image file; None for a drawn scene.
+    """
 
     image: Image.Image
     question: str
@@ -93,42 +107,60 @@ class Task:
 
 
 def load_task(config: GroundConfig) -> Task:
-    """Return the user's image and question, or scene number ``seed`` with its own."""
+    """Return the image and question of the user, or a drawn scene with its question.
+
+    Raises:
+        InputError: for a negative seed, for an image without a question, and for an image that
+            cannot be read.
+    """
     if config.image is None:
         if config.seed < 0:
             raise InputError(f"seed is {config.seed}: scenes are numbered from 0.")
-        scene, asked = held_out_example(config.seed, canvas_of(model_type_of(config.vlm.weights)))
-        return Task(
-            draw_scene(scene),
-            config.question or asked.text,
-            None if config.question else asked.answer,
-        )
+
+        # Each tiny VLM reads scenes of one size.
+        canvas = canvas_of(model_type_of(config.vlm.weights))
+        scene, asked = held_out_example(config.seed, canvas)
+        truth = None if config.question else asked.answer
+        return Task(draw_scene(scene), config.question or asked.text, truth)
+
     if not (config.question or "").strip():
         raise InputError('The question is empty: pass question="What is ...?" with the image.')
+
     return Task(load_image(config.image), str(config.question), None, _sha256(Path(config.image)))
 
 
 def _sha256(path: Path) -> str:
+    """Return the SHA-256 of a file as hexadecimal text."""
     with path.open("rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def warn_unknown_words(vlm: VLM, question: str) -> str:
-    """Return a warning for words outside a word-level vocabulary (the tiny VLMs'), or an empty string."""
+    """Return a warning for words that a word-level tokenizer does not know, or an empty string.
+
+    Only the tiny VLMs have such a tokenizer.
+    """
     unknown = unknown_words(vlm.processor.tokenizer, question)
-    return (
-        f"{vlm.name} does not know the words {', '.join(unknown)}: expect no sensible answer."
-        if unknown
-        else ""
-    )
+    if not unknown:
+        return ""
+
+    return f"{vlm.name} does not know the words {', '.join(unknown)}: expect no sensible answer."
 
 
 def run(vlm: VLM, task: Task, config: GroundConfig) -> Grounding:
-    """Ground with a progress bar, one tick a round; a gate takes what was chosen for all benchmarks, for a picture belongs to none."""
-    options = replace(config.method, gate=calibrated(config.method.gate, config.vlm.name))
-    with tqdm(
-        total=config.method.stopping.max_rounds or 1, desc="rounds (at most)", leave=False
-    ) as bar:
+    """Ground a question with a progress bar that moves once per zoom step.
+
+    Args:
+        vlm: the model.
+        task: the image and the question.
+        config: the options.
+    """
+    # A picture of the user belongs to no benchmark, so the gate takes its threshold for all.
+    gate = calibrated(config.method.gate, config.vlm.name)
+    options = replace(config.method, gate=gate)
+    most = config.method.stopping.max_rounds or 1
+
+    with tqdm(total=most, desc="rounds (at most)", leave=False) as bar:
 
         def show(rounds: int, decision: Decision | None) -> None:
             bar.update(1)

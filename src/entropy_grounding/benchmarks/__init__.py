@@ -1,1 +1,1 @@
-"""The seven benchmarks of the paper under one protocol, and their miniatures."""
+"""The paper's seven benchmarks under one protocol, and a miniature of each."""

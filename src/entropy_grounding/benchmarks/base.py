@@ -1,6 +1,7 @@
 """A benchmark: where its rows come from (through `datasets`), and how a row becomes an example.
 
-What is particular to a benchmark (columns, prompt, references, evidence) is in its `Benchmark`; sources (`sources`) and checks are shared.
+Each `Benchmark` holds what is particular to it: columns, prompt, references and evidence. The
+module `sources` and the checks below are shared by all benchmarks.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -29,11 +30,12 @@ class Example:
     Attributes:
         id: unique within the benchmark.
         image: the original image, RGB.
-        question: as asked, for people.
-        prompt: the question with options and instruction, as the model gets it (without chat template).
+        question: the question as people read it.
+        prompt: the question with options and instruction, as the model gets it, without the chat
+            template.
         references: the accepted answers; the letter for lettered options.
         boxes: the evidence, in pixels of the image; empty where the data has none.
-        group: the part of the benchmark that it belongs to, empty for none.
+        group: the part of the benchmark that the question belongs to, or an empty text.
         options: (letter, text) pairs in the order shown.
     """
 
@@ -53,7 +55,12 @@ LETTER = "Answer with the option's letter from the given choices directly."
 
 @dataclass(frozen=True, slots=True)
 class Unusable:
-    """A row that is no example: its id and the reason, for the row of results that stands for it."""
+    """A row that cannot become an example. Its row of results holds this id and reason.
+
+    Attributes:
+        id: id of the row.
+        reason: one sentence that says why the row cannot be used.
+    """
 
     id: str
     reason: str
@@ -65,8 +72,9 @@ class Benchmark:
     Attributes:
         columns: the columns that a row must have.
         metric: name of the score of an answer.
-        max_new_tokens: length limit of an answer.
-        switches: the fields of `Protocol` that it knows, besides ``max_new_tokens``, and "rows_in".
+        max_new_tokens: length limit of an answer, in tokens.
+        switches: the fields of `Protocol` that the benchmark uses, besides ``max_new_tokens``, and
+            "rows_in".
     """
 
     columns: tuple[str, ...]
@@ -75,17 +83,17 @@ class Benchmark:
     switches: tuple[str, ...] = ()
 
     def identify(self, row: Mapping[str, Any], number: int) -> str:
-        """Return the id of a row; its number where the data set has none."""
+        """Return the id of a row, or its number if the data set has no ids."""
         return str(number)
 
     def listed(self, row: Mapping[str, Any], pairs: Collection[tuple[str, str]]) -> bool:
-        """Tell whether a row is among the (image name without suffix, question) pairs of ``rows_in``."""
+        """Tell whether ``rows_in`` lists a row, by (image name without suffix, question)."""
         raise NotImplementedError
 
     def examples(
         self, row: Mapping[str, Any], identity: str, protocol: Protocol
     ) -> Iterator[Example]:
-        """Yield the examples of a row, one unless the protocol asks for several option orders.
+        """Yield the examples of a row: one, or one per option order where the protocol asks.
 
         Raises:
             InputError: when the row has no image, question or answer.
@@ -98,7 +106,7 @@ class Benchmark:
 
 
 class LoadedBenchmark:
-    """Examples of a benchmark in the order of its rows; a row that cannot be used comes as `Unusable`."""
+    """Examples of a benchmark, in the order of its rows. A row without example is an `Unusable`."""
 
     def __init__(
         self,
@@ -108,17 +116,16 @@ class LoadedBenchmark:
         evidence: Callable[[Mapping[str, Any], str], tuple[Box, ...]] | None = None,
         folder: Path | None = None,
     ) -> None:
-        self.folder = (
-            folder  # of local data: pictures that rows name by a path are read inside it only
-        )
+        # Folder of local data. Pictures that rows name by a path are read only inside it.
+        self.folder = folder
         self.benchmark, self.rows, self.config, self.evidence = benchmark, rows, config, evidence
-        self.seen = (
-            0  # rows of the data set that were passed so far, those that were not wanted among them
-        )
+
+        # Number of rows that were read so far. Rows that were not wanted count too.
+        self.seen = 0
 
     @property
     def has_boxes(self) -> bool:
-        """Whether rows can have evidence boxes: of a file of their own, or in a column of the data."""
+        """Whether rows can have evidence boxes, from a separate file or from a column."""
         return self.evidence is not None or "evidence" in (
             getattr(self.rows, "features", None) or {}
         )
@@ -131,99 +138,114 @@ class LoadedBenchmark:
     def numbered(
         self, wanted: Callable[[int, str], bool] = lambda number, identity: True
     ) -> Iterator[tuple[int, Example | Unusable]]:
-        """Yield (number of the row, example); the image of a row that is not ``wanted`` (by number and id) is not decoded.
+        """Yield (number of the row, example). The image of an unwanted row is not decoded.
 
-        Numbers are places in the selection of rows, so those of N examples are 0 to N - 1. Whatever one row raises makes it unusable.
+        A number is a place in the selection of rows, so N examples have the numbers 0 to N - 1. Any
+        exception that a row raises makes only this row unusable.
+
+        Args:
+            wanted: tells from the number and the id of a row whether its examples are needed.
 
         Raises:
-            InputError: when the data cannot be read any further, naming it; the examples before that were yielded.
+            InputError: when the data cannot be read any further. The message names the data, and
+                the examples before that place were yielded.
         """
         seen: set[str] = set()
+
         for number, row in _numbered(self.rows, self.config.path):
             self.seen += 1
             identity, why = self._identity(row, number)
             twice = identity in seen
             seen.add(identity)
+
+            # A repeated id gets its number too, so that two rows of results never share an id.
             if not wanted(number, f"{identity}#{number}" if twice else identity):
                 continue
+
             if why:
                 yield number, Unusable(identity, why)
             elif twice:
-                why = f"The id '{identity}' occurs twice in '{self.config.path}': only the first is used."
+                why = (
+                    f"The id '{identity}' occurs twice in '{self.config.path}': "
+                    "only the first is used."
+                )
                 yield number, Unusable(f"{identity}#{number}", why)
             else:
                 for example in self._examples(row, identity):
                     yield number, example
 
     def _identity(self, row: Mapping[str, Any], number: int) -> tuple[str, str]:
-        """Return the id of a row, and why it is unusable where it has none."""
+        """Return (id of a row, reason why it is unusable). The reason is empty for a good id."""
         try:
             return self.benchmark.identify(row, number), ""
         except Exception as error:
             return f"row {number}", _reason(error)
 
     def _examples(self, row: Mapping[str, Any], identity: str) -> Iterator[Example | Unusable]:
-        """Yield the examples of a row; the one place where an exception becomes the row of its example."""
+        """Yield the examples of a row, or one `Unusable` if the row raises any exception."""
         try:
             boxes = self.evidence(row, identity) if self.evidence else boxes_of(row.get("evidence"))
             picture = picture_of(row, identity, folder=self.folder, urls=self.config.allow_urls)
-            examples = self.benchmark.examples(
-                {**row, "image": picture}, identity, self.config.protocol
-            )
-            found = [
-                replace(example, boxes=_on_image(boxes, example.image.size)) for example in examples
+            decoded = {**row, "image": picture}
+
+            # All examples are made before the first is yielded, so a row fails as a whole.
+            examples = [
+                replace(example, boxes=_on_image(boxes, example.image.size))
+                for example in self.benchmark.examples(decoded, identity, self.config.protocol)
             ]
-        except (
-            Exception
-        ) as error:  # of readers, decoders and parsers: no list of theirs is complete
+        except Exception as error:  # readers, decoders and parsers raise too many kinds to list
             yield Unusable(identity, _reason(error))
             return
-        yield from found
+
+        yield from examples
 
     @property
     def max_new_tokens(self) -> int:
-        """Length limit of an answer under this protocol."""
+        """Length limit of an answer under this protocol, in tokens."""
         return self.config.protocol.max_new_tokens or self.benchmark.max_new_tokens
 
 
 def _numbered(rows: Any, path: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """Yield rows with their numbers: those of a selection, else their places.
+    """Yield (number, row). A selection has its own numbers; other rows are counted from 0.
 
     Raises:
-        InputError: naming the data, when a row cannot be read.
+        InputError: when a row cannot be read; the message names the data.
     """
     pairs = rows.numbered() if hasattr(rows, "numbered") else enumerate(rows)
     count = 0
+
     while True:
         try:
-            found = next(pairs, None)
+            pair = next(pairs, None)
         except InputError:
             raise
-        except Exception as error:  # of the reader; behind it nothing more can be read
+        except Exception as error:  # from the reader, which cannot go on behind this row
             raise InputError(
-                f"The data set '{path}' cannot be read behind its row {count} ({_reason(error)}): fetch it again, or ask for fewer "
-                "examples. The rows before it are stored."
+                f"The data set '{path}' cannot be read behind its row {count} ({_reason(error)}): "
+                "fetch it again, or ask for fewer examples. The rows before it are stored."
             ) from error
-        if found is None:
+
+        if pair is None:
             return
         count += 1
-        yield found
+        yield pair
 
 
 def _reason(error: Exception) -> str:
-    """Return one sentence for whatever a row raised."""
+    """Return one sentence for any exception that a row raised."""
     if isinstance(error, InputError):
         return str(error)
     return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}".rstrip(": ")
 
 
 def _on_image(boxes: Iterable[Box], size: tuple[int, int]) -> tuple[Box, ...]:
+    """Return the parts of the boxes that lie on an image of ``size`` (width, height) pixels."""
     whole = Box(0.0, 0.0, float(size[0]), float(size[1]))
     return tuple(common for box in boxes if (common := box.intersection(whole)) is not None)
 
 
 def check_evidence(loaded: LoadedBenchmark, method: Any) -> None:
-    """Refuse an oracle where no row can have an evidence box.
+    """Refuse an oracle method if no row can have an evidence box.
 
     Args:
         loaded: the data.
@@ -234,21 +256,23 @@ def check_evidence(loaded: LoadedBenchmark, method: Any) -> None:
     """
     if method.crops.startswith("oracle") and not loaded.has_boxes:
         raise InputError(
-            f"method.crops is '{method.crops}' and '{loaded.config.path}' has no evidence boxes: name a file with them "
-            "(benchmark.boxes=...), or use another method."
+            f"method.crops is '{method.crops}' and '{loaded.config.path}' has no evidence boxes: "
+            "name a file with them (benchmark.boxes=...), or use another method."
         )
 
 
 def check_protocol(benchmark: Benchmark, config: BenchmarkConfig) -> None:
-    """Refuse a switch that this benchmark does not know, and values that are none."""
+    """Refuse a switch that this benchmark does not use, and values that do not exist."""
     protocol = config.protocol
     if config.rows_in is not None and "rows_in" not in benchmark.switches:
         raise InputError(
             f"benchmark.rows_in has no meaning for {type(benchmark).__name__}: leave it as it is."
         )
+
     if protocol.option_order not in OPTION_ORDERS:
         raise InputError(
-            f"Unknown option_order '{protocol.option_order}': use one of {', '.join(OPTION_ORDERS)}."
+            f"Unknown option_order '{protocol.option_order}': "
+            f"use one of {', '.join(OPTION_ORDERS)}."
         )
     if protocol.max_new_tokens is not None and protocol.max_new_tokens < 1:
         raise InputError(f"max_new_tokens is {protocol.max_new_tokens}: use at least 1.")
@@ -256,6 +280,8 @@ def check_protocol(benchmark: Benchmark, config: BenchmarkConfig) -> None:
         raise InputError(
             f"Unknown answer_mode '{protocol.answer_mode}': use one of {', '.join(ANSWER_MODES)}."
         )
+
+    # A switch at its default changes nothing, so it is fine for every benchmark.
     for switch, default in (
         ("ocr_tokens", False),
         ("option_order", "as_released"),
@@ -263,5 +289,6 @@ def check_protocol(benchmark: Benchmark, config: BenchmarkConfig) -> None:
     ):
         if getattr(protocol, switch) != default and switch not in benchmark.switches:
             raise InputError(
-                f"protocol.{switch} has no meaning for {type(benchmark).__name__}: leave it as it is."
+                f"protocol.{switch} has no meaning for {type(benchmark).__name__}: "
+                "leave it as it is."
             )

@@ -9,7 +9,10 @@ from entropy_grounding.benchmarks.config import Protocol
 
 
 class DocVQA(Benchmark):
-    """DocVQA and InfographicVQA: documents and infographics, ANLS on the validation split (Mathew et al. 2021, 2022)."""
+    """DocVQA and InfographicVQA ask about documents and infographics.
+
+    The score is ANLS on the validation split (Mathew et al. 2021, 2022).
+    """
 
     columns = ("questionId", "question", "image", "answers")
     metric = "anls"
@@ -24,6 +27,7 @@ class DocVQA(Benchmark):
     ) -> Iterator[Example]:
         """Yield the example of a row."""
         question = text_of(row, identity, "question")
+
         yield Example(
             identity,
             picture_of(row, identity),

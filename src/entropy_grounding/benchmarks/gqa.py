@@ -1,4 +1,4 @@
-"""GQA: compositional questions; images are joined by their id."""
+"""GQA: compositional questions. Each question finds its image by the image's id."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -9,7 +9,10 @@ from entropy_grounding.benchmarks.config import Protocol
 
 
 class GQA(Benchmark):
-    """GQA testdev-balanced: compositional questions, exact match (Hudson and Manning 2019); images are joined by their id."""
+    """GQA asks compositional questions; the score is exact match (Hudson and Manning 2019).
+
+    The split is testdev-balanced. Each question finds its image by the image's id.
+    """
 
     columns = ("id", "imageId", "question", "answer")
     metric = "exact_match"
@@ -23,6 +26,7 @@ class GQA(Benchmark):
     ) -> Iterator[Example]:
         """Yield the example of a row."""
         question = text_of(row, identity, "question")
+
         yield Example(
             identity,
             picture_of(row, identity),

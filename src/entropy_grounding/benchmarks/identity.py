@@ -1,4 +1,4 @@
-"""What data is, by its content: the same rows have the same identity wherever they lie."""
+"""What data are, by their content: the same rows have the same identity wherever they lie."""
 
 import hashlib
 from collections.abc import Iterable
@@ -12,27 +12,32 @@ from entropy_grounding.core.identity import file_digest, hub_commit
 def data_identities(config: BenchmarkConfig) -> dict[str, str]:
     """Return what identifies the data of a benchmark, for the config hash.
 
-    ``data`` is the name of a miniature, the commit of a hub data set, or the SHA-256 of the local files that
-    are read: of one configuration and split, not of what lies beside them. ``images``, ``boxes`` and
-    ``rows_in`` are those of the files that are joined, where there are any.
+    ``data`` is the name of a miniature, the commit of a hub data set, or the SHA-256 of the local
+    files that are read. Only the files of the configuration and split count, not other files beside
+    them. ``images``, ``boxes`` and ``rows_in`` identify the files that are joined to the rows; they
+    are absent where there is no such file.
 
     Raises:
-        InputError: for files that cannot be read, and for a hub data set whose commit cannot be found out.
+        InputError: for files that cannot be read, and for a hub data set of unknown commit.
     """
-    found = {"data": _of_rows(config.path, config, config.config)}
-    if config.images and is_local(config.images):
-        found["images"] = _of_rows(config.images, config, None)
-    elif config.images and not config.path.startswith(MINIATURE):
-        found["images"] = _of_rows(config.path, config, config.images)
-    if config.boxes:
-        found["boxes"] = _of_boxes(config.boxes)
-    if config.rows_in:
-        found["rows_in"] = file_digest(Path(config.rows_in).expanduser())
+    identities = {"data": _of_rows(config.path, config, config.config)}
 
-    return found
+    # Images are in a file of their own, or in another configuration of the same data set.
+    if config.images and is_local(config.images):
+        identities["images"] = _of_rows(config.images, config, None)
+    elif config.images and not config.path.startswith(MINIATURE):
+        identities["images"] = _of_rows(config.path, config, config.images)
+
+    if config.boxes:
+        identities["boxes"] = _of_boxes(config.boxes)
+    if config.rows_in:
+        identities["rows_in"] = file_digest(Path(config.rows_in).expanduser())
+
+    return identities
 
 
 def _of_rows(path: str, config: BenchmarkConfig, name: str | None) -> str:
+    """Return the identity of the rows of one configuration."""
     if path.startswith(MINIATURE):
         return path
 
@@ -41,24 +46,20 @@ def _of_rows(path: str, config: BenchmarkConfig, name: str | None) -> str:
 
 
 def _of_boxes(boxes: str) -> str:
-    """Return the identity of a file, of everything that is read in a folder, or of a hub data set."""
+    """Return the identity of a file, of all readable files in a folder, or of a hub data set."""
     path = Path(boxes).expanduser()
     if path.is_dir():
-        return _joined(
-            sorted(
-                file
-                for pattern in ("*.parquet", "*.json", "*.jsonl")
-                for file in path.rglob(pattern)
-            )
-        )
+        files: list[Path] = []
+        for pattern in ("*.parquet", "*.json", "*.jsonl"):
+            files.extend(path.rglob(pattern))
+        return _joined(sorted(files))
 
-    return (
-        file_digest(path)
-        if path.is_file() or is_local(boxes)
-        else hub_commit(boxes, None, kind="dataset")
-    )
+    if path.is_file() or is_local(boxes):
+        return file_digest(path)
+    return hub_commit(boxes, None, kind="dataset")
 
 
 def _joined(files: Iterable[Path]) -> str:
     """Return the SHA-256 of the digests of files, in their order."""
-    return hashlib.sha256("".join(file_digest(file) for file in files).encode()).hexdigest()
+    digests = "".join(file_digest(file) for file in files)
+    return hashlib.sha256(digests.encode()).hexdigest()

@@ -49,50 +49,59 @@ def benchmark_config(name: str, **overrides: Any) -> BenchmarkConfig:
 
 
 def load_benchmark(config: BenchmarkConfig | str) -> LoadedBenchmark:
-    """Open a benchmark, from a configuration or by its name, and check that it has what it needs, before any model is loaded.
+    """Open a benchmark from its configuration or its name, and check its options and columns.
+
+    The checks run here so that an error comes before any model is loaded.
 
     Raises:
-        InputError: for an unknown benchmark or switch, a data set that cannot be reached or read, an empty split, a missing column.
+        InputError: for an unknown benchmark or switch, a data set that cannot be reached or read,
+            an empty split, or a missing column.
     """
-    config = with_reachable_boxes(
-        benchmark_config(config) if isinstance(config, str) else config, warn=True
-    )
+    if isinstance(config, str):
+        config = benchmark_config(config)
+    config = with_reachable_boxes(config, warn=True)
     if config.kind not in BENCHMARKS:
         raise InputError(f"Unknown benchmark '{config.kind}': use one of {', '.join(BENCHMARKS)}.")
     benchmark = BENCHMARKS[config.kind]
     check_protocol(benchmark, config)
+
+    # Images that lie apart from the questions are no column of the questions.
     columns = [column for column in benchmark.columns if not (config.images and column == "image")]
     opened = open_rows(config.path, config, columns, name=config.config)
     if config.rows_in is not None:
         pairs = listed_pairs(config.rows_in)
         opened = _listed(opened, benchmark, pairs)
-    found = selected(opened, config)
-    rows = _WithImages(found, config) if config.images else found
+
+    selection = selected(opened, config)
+    rows = _WithImages(selection, config) if config.images else selection
     evidence = read_evidence(config) if config.boxes else None
     return LoadedBenchmark(benchmark, rows, config, evidence, data_folder(config))
 
 
 def with_reachable_boxes(config: BenchmarkConfig, *, warn: bool = False) -> BenchmarkConfig:
-    """Return a configuration without boxes of the hub where the data are a local copy: such data need no network.
+    """Return the configuration, without boxes on the hub if the data are a local copy.
+
+    A run on a local copy must need no network.
 
     Args:
-        config: of a benchmark.
-        warn: say so, for whoever looks for localisation.
+        config: configuration of a benchmark.
+        warn: warn that there will be no localisation scores.
     """
     if not config.boxes or is_local(config.boxes) or data_folder(config) is None:
         return config
 
     if warn:
         warnings.warn(
-            f"No boxes: no localisation. '{config.path}' is a local copy, so the boxes of '{config.boxes}' are not fetched; name a local "
-            "copy of them with benchmark.boxes=FOLDER.",
+            f"No boxes: no localisation. '{config.path}' is a local copy, so the boxes of "
+            f"'{config.boxes}' are not fetched; name a local copy of them with "
+            "benchmark.boxes=FOLDER.",
             stacklevel=3,
         )
     return replace(config, boxes=None)
 
 
 def boxes_note(config: BenchmarkConfig) -> str:
-    """Return "no boxes: no localisation" for data that have no evidence boxes, else an empty text."""
+    """Return "no boxes: no localisation" for data without evidence boxes, else an empty text."""
     has = config.path.startswith(MINIATURE) or bool(with_reachable_boxes(config).boxes)
 
     return "" if has else "no boxes: no localisation"
@@ -101,7 +110,10 @@ def boxes_note(config: BenchmarkConfig) -> str:
 def _listed(
     rows: Dataset | IterableDataset, benchmark: Benchmark, pairs: Collection[tuple[str, str]]
 ) -> Dataset | IterableDataset:
-    """Keep the rows that are among the pairs; one that cannot be compared stays, and is unusable later."""
+    """Return the rows that are among the pairs.
+
+    A row that cannot be compared stays. It becomes an `Unusable` later.
+    """
 
     def stays(row: dict[str, Any]) -> bool:
         try:
@@ -109,31 +121,39 @@ def _listed(
         except Exception:  # a row without the columns that are compared
             return True
 
-    return rows.filter(
-        stays, **({} if isinstance(rows, IterableDataset) else {"keep_in_memory": True})
-    )
+    if isinstance(rows, IterableDataset):
+        return rows.filter(stays)
+    return rows.filter(stays, keep_in_memory=True)  # no cache file beside the data
 
 
 class _WithImages:
-    """Rows with the image of their ``imageId``; images are read as far as they are needed, and kept encoded."""
+    """Rows with the image of their ``imageId``.
+
+    Images are read only as far as the rows need them, and they stay encoded in memory.
+    """
 
     def __init__(self, rows: Dataset | IterableDataset | Drawn, config: BenchmarkConfig) -> None:
-        path, name = (
-            (config.images, None) if is_local(str(config.images)) else (config.path, config.images)
-        )
+        # On the hub, the images are another configuration of the data set itself.
+        if is_local(str(config.images)):
+            path, name = config.images, None
+        else:
+            path, name = config.path, config.images
+
         self.rows, self.features = rows, rows.features
         self.stored = open_rows(str(path), config, ("id", "image"), name=name)
 
     def numbered(self) -> Iterator[tuple[int, dict[str, Any]]]:
         """Yield (number of the row, row)."""
         unread: Iterator[dict[str, Any]] = iter(self.stored)
-        read: dict[str, Any] = {}
-        for number, row in (
-            self.rows.numbered() if isinstance(self.rows, Drawn) else enumerate(self.rows)
-        ):
+        read: dict[str, Any] = {}  # encoded images by id
+        pairs = self.rows.numbered() if isinstance(self.rows, Drawn) else enumerate(self.rows)
+
+        for number, row in pairs:
             wanted = str(row["imageId"])
-            while wanted not in read and (found := next(unread, None)) is not None:
-                read[str(found["id"])] = found["image"]
+            while wanted not in read and (stored := next(unread, None)) is not None:
+                read[str(stored["id"])] = stored["image"]
+
+            # An image that is nowhere is None, which makes the row unusable.
             yield number, {**row, "image": read.get(wanted)}
 
     def __iter__(self) -> Iterator[dict[str, Any]]:

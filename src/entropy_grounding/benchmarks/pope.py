@@ -11,7 +11,10 @@ from entropy_grounding.core.errors import InputError
 
 
 class POPE(Benchmark):
-    """POPE: objects that are in a COCO image or are not: random, popular and adversarial ones (Li et al. 2023)."""
+    """POPE asks whether an object is in a COCO image (Li et al. 2023).
+
+    The objects that are not in the image are random, popular or adversarial ones.
+    """
 
     columns = ("question_id", "image", "question", "answer", "category")
     metric = "yes_no"
@@ -19,11 +22,15 @@ class POPE(Benchmark):
     switches = ("rows_in",)
 
     def identify(self, row: Mapping[str, Any], number: int) -> str:
-        """Return the question id within its category: the three are numbered alike."""
+        """Return category and question id, because the three categories use the same numbers."""
         return f"{id_of(row, 'category')}/{id_of(row, 'question_id')}"
 
     def listed(self, row: Mapping[str, Any], pairs: Collection[tuple[str, str]]) -> bool:
-        """Tell whether a row stays: the older file has fewer random negatives, the other two categories are the same."""
+        """Tell whether ``rows_in`` keeps a row.
+
+        Only the category "random" is compared: its older file has fewer negative questions. The
+        other two categories are the same in both.
+        """
         return (
             row["category"] != "random"
             or (PurePath(str(row["image_source"])).stem, str(row["question"]).strip()) in pairs
@@ -33,14 +40,13 @@ class POPE(Benchmark):
         self, row: Mapping[str, Any], identity: str, protocol: Protocol
     ) -> Iterator[Example]:
         """Yield the example of a row."""
-        question, answer = (
-            text_of(row, identity, "question"),
-            answer_of(row, identity, "answer").strip().lower(),
-        )
+        question = text_of(row, identity, "question")
+        answer = answer_of(row, identity, "answer").strip().lower()
         if answer not in ("yes", "no"):
             raise InputError(
                 f"Example '{identity}' has the answer '{answer}': POPE has yes and no only."
             )
+
         yield Example(
             identity,
             picture_of(row, identity),

@@ -12,7 +12,10 @@ from entropy_grounding.metrics.option_lines import option_lines, with_texts
 
 
 class RealWorldQA(Benchmark):
-    """RealWorldQA: everyday scenes; the question holds its options, if any, and its own instruction (xAI 2024)."""
+    """RealWorldQA asks about everyday scenes (xAI 2024).
+
+    The question of a row contains its options, if it has any, and its own instruction.
+    """
 
     columns = ("image", "question", "answer")
     metric = "realworldqa"
@@ -21,25 +24,24 @@ class RealWorldQA(Benchmark):
     def examples(
         self, row: Mapping[str, Any], identity: str, protocol: Protocol
     ) -> Iterator[Example]:
-        """Yield the row's example, or one for each option order; a question without options has one."""
-        question, answer = (
-            text_of(row, identity, "question"),
-            answer_of(row, identity, "answer").strip(),
-        )
+        """Yield the example of a row, or one example per option order if there are options."""
+        question = text_of(row, identity, "question")
+        answer = answer_of(row, identity, "answer").strip()
         listed = option_lines(question)
         if not listed:
             yield Example(
                 identity, picture_of(row, identity), question, question, (answer,), group="open"
             )
             return
+
         for number, shown, letter in shown_orders(listed, answer, protocol, identity):
-            prompt = (
-                question
-                if protocol.option_order == "as_released"
-                else with_texts(question, listed, shown)
-            )
+            # The released order keeps the text of the data set exactly as it is.
+            prompt = question
+            if protocol.option_order != "as_released":
+                prompt = with_texts(question, listed, shown)
             if protocol.answer_mode == "likelihood":
                 prompt = question[: listed[0].line].strip()
+
             yield Example(
                 f"{identity}:{number}" if protocol.option_order == "rotations" else identity,
                 picture_of(row, identity),
@@ -51,5 +53,5 @@ class RealWorldQA(Benchmark):
             )
 
     def score(self, answer: str, example: Example) -> float:
-        """Return 1 for the right letter, or the right word where there are no options."""
+        """Return 1 for the right letter, or for the right word if there are no options, else 0."""
         return realworldqa_match(answer, example.references[0], dict(example.options))

@@ -1,4 +1,7 @@
-"""Where rows come from: the hub, parquet files, or a miniature drawn here; all through `datasets`."""
+"""Where rows come from: the hub, parquet files, or a miniature.
+
+All of them are read through `datasets`.
+"""
 
 import json
 import re
@@ -18,7 +21,9 @@ from entropy_grounding.benchmarks.miniature.scenes import CANVAS
 from entropy_grounding.core.errors import InputError, machine_remedy
 from entropy_grounding.core.identity import hub_commit
 
-MINIATURE = "miniature:"
+MINIATURE = "miniature:"  # prefix of a path
+
+# The split at the beginning of a file name, such as "test-00000-of-00001.parquet".
 _SPLIT = re.compile(r"(train|validation|val|dev|test|testdev)(?=[-._\d]|$)", re.IGNORECASE)
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
@@ -29,22 +34,23 @@ def open_rows(
     """Open a parquet file, a folder of them, or a data set of the hub, and check its columns.
 
     Args:
-        path: which one.
-        config: split, revision and streaming.
-        columns: those that it must have.
-        name: its configuration, None for the only or default one.
+        path: the file, the folder or the hub id, or ``miniature:KIND``.
+        config: gives split, revision and streaming.
+        columns: the columns that the data must have.
+        name: configuration of the data set, or None for the only or default one.
+
+    Returns:
+        The rows, with images still encoded.
 
     Raises:
-        InputError: when it cannot be reached or read, has no row, or lacks a column.
+        InputError: when the data cannot be reached or read, have no row, or lack a column.
     """
     try:
         rows = _undecoded(_open(path, config, name))
         first = next(iter(rows), None)
     except InputError:
         raise
-    except (
-        Exception
-    ) as error:  # of datasets, pyarrow, the network, file systems: no list of theirs is complete
+    except Exception as error:  # from datasets, pyarrow, network, disk: too many kinds to list
         raise InputError(_why(path, error)) from error
 
     if first is None:
@@ -57,13 +63,17 @@ def open_rows(
 
 
 def _undecoded(rows: Dataset | IterableDataset) -> Dataset | IterableDataset:
-    """Keep images encoded until an example is made, so that a broken one fails alone."""
+    """Return the rows with encoded images.
+
+    An image is decoded when its example is made, so that a broken image stops only this example.
+    """
     if "image" in (rows.features or {}) and isinstance(rows.features["image"], Image):
         return rows.cast_column("image", Image(decode=False))
     return rows
 
 
 def _open(path: str, config: BenchmarkConfig, name: str | None) -> Dataset | IterableDataset:
+    """Open a miniature, local parquet files, or a data set of the hub."""
     if path.startswith(MINIATURE):
         return miniature_rows(
             path.removeprefix(MINIATURE), name, config.split, config.canvas or CANVAS
@@ -71,31 +81,32 @@ def _open(path: str, config: BenchmarkConfig, name: str | None) -> Dataset | Ite
 
     files = local_files(path, config.split, name)
     if files:
-        return load_dataset(
-            "parquet", data_files=[_literal(file) for file in files], split="train", streaming=True
-        )
+        # `datasets` calls files without a named split "train".
+        literal = [_literal(file) for file in files]
+        return load_dataset("parquet", data_files=literal, split="train", streaming=True)
 
     commit = hub_commit(path, config.revision, kind="dataset")
     return load_dataset(path, name, split=config.split, revision=commit, streaming=config.streaming)
 
 
 def _literal(file: Path) -> str:
-    """Return a path for `datasets`, which takes brackets and stars for patterns."""
+    """Return a path with brackets and stars escaped, since `datasets` reads them as patterns."""
     return re.sub(r"([\[\]*?])", r"[\1]", str(file))
 
 
 def local_files(path: str, split: str, name: str | None) -> list[Path]:
-    """Return the parquet files of a local copy that hold one configuration and split, in the order of their names.
+    """Return the parquet files of a local copy with one configuration and split, sorted by name.
 
-    The README.md of a hub data set names the files of each configuration; without it, a subfolder of that name holds them.
+    The README.md of a hub data set names the files of each configuration. Without a README.md, the
+    files are in the subfolder that has the configuration's name.
 
     Args:
-        path: a file, a folder, or a hub id, for which there are none.
-        split: of the data.
-        name: of the configuration, None for the only or default one.
+        path: a file, a folder, or a hub id, which has no local files.
+        split: split of the data.
+        name: name of the configuration, or None for the only or default one.
 
     Raises:
-        InputError: for a path that is nowhere, and where several configurations or splits remain.
+        InputError: for a path that does not exist, or if several configurations or splits remain.
     """
     local = Path(path).expanduser()
     if local.is_file():
@@ -103,53 +114,67 @@ def local_files(path: str, split: str, name: str | None) -> list[Path]:
     if not local.is_dir():
         if is_local(path) or not _HUB_ID.fullmatch(path):
             raise InputError(f"No data set at '{path}': check the path.")
-        return []
+        return []  # a hub id
 
     files = sorted(local.rglob("*.parquet"))
     if not files:
         raise InputError(f"The folder '{path}' holds no parquet file.")
+
+    # The card is the better source: it is what the hub itself uses.
     named = _files_of_card(local, split, name)
-    return named if named else _of_split(path, _of_configuration(path, local, files, name), split)
+    if named:
+        return named
+    return _of_split(path, _of_configuration(path, local, files, name), split)
 
 
 def _files_of_card(folder: Path, split: str, name: str | None) -> list[Path]:
-    """Return the files that the card (README.md) names for a configuration and split; none where it says nothing."""
+    """Return the files that the card (README.md) names for a configuration and split.
+
+    The list is empty if the card does not name them.
+    """
+    wanted = _configs_of_card(folder, name)
+
+    # "path" of a part is one pattern or a list of patterns.
+    patterns: list[str] = []
+    for entry in wanted:
+        for part in entry["data_files"]:
+            if part["split"] == split:
+                path = part["path"]
+                patterns.extend([path] if isinstance(path, str) else path)
+
+    files: set[Path] = set()
+    for pattern in patterns:
+        files.update(folder.glob(pattern))
+    return sorted(files)
+
+
+def _configs_of_card(folder: Path, name: str | None) -> list[dict[str, Any]]:
+    """Return the card's entries of one configuration, or of the default one if there is no name."""
     card = folder / "README.md"
-    head = (
-        re.match(r"---\n(.*?)\n---", card.read_text(errors="replace"), re.DOTALL)
-        if card.is_file()
-        else None
-    )
+    text = card.read_text(errors="replace") if card.is_file() else ""
+    head = re.match(r"---\n(.*?)\n---", text, re.DOTALL)
     if head is None:
         return []
 
     try:
-        configs = [
-            each
-            for each in yaml.safe_load(head[1])["configs"]
-            if isinstance(each["data_files"], list)
-        ]
+        entries = yaml.safe_load(head[1])["configs"]
+        configs = [entry for entry in entries if isinstance(entry["data_files"], list)]
     except (yaml.YAMLError, KeyError, TypeError):
         return []
-    usual = [
-        each for each in configs if each.get("default") or each["config_name"] == "default"
-    ] or configs[: len(configs) == 1]
-    wanted = [each for each in configs if each["config_name"] == name] if name else usual
-    patterns = [
-        part["path"] for each in wanted for part in each["data_files"] if part["split"] == split
-    ]
 
-    found = {
-        file
-        for pattern in patterns
-        for one in ([pattern] if isinstance(pattern, str) else pattern)
-        for file in folder.glob(one)
-    }
-    return sorted(found)
+    if name:
+        return [entry for entry in configs if entry["config_name"] == name]
+    usual = [
+        entry for entry in configs if entry.get("default") or entry["config_name"] == "default"
+    ]
+    return usual or configs[: len(configs) == 1]  # a single configuration needs no name
 
 
 def _of_configuration(path: str, folder: Path, files: list[Path], name: str | None) -> list[Path]:
-    """Return the files of one configuration: those below the subfolder of its name, or all where there is one folder only."""
+    """Return the files below the subfolder with the configuration's name.
+
+    All files are returned if they lie in one folder, since there is only one configuration then.
+    """
     below = [file for file in files if name and name in file.relative_to(folder).parts[:-1]]
     if below:
         return below
@@ -157,53 +182,62 @@ def _of_configuration(path: str, folder: Path, files: list[Path], name: str | No
     folders = sorted({str(file.parent.relative_to(folder)) for file in files})
     if len(folders) == 1:
         return files
-    asked = (
-        f"configuration '{name}' is none of them"
-        if name
-        else "name one with benchmark.config=NAME, or pass its folder as path"
-    )
+
+    asked = "name one with benchmark.config=NAME, or pass its folder as path"
+    if name:
+        asked = f"configuration '{name}' is none of them"
     raise InputError(
         f"The folder '{path}' holds several configurations, {', '.join(folders)}: {asked}."
     )
 
 
 def _of_split(path: str, files: list[Path], split: str) -> list[Path]:
-    """Return the files that are named after a split, or all where no name says one."""
+    """Return the files whose names begin with the split, or all if no name says a split."""
     named = [file for file in files if re.match(rf"{re.escape(split)}(?=[-._\d]|$)", file.name)]
     if named:
         return named
 
-    others = sorted({found[1] for file in files if (found := _SPLIT.match(file.name))})
+    others = sorted({match[1] for file in files if (match := _SPLIT.match(file.name))})
     if others:
         raise InputError(
-            f"The folder '{path}' has no split '{split}', only {', '.join(others)}: choose one with benchmark.split=NAME."
+            f"The folder '{path}' has no split '{split}', only {', '.join(others)}: "
+            "choose one with benchmark.split=NAME."
         )
     return files
 
 
 def _why(path: str, error: Exception) -> str:
-    """Return the sentence for data that cannot be read, with the advice for its cause."""
+    """Return the message for data that cannot be read, with advice for this cause."""
     first = " ".join(str(error).split())[:300] or type(error).__name__
     if remedy := machine_remedy(error):
         return f"Could not read the data set '{path}' ({first}). {remedy}."
+
     if Path(path).expanduser().exists():
-        return f"Could not read the data set '{path}' ({first}): a file of it is damaged or of another layout; fetch it again."
+        return (
+            f"Could not read the data set '{path}' ({first}): a file of it is damaged or of "
+            "another layout; fetch it again."
+        )
+
     return (
-        f"Could not read the data set '{path}' ({first}). If the hub is out of reach or asks for a login, fetch it ahead with "
-        f"'hf download --repo-type dataset {path} --local-dir data/{Path(path).name}' and pass the folder as path."
+        f"Could not read the data set '{path}' ({first}). If the hub is out of reach or asks for "
+        f"a login, fetch it ahead with 'hf download --repo-type dataset {path} "
+        f"--local-dir data/{Path(path).name}' and pass the folder as path."
     )
 
 
 class Drawn:
-    """Rows that are drawn at random from all rows of a split; their numbers are their places in the draw.
+    """Rows drawn at random from all rows of a split. The number of a row is its place in the draw.
 
-    The same seed draws the same rows of the hub, of a stream and of a local copy; a smaller number draws the first of a larger one.
+    The same seed draws the same rows from the hub, from a stream and from a local copy. A draw of
+    fewer rows is the beginning of a draw of more rows.
     """
 
     def __init__(
         self, rows: Dataset | IterableDataset, total: int, examples: int | None, seed: int
     ) -> None:
+        # The whole split is permuted, so that ``examples`` does not change the order.
         drawn = np.random.default_rng(seed).permutation(total)[:examples]
+
         self.rows, self.features = rows, rows.features
         self.place = {int(index): place for place, index in enumerate(drawn)}
 
@@ -222,13 +256,14 @@ class Drawn:
 def selected(
     rows: Dataset | IterableDataset, config: BenchmarkConfig
 ) -> Dataset | IterableDataset | Drawn:
-    """Return the first ``config.examples`` rows, or as many drawn from all of them with ``config.sample_seed``.
+    """Return the first ``config.examples`` rows, or draw as many with ``config.sample_seed``.
 
     Raises:
         InputError: for less than one example.
     """
     if config.examples is not None and config.examples < 1:
         raise InputError(f"examples is {config.examples}: use at least 1, or null for all.")
+
     if config.sample_seed is not None:
         return Drawn(rows, row_count(rows, config), config.examples, config.sample_seed)
     if config.examples is None:
@@ -238,9 +273,14 @@ def selected(
 
 
 def row_count(rows: Dataset | IterableDataset, config: BenchmarkConfig) -> int:
-    """Return how many rows there are: as a table or parquet files say, else by reading all without decoding their images."""
+    """Return the number of rows.
+
+    A table and parquet files know their number. Other rows are all read, with images still encoded.
+    """
     if isinstance(rows, Dataset):
         return len(rows)
+
+    # ``rows_in`` removes rows, so the files have too many then.
     if config.rows_in is None and not config.path.startswith(MINIATURE):
         files = local_files(config.path, config.split, config.config)
         if files:
@@ -250,7 +290,7 @@ def row_count(rows: Dataset | IterableDataset, config: BenchmarkConfig) -> int:
 
 
 def data_folder(config: BenchmarkConfig) -> Path | None:
-    """Return the folder of a local data set, inside which its pictures lie."""
+    """Return the folder of a local data set and its pictures, or None for other data."""
     local = Path(config.path).expanduser()
     if config.path.startswith(MINIATURE) or not local.exists():
         return None
@@ -258,7 +298,7 @@ def data_folder(config: BenchmarkConfig) -> Path | None:
 
 
 def is_local(path: str) -> bool:
-    """Tell whether a path that does not exist was meant to be one, rather than a hub id."""
+    """Tell whether a text is a local path, existing or not, rather than a hub id."""
     return (
         path.startswith((".", "/", "~", MINIATURE))
         or path.endswith(".parquet")
@@ -267,14 +307,14 @@ def is_local(path: str) -> bool:
 
 
 def of_boxes(config: BenchmarkConfig) -> BenchmarkConfig:
-    """Return the configuration under which a table of boxes is opened: of its own, in whatever split it has."""
+    """Return the configuration that opens the table of boxes.
+
+    The table has its own data set. Its split is the first that a file name says, or "train".
+    """
     path = str(config.boxes)
-    files = (
-        sorted(Path(path).expanduser().rglob("*.parquet"))
-        if Path(path).expanduser().is_dir()
-        else []
-    )
-    split = next((found[1] for file in files if (found := _SPLIT.match(file.name))), "train")
+    folder = Path(path).expanduser()
+    files = sorted(folder.rglob("*.parquet")) if folder.is_dir() else []
+    split = next((match[1] for file in files if (match := _SPLIT.match(file.name))), "train")
 
     return replace(config, path=path, config=None, revision=None, split=split, streaming=False)
 
@@ -283,15 +323,15 @@ def listed_pairs(path: str) -> frozenset[tuple[str, str]]:
     """Return the (image name without suffix, question) pairs of a JSON-lines file.
 
     Raises:
-        InputError: when it cannot be read, or a line lacks "image" or "text".
+        InputError: when the file cannot be read, or a line lacks "image" or "text".
     """
+    pairs = set()
     try:
-        lines = [
-            json.loads(line)
-            for line in Path(path).expanduser().read_text().splitlines()
-            if line.strip()
-        ]
-        return frozenset((PurePath(line["image"]).stem, line["text"].strip()) for line in lines)
+        for line in Path(path).expanduser().read_text().splitlines():
+            if line.strip():
+                entry = json.loads(line)
+                pairs.add((PurePath(entry["image"]).stem, entry["text"].strip()))
+        return frozenset(pairs)
     except Exception as error:  # of the file system, of JSON, of values of other types
         raise InputError(
             f"benchmark.rows_in '{path}' is no JSON-lines file with image and text ({error!r})."

@@ -9,7 +9,10 @@ from entropy_grounding.benchmarks.config import Protocol
 
 
 class TextVQA(Benchmark):
-    """TextVQA: reading in natural images, ten annotators (Singh et al. 2019); the question is capitalised as in lmms-eval."""
+    """TextVQA asks to read text in natural images; ten annotators answered (Singh et al. 2019).
+
+    The prompt capitalises the question as lmms-eval does.
+    """
 
     columns = ("question_id", "question", "image", "answers")
     metric = "vqa_accuracy"
@@ -24,11 +27,10 @@ class TextVQA(Benchmark):
     ) -> Iterator[Example]:
         """Yield the example of a row."""
         question = text_of(row, identity, "question")
-        tokens = (
-            f"Reference OCR token: {', '.join(texts_of(row, identity, 'ocr_tokens'))}\n"
-            if protocol.ocr_tokens
-            else ""
-        )
+        tokens = ""
+        if protocol.ocr_tokens:
+            tokens = f"Reference OCR token: {', '.join(texts_of(row, identity, 'ocr_tokens'))}\n"
+
         prompt = f"{question.capitalize()}\n{tokens}{SHORT}"
         yield Example(
             identity,

@@ -13,39 +13,48 @@ from entropy_grounding.metrics.option_lines import option_lines
 
 
 class VStar(Benchmark):
-    """V*: attributes and relative position of small objects in large images, a letter in answer (Wu and Xie 2024)."""
+    """V* asks for attributes and relative positions of small objects in large images.
+
+    The answer is a letter (Wu and Xie 2024).
+    """
 
     columns = ("question_id", "image", "text", "label", "category")
     metric = "choice"
     switches = ("option_order", "answer_mode")
 
     def identify(self, row: Mapping[str, Any], number: int) -> str:
-        """Return the question id within its category: the data set numbers both from 0."""
+        """Return category and question id, because both categories are numbered from 0."""
         return f"{id_of(row, 'category')}/{id_of(row, 'question_id')}"
 
     def examples(
         self, row: Mapping[str, Any], identity: str, protocol: Protocol
     ) -> Iterator[Example]:
-        """Yield the row's example, or one for each option order; the instruction line of the data is written once."""
+        """Yield the example of a row, or one example per option order.
+
+        The text of the data ends with an instruction. The prompt has the instruction once.
+        """
         text, label = text_of(row, identity, "text"), text_of(row, identity, "label")
         listed = option_lines(text)
         if not listed:
             raise InputError(f"Example '{identity}' lists no lettered options.")
         question = text[: listed[0].line].strip()
+
         for number, shown, answer in shown_orders(listed, label, protocol, identity):
-            lines = "\n".join(f"{letter}. {option}" for letter, option in shown.items())
+            prompt = question
+            if protocol.answer_mode != "likelihood":
+                lines = "\n".join(f"{letter}. {option}" for letter, option in shown.items())
+                prompt = f"{question}\n{lines}\n{LETTER}"
+
             yield Example(
                 f"{identity}:{number}" if protocol.option_order == "rotations" else identity,
                 picture_of(row, identity),
                 question,
-                question
-                if protocol.answer_mode == "likelihood"
-                else f"{question}\n{lines}\n{LETTER}",
+                prompt,
                 (answer,),
                 group=str(row["category"]),
                 options=tuple(shown.items()),
             )
 
     def score(self, answer: str, example: Example) -> float:
-        """Return 1 when the answer chooses the right letter."""
+        """Return 1 if the answer chooses the right letter, else 0."""
         return float(parse_choice(answer, dict(example.options)) == example.references[0])

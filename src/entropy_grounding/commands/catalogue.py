@@ -7,6 +7,7 @@ Commands with NAME=VALUE options are Hydra's; ``options.json`` holds their optio
 """
 
 import json
+import textwrap
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -204,19 +205,26 @@ def help_text(name: str) -> str:
 
     if about["groups"]:
         lines.append("Presets (GROUP=NAME):")
-        lines += [f"  {group}={'|'.join(names_in(group))}" for group in about["groups"]]
+        lines += [_indented(f"{group}={' '.join(names_in(group))}") for group in about["groups"]]
         lines.append("")
 
     lines.append("Options, with their defaults:")
     for option in about["options"]:
         lines.append(f"  {option['name']}={option['default']}")
         if option["help"]:
-            lines.append(f"      {option['help']}")
+            lines.append(_indented(option["help"], 6))
 
     more = (
         "\n--cfg job prints the values of a command line; -m runs every combination of A,B values."
     )
     return "\n".join(lines) + ("\n" + more if name != "rerun" else "")
+
+
+def _indented(text: str, by: int = 2) -> str:
+    """Return a text wrapped to the width of a page, its later lines indented further."""
+    return textwrap.fill(
+        text, 96, initial_indent=" " * by, subsequent_indent=" " * (by + 4), break_on_hyphens=False
+    )
 
 
 def check_options(name: str, arguments: Sequence[str]) -> None:
@@ -230,37 +238,44 @@ def check_options(name: str, arguments: Sequence[str]) -> None:
     many = "-m" in arguments or "--multirun" in arguments or name in ("rerun", "job")
 
     before = ""
-    for argument in arguments:
+    for argument, behind in zip(arguments, [*arguments[1:], ""], strict=True):
         if before not in WITH_VALUE:
-            _check_argument(argument, options, about, many=many)
+            _check_argument(argument, behind, options, about, many=many)
         before = argument
 
 
 def _check_argument(
-    argument: str, options: Sequence[str], about: dict[str, Any], *, many: bool
+    argument: str, behind: str, options: Sequence[str], about: dict[str, Any], *, many: bool
 ) -> None:
+    """Refuse an argument; ``behind`` is the next one, the value of a flag that does not exist."""
     if argument in about["flags"] or argument.partition("=")[0] in FLAGS:
-        return
-    if argument.startswith("-"):
-        raise UsageError(f"'{argument}' is no option{_with_value(argument.lstrip('-'), options)}")
-    if argument.startswith("~"):
         return
 
     key, separator, value = argument.partition("=")
-    if not separator:
-        raise UsageError(f"'{argument}' is no option{_with_value(argument, options)}")
+    if argument.startswith("-") or not (separator or argument.startswith("~")):
+        raise UsageError(f"'{argument}' is no option{_corrected(argument, behind, options, about)}")
+    if argument.startswith("~"):
+        return
+
     _check_key(key.lstrip("+"), options, about)
     _check_choice(key.lstrip("+"), value, about, many=many)
 
 
-def _with_value(text: str, options: Sequence[str]) -> str:
+def _corrected(argument: str, behind: str, options: Sequence[str], about: dict[str, Any]) -> str:
     """Return the advice for an argument that is not of the form NAME=VALUE."""
-    if "image" in options and text.lower().endswith(_PICTURES):
-        return f": use image={text}."
+    if "image" in options and argument[0] != "-" and argument.lower().endswith(_PICTURES):
+        return f": use image={argument}."
+    if near := nearest(argument, about["flags"]):
+        return f": did you mean {near}?"
 
-    key = text.partition("=")[0].replace("-", "_")
-    near = key if key in options else nearest(key, options)
-    return f": use {near}=VALUE." if near else ": use NAME=VALUE as --help shows them."
+    key, _, value = argument.lstrip("-").partition("=")
+    name = key.replace("-", "_")
+    known = name if name in (*options, *about["groups"]) else nearest(name, options)
+    if known is None:
+        return ": use NAME=VALUE as --help shows them."
+
+    value = value or ("VALUE" if "=" in behind or behind.startswith("-") else behind)
+    return f": use {known}={value or 'VALUE'}."
 
 
 def _check_key(key: str, options: Sequence[str], about: dict[str, Any]) -> None:
@@ -282,7 +297,7 @@ def _check_key(key: str, options: Sequence[str], about: dict[str, Any]) -> None:
 def _nearest_option(key: str, options: Sequence[str], about: dict[str, Any]) -> str:
     known = [*options, *about["groups"]]
     last = {each.rpartition(".")[2]: each for each in reversed(known)}
-    near = nearest(key, known) or last.get(key) or last.get(nearest(key, last) or "")
+    near = last.get(key) or nearest(key, known) or last.get(nearest(key, last) or "")
 
     return f": did you mean '{near}'?" if near else ": see --help."
 

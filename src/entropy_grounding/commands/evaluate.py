@@ -2,9 +2,9 @@
 
 from entropy_grounding.commands.command_line import hydra_command
 from entropy_grounding.core.errors import InputError
-from entropy_grounding.evaluation.config import EvaluateConfig, results_folder
+from entropy_grounding.evaluation.config import EvaluateConfig, label_of, results_folder
 from entropy_grounding.evaluation.coverage import missing_text
-from entropy_grounding.evaluation.run import evaluate, evaluation_label
+from entropy_grounding.evaluation.run import evaluate
 from entropy_grounding.reporting.tables import score_line
 
 
@@ -24,6 +24,6 @@ def main(config: EvaluateConfig) -> None:
         print(missing, flush=True)
     if len(rows) and not (rows["status"] == "ok").any():
         raise InputError(
-            f"None of the {len(rows)} examples of {evaluation_label(config)} has a score; the "
+            f"None of the {len(rows)} examples of {label_of(config)} has a score; the "
             f"first: {rows['reason'].iloc[0]}"
         )

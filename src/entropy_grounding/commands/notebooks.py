@@ -14,7 +14,7 @@ from entropy_grounding.experiments.config import evaluations, experiments, load_
 from entropy_grounding.experiments.papermill import NOTEBOOKS, execute, parameters_of
 from entropy_grounding.reporting.executed_notebooks import shrink, tidy
 
-FOLDER = Path("results", "executed")
+FOLDER = Path("results", "notebooks")
 GALLERIES = ("30_gallery", "31_failures")  # many pictures, which are kept in the notebooks only
 ALWAYS = (
     "00_quickstart",
@@ -28,7 +28,7 @@ ALWAYS = (
 
 def complete_notebooks(results: Path) -> list[str]:
     """Return the notebooks that need no evaluation any more, in order."""
-    index = stored_index(results)
+    index = stored_index(results / "rows")
     found = list(ALWAYS)
     for name in experiments():
         setup = load_experiment(name, "mini", results_dir=str(results))

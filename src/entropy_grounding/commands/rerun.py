@@ -37,7 +37,7 @@ def rerun(arguments: Sequence[str]) -> None:
     setup = composed(quoted_arguments(options))
     launcher = launcher_options(setup.gpus, given)
     plan = planned(setup)
-    print(plan_text(plan), flush=True)
+    print(plan_text(plan, setup.results_dir), flush=True)
 
     if "--dry-run" not in arguments:
         run(setup, plan, launcher)

@@ -1,4 +1,8 @@
-"""Hydra: schemas are made from the library's own dataclasses, so a typo in a key or a type stops the run before it starts."""
+"""Configuration with Hydra.
+
+Schemas are made from the dataclasses of the library. A typo in a key, or a wrong type, therefore
+stops a run before it starts.
+"""
 
 import dataclasses
 import re
@@ -24,48 +28,61 @@ _REGISTERED: list[type] = []  # the options of every command line
 
 
 @cache
-def schema_of(options: type) -> type:
-    """Return a mutable twin of a frozen dataclass, recursively: OmegaConf makes frozen ones read-only, which forbids overrides."""
+def schema_of(options: type[Any]) -> type:
+    """Return a mutable copy of a frozen dataclass and of the dataclasses in it.
+
+    OmegaConf makes frozen dataclasses read-only, which forbids overrides.
+    """
     hints = typing.get_type_hints(options)
     fields: list[Any] = []
-    for each in dataclasses.fields(options):
-        hint: Any = hints[each.name]
+
+    for entry in dataclasses.fields(options):
+        hint: Any = hints[entry.name]
+        is_tuple = typing.get_origin(hint) is tuple
         if dataclasses.is_dataclass(hint):
             hint = schema_of(typing.cast(Any, hint))
             default: Any = field(default_factory=hint)
-        elif typing.get_origin(hint) is tuple and dataclasses.is_dataclass(
-            typing.get_args(hint)[0]
-        ):
-            hint, default = list[schema_of(typing.get_args(hint)[0])], field(default_factory=tuple)  # type: ignore[misc]
-        elif each.default_factory is not dataclasses.MISSING:
-            default = field(default_factory=each.default_factory)
-        elif each.default is not dataclasses.MISSING:
-            default = field(default=each.default)
+        elif is_tuple and dataclasses.is_dataclass(typing.get_args(hint)[0]):
+            # Several dataclasses are a list in a schema; `build` makes a tuple of them again.
+            hint = list[schema_of(typing.get_args(hint)[0])]  # type: ignore[misc]
+            default = field(default_factory=tuple)
+        elif entry.default_factory is not dataclasses.MISSING:
+            default = field(default_factory=entry.default_factory)
+        elif entry.default is not dataclasses.MISSING:
+            default = field(default=entry.default)
         else:
             default = field()
-        fields.append((each.name, hint, default))
+        fields.append((entry.name, hint, default))
+
     return dataclasses.make_dataclass(options.__name__, fields)
 
 
 def build(options: type[T], values: Any) -> T:
-    """Build a (nested) dataclass from a configuration node or mapping; places are expanded."""
-    values = (
-        OmegaConf.to_container(values, resolve=True, throw_on_missing=True)
-        if isinstance(values, DictConfig)
-        else values
-    )
+    """Build a dataclass, with the dataclasses in it, from a configuration node or mapping.
+
+    A leading ``~`` of a place is expanded.
+    """
+    if isinstance(values, DictConfig):
+        values = OmegaConf.to_container(values, resolve=True, throw_on_missing=True)
+
+    # With extras, because `Place` and `Text` are annotations of `str`.
     hints = typing.get_type_hints(options, include_extras=True)
-    return options(**{name: _convert(hints[name], value) for name, value in values.items()})
+    converted = {name: _convert(hints[name], value) for name, value in values.items()}
+
+    return options(**converted)
 
 
 def _convert(hint: Any, value: Any) -> Any:
+    """Return a value in the type of its field: dataclasses are built, lists become tuples."""
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         return build(hint, value)
+
     if is_place(hint):
         value = expanded(value)
     if typing.get_origin(hint) is tuple and value is not None:
         inner = typing.get_args(hint)[0]
-        return tuple(_convert(inner, each) for each in value)
+        return tuple(_convert(inner, item) for item in value)
+
     return value
 
 
@@ -78,32 +95,46 @@ def register(name: str, options: type) -> None:
 def section_config(
     group: str, name: str, options: type[T], overrides: Mapping[str, Any] | None = None
 ) -> T:
-    """Return the options of ``conf/GROUP/NAME.yaml``, with ``overrides`` of its fields.
+    """Return the options of ``conf/GROUP/NAME.yaml``.
+
+    Args:
+        group: name of the folder.
+        name: name of the file, without its suffix.
+        options: dataclass of the options.
+        overrides: values of fields that replace those of the file.
 
     Raises:
         InputError: for an unknown name, field or type.
     """
-    known = {path.stem: path for path in sorted((CONF_DIR / group).glob("*.yaml"))}
-    if name not in known:
-        raise InputError(f"Unknown {group} '{name}': use one of {', '.join(known)}.")
+    files = {path.stem: path for path in sorted((CONF_DIR / group).glob("*.yaml"))}
+    if name not in files:
+        raise InputError(f"Unknown {group} '{name}': use one of {', '.join(files)}.")
 
     try:
         merged = OmegaConf.merge(
-            OmegaConf.structured(schema_of(options)),
-            OmegaConf.load(known[name]),
+            OmegaConf.structured(schema_of(typing.cast(Any, options))),
+            OmegaConf.load(files[name]),
             dict(overrides or {}),
         )
     except OmegaConfBaseException as error:
         raise InputError(f"{group} '{name}': {' '.join(str(error).split())}.") from error
+
     return build(options, merged)
 
 
 def compose_config(overrides: Sequence[str], name: str, options: type[T]) -> T:
     """Compose a configuration of ``conf/`` with Hydra overrides, for notebooks and tests.
 
+    Args:
+        overrides: ``option=value`` each.
+        name: name of the configuration, without its suffix.
+        options: dataclass of the configuration.
+
     Raises:
-        InputError: when an override names an unknown option, preset or VLM, with what is available.
+        InputError: when an override names an unknown option, preset or VLM. The message names
+            what is available.
     """
+    # Hydra keeps one global state per process, and a notebook composes more than once.
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
@@ -111,14 +142,19 @@ def compose_config(overrides: Sequence[str], name: str, options: type[T]) -> T:
     except (HydraException, ValueError) as error:
         if isinstance(error, InputError):
             raise
+
         raise InputError(f"Configuration {list(overrides)}: {reasons(error)}") from error
 
 
 def reasons(error: BaseException) -> str:
-    """Return what Hydra or OmegaConf say about a configuration in one line, without their advice for programmers."""
+    """Return what Hydra or OmegaConf say about a configuration, in one line.
+
+    Their advice for programmers is left out.
+    """
     said = f"{error} {error.__cause__ or ''}".partition("Config search path")[0]
     said = re.sub(
-        r"To append to your config use \S+|full_key:.*|object_type=.*|See https\S+ for details|Set the env.*",
+        r"To append to your config use \S+|full_key:.*|object_type=.*"
+        r"|See https\S+ for details|Set the env.*",
         "",
         said,
     )
@@ -127,25 +163,28 @@ def reasons(error: BaseException) -> str:
 
 
 def override_list(given: str | Iterable[str] | None) -> list[str]:
-    """Return overrides of a notebook's parameter as a list: a text is one override, or several by comma.
+    """Return the overrides of a notebook's parameter as a list, quoted for Hydra.
 
-    Commas inside brackets, quotes and values stay: a new override begins with ``NAME=``.
-    A place or free text needs no quotes of its own; one in quotes is taken as Hydra reads it.
+    A text is one override, or several with commas between them. Commas inside brackets, quotes and
+    values stay, because a new override begins with ``NAME=``. A place or free text needs no quotes;
+    a value in quotes is taken as Hydra reads it.
     """
     if not isinstance(given, str):
-        return [_with_quotes(each) for each in given or ()]
+        return [_with_quotes(override) for override in given or ()]
 
-    found: list[str] = []
+    overrides: list[str] = []
     for piece in re.split(r",(?=\s*[+~]*[A-Za-z_][\w./@]*=)", given):
-        if found and _is_open(found[-1]):
-            found[-1] += f",{piece}"
+        # A comma inside brackets or quotes was no end of an override: put the pieces together.
+        if overrides and _is_open(overrides[-1]):
+            overrides[-1] += f",{piece}"
         else:
-            found.append(piece.strip())
+            overrides.append(piece.strip())
 
-    return [_with_quotes(each) for each in found if each]
+    return [_with_quotes(override) for override in overrides if override]
 
 
 def _with_quotes(override: str) -> str:
+    """Return an override with its place or text quoted for Hydra, if it is not in quotes yet."""
     value = override.partition("=")[2]
     is_quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
 
@@ -154,22 +193,28 @@ def _with_quotes(override: str) -> str:
 
 def _is_open(text: str) -> bool:
     """Tell whether a text ends inside brackets or quotes."""
+    # Escaped characters and quoted parts neither open nor close anything.
     bare = re.sub(r"\\.", "", text)
     unquoted = re.sub(r"(?<!\w)'[^']*'|(?<!\w)\"[^\"]*\"", "", bare)
-    depth = sum(unquoted.count(each) for each in "([{") - sum(
-        unquoted.count(each) for each in ")]}"
-    )
+    opened = sum(unquoted.count(bracket) for bracket in "([{")
+    closed = sum(unquoted.count(bracket) for bracket in ")]}")
 
-    return depth > 0 or re.search(r"(?<!\w)['\"]", unquoted) is not None
+    return opened > closed or re.search(r"(?<!\w)['\"]", unquoted) is not None
 
 
 def quoted_arguments(arguments: Sequence[str]) -> list[str]:
-    """Return arguments of a command line with its places and texts quoted for Hydra, those of evaluations among them."""
+    """Return the arguments of a command line with their places and texts quoted for Hydra.
+
+    The places and texts of all command lines count, because an argument may be one of an
+    evaluation that the command starts.
+    """
     return quote_text(arguments, _verbatim_names())
 
 
 def _verbatim_names() -> tuple[str, ...]:
-    """Return the places and texts of every command line."""
-    return tuple(
-        dict.fromkeys(name for options in _REGISTERED for name in verbatim_options(options))
-    )
+    """Return the names of the places and texts of every command line, each once."""
+    names: dict[str, None] = {}
+    for options in _REGISTERED:
+        names.update(dict.fromkeys(verbatim_options(options)))
+
+    return tuple(names)

@@ -1,6 +1,7 @@
-"""What the environment may change: one list, recorded beside the rows of every run.
+"""The parts of the environment that may change a result, in one list.
 
-What is in `DECISIVE` can change an answer, so rows of one evaluation are never made under two values of it.
+They are recorded beside the rows of every run. An entry of `DECISIVE` can change an answer, so all
+rows of one evaluation are made under the same values of these entries.
 """
 
 import platform
@@ -34,13 +35,20 @@ DECISIVE = (
 
 
 def environment_of(vlm: Any) -> dict[str, str]:
-    """Return everything of the environment that may change what a VLM answers, and what helps to explain it.
+    """Return what may change the answers of a VLM, and what helps to explain a change.
 
-    Versions, the device, data type and attention kernel that are really used, and the class of the image
-    processor, which says its backend. torchvision is recorded, and nothing here uses it.
+    Args:
+        vlm: the loaded VLM.
+
+    Returns:
+        The versions of the packages that are installed; the device, data type and attention kernel
+        that are really used; and the class of the image processor, which shows its backend.
+        torchvision is recorded although nothing here uses it.
     """
+    versions = {name: value for name, value in package_versions().items() if value is not None}
+
     return {
-        **{name: value for name, value in package_versions().items() if value is not None},
+        **versions,
         "python": platform.python_version(),
         "device": vlm.model.device.type,
         "dtype": str(vlm.model.dtype).removeprefix("torch."),
@@ -51,27 +59,31 @@ def environment_of(vlm: Any) -> dict[str, str]:
 
 
 def package_versions() -> dict[str, str | None]:
-    """Return the installed version of every package of `PACKAGES`, None for one that is absent."""
+    """Return the installed version of every package of `PACKAGES`, None for an absent package."""
     return {name: _version(name) for name in PACKAGES}
 
 
 def differences(stored: Mapping[str, str], now: Mapping[str, str]) -> list[tuple[str, str, str]]:
-    """Return (name, stored, now) of the decisive entries that differ; one that was not stored does not count."""
-    both = [name for name in DECISIVE if name in stored and name in now]
+    """Return the decisive entries that differ, as (name, stored value, value now).
 
-    return [
-        (name, stored[name], now[name])
-        for name in both
-        if _public(stored[name]) != _public(now[name])
-    ]
+    An entry that is missing on one side does not count.
+    """
+    changed = []
+    for name in DECISIVE:
+        is_known = name in stored and name in now
+        if is_known and _public(stored[name]) != _public(now[name]):
+            changed.append((name, stored[name], now[name]))
+
+    return changed
 
 
 def _public(value: str) -> str:
-    """Return a version without its local part: 2.13.0+cpu and 2.13.0 are the same release."""
+    """Return a version without its local part, as 2.13.0+cpu and 2.13.0 are the same release."""
     return value.partition("+")[0]
 
 
 def _version(name: str) -> str | None:
+    """Return the installed version of a package, None if it is absent."""
     try:
         return version(name)
     except PackageNotFoundError:

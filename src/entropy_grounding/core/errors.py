@@ -1,4 +1,4 @@
-"""The error that a user can fix: its message names the thing, the value and the remedy."""
+"""Errors that a user can fix. The message names the thing, its value and the remedy."""
 
 import errno
 import os
@@ -10,42 +10,50 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class InputError(ValueError):
-    """Bad input, configuration or model; command lines (`commands.command`) print its one sentence and exit with status 2."""
+    """Bad input, configuration or model.
+
+    Command lines (`command`) print the one sentence of its message and exit with status 2.
+    """
 
 
 class ContextError(InputError):
-    """A prompt is longer than the model's context; fewer pictures may fit."""
+    """A prompt is longer than the context of the model. Fewer pictures may fit."""
 
 
 def machine_remedy(error: BaseException) -> str | None:
-    """Return the advice against an error of this machine, whatever was being read; None where it is another error.
+    """Return the advice against an error of this machine, or None for another error.
 
-    Such errors, also as causes of others, are a package that is missing, a disk that is full, and a cache that
-    cannot be written.
+    An error of the machine is a missing package, a full disk, or a cache that cannot be written. It
+    may also be the cause of another error.
     """
-    for each in _chain(error):
-        if isinstance(each, ImportError):
-            return f"Install {each.name or 'what it names'} (pip install -c constraints.txt ...)"
-        if isinstance(each, OSError) and each.errno in _FULL:
+    for cause in _chain(error):
+        if isinstance(cause, ImportError):
+            return f"Install {cause.name or 'what it names'} (pip install -c constraints.txt ...)"
+
+        if isinstance(cause, OSError) and cause.errno in _FULL:
             return "The disk is full: make room, or set HF_HOME to a folder of another disk"
-        if isinstance(each, OSError) and _is_of_the_cache(each.filename):
-            return f"The cache '{each.filename}' cannot be written: set HF_HOME to a folder that can be"
+        if isinstance(cause, OSError) and _is_of_the_cache(cause.filename):
+            return (
+                f"The cache '{cause.filename}' cannot be written: "
+                "set HF_HOME to a folder that can be"
+            )
 
     return None
 
 
 def _chain(error: BaseException | None) -> list[BaseException]:
-    """Return an error with its causes, the last first."""
-    found: list[BaseException] = []
-    while error is not None and error not in found:
-        found.append(error)
+    """Return an error and its causes, from the error back to its first cause."""
+    errors: list[BaseException] = []
+    # A chain may lead back to an error that it already has.
+    while error is not None and error not in errors:
+        errors.append(error)
         error = error.__cause__ or error.__context__
 
-    return found
+    return errors
 
 
 def _is_of_the_cache(name: object) -> bool:
-    """Tell whether a path lies in a cache of the hub, or is a folder above one."""
+    """Tell whether a path lies in a cache of the hub, or is a folder above such a cache."""
     if not isinstance(name, str):
         return False
 
@@ -55,7 +63,9 @@ def _is_of_the_cache(name: object) -> bool:
         os.environ.get("HF_DATASETS_CACHE") or constants.HF_HOME,
     )
     path = Path(name).absolute()
-    return any(
-        path == Path(cache) or Path(cache) in path.parents or path in Path(cache).parents
-        for cache in caches
-    )
+    for cache in map(Path, caches):
+        # A folder above counts too: the cache may not exist yet.
+        if path == cache or cache in path.parents or path in cache.parents:
+            return True
+
+    return False

@@ -14,7 +14,7 @@ _PATIENCE = 10.0  # seconds to wait for the hub
 
 
 class UnresolvedError(InputError):
-    """A hub checkpoint or data set whose commit is not known here."""
+    """The commit of a hub checkpoint or data set is not known here."""
 
 
 @cache
@@ -22,8 +22,8 @@ def hub_commit(name: str, revision: str | None, *, kind: str) -> str:
     """Return the commit (40 hexadecimal digits) of a hub checkpoint or data set.
 
     Args:
-        name: its hub id.
-        revision: commit, tag or branch; None is the main branch.
+        name: hub id.
+        revision: commit, tag or branch; None means the main branch.
         kind: "model" or "dataset".
 
     Raises:
@@ -33,13 +33,14 @@ def hub_commit(name: str, revision: str | None, *, kind: str) -> str:
         return revision
 
     try:
-        return str(
-            HfApi().repo_info(name, revision=revision, repo_type=kind, timeout=_PATIENCE).sha
-        )
+        about = HfApi().repo_info(name, revision=revision, repo_type=kind, timeout=_PATIENCE)
+        return str(about.sha)
     except Exception as error:  # offline, gated, no such name: the cache may still know it
         cached = _cached_commit(name, revision, kind)
         if cached is not None:
             return cached
+
+        # Messages of the hub have several lines; one line is enough here.
         reason = " ".join(str(error).split())[:200]
         raise UnresolvedError(
             f"The commit of '{name}' on the hub is not known here ({reason}): {_advice(name, kind)}"
@@ -47,22 +48,29 @@ def hub_commit(name: str, revision: str | None, *, kind: str) -> str:
 
 
 def _advice(name: str, kind: str) -> str:
-    """Return how to go on without the hub."""
+    """Return the advice how to continue without the hub."""
     short = name.rpartition("/")[2]
+
     if kind == "model":
         return (
-            f"name it with vlm.revision=COMMIT, or fetch it ahead with 'hf download {name} --local-dir weights/{short}' "
+            "name it with vlm.revision=COMMIT, or fetch it ahead with "
+            f"'hf download {name} --local-dir weights/{short}' "
             f"and pass vlm.weights=weights/{short}."
         )
+
     return (
-        f"name it with benchmark.revision=COMMIT, or fetch it ahead with 'hf download --repo-type dataset {name} --local-dir data/{short}' "
+        "name it with benchmark.revision=COMMIT, or fetch it ahead with "
+        f"'hf download --repo-type dataset {name} --local-dir data/{short}' "
         f"and pass that folder, for example benchmark.path=data/{short}."
     )
 
 
 def _cached_commit(name: str, revision: str | None, kind: str) -> str | None:
+    """Return the commit of the copy in the local cache, None if there is no copy."""
+    # Most checkpoints have the first file, most data sets the second.
     for file in ("config.json", "README.md"):
         path = try_to_load_from_cache(name, file, revision=revision or "main", repo_type=kind)
+        # The cache keeps a snapshot in a folder that is named by its commit.
         if isinstance(path, str):
             return Path(path).parent.name
 
@@ -70,21 +78,25 @@ def _cached_commit(name: str, revision: str | None, kind: str) -> str | None:
 
 
 def file_digest(path: Path) -> str:
-    """Return the SHA-256 of a file, computed once while its size and time stay the same.
+    """Return the SHA-256 of a file, in hexadecimal digits.
+
+    It is computed once for as long as the size and the time of the file stay the same.
 
     Raises:
-        InputError: when it cannot be read.
+        InputError: when the file cannot be read.
     """
     try:
         about = path.stat()
         return _sha256(path, about.st_size, about.st_mtime_ns)
     except OSError as error:
         raise InputError(
-            f"The file '{path}' cannot be read ({error.strerror or error}): copy it there, or download it again."
+            f"The file '{path}' cannot be read ({error.strerror or error}): "
+            "copy it there, or download it again."
         ) from error
 
 
 @cache
 def _sha256(path: Path, size: int, changed: int) -> str:
+    """Return the SHA-256 of a file; size and time of change are part of the key of the cache."""
     with path.open("rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()

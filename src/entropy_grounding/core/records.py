@@ -1,6 +1,7 @@
 """Frozen dataclasses that travel between modules.
 
-Boxes are XYXY, half-open, in float pixels of the *original image*. Arrays are (rows, cols); PIL sizes are (width, height).
+Boxes are XYXY, half-open, in float pixels of the *original image*. Arrays are (rows, cols); PIL
+sizes are (width, height).
 """
 
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ import numpy as np
 
 from entropy_grounding.core.geometry import Box, View
 
+# Why a zoom loop ended: the key that is stored, and the sentence for readers.
 STOP_REASONS = {
     "empty_map": "no cell of the first map stands out: the answer is the plain one",
     "no_region": "no cell of the map stands out any more",
@@ -34,8 +36,9 @@ class RelevanceMap:
 
     Attributes:
         view: the token grid and its place in the original image.
-        values: float64 array ``(rows, cols)``, non-negative, unsmoothed; 0 where ``inside`` is false.
-        smoothed: the same after Gaussian smoothing.
+        values: float64 array ``(rows, cols)``, not negative, not smoothed; 0 where ``inside`` is
+            false.
+        smoothed: ``values`` after Gaussian smoothing, float64 array ``(rows, cols)``.
         inside: bool array ``(rows, cols)``, false for cells that show padding only.
     """
 
@@ -45,20 +48,23 @@ class RelevanceMap:
     inside: np.ndarray
 
     def peak(self) -> tuple[float, float]:
-        """Return the center (x, y), in pixels of the original image, of the cell with the largest unsmoothed relevance."""
-        row, col = (int(i) for i in np.unravel_index(np.argmax(self.values), self.values.shape))
+        """Return the center (x, y) of the cell with the largest value, before smoothing.
+
+        It is in pixels of the original image.
+        """
+        row, col = map(int, np.unravel_index(np.argmax(self.values), self.values.shape))
         return self.view.cell_box((row, col, row + 1, col + 1)).center
 
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """A region of interest: connected salient cells of one map, and the box that will be cropped for it.
+    """A region of interest: connected salient cells of one map, and the box to crop for them.
 
     Attributes:
-        box: pixels of the original image, inside it, never empty.
-        score: sum (or mean, or peak) of the unsmoothed relevance over the component.
-        map_index: which map of the zoom step it was found in.
-        cells: half-open ``(row0, col0, row1, col1)`` in that map's token grid.
+        box: in pixels of the original image, inside it, never empty.
+        score: sum (or mean, or peak) of the relevance of the cells, before smoothing.
+        map_index: index of the map in its zoom step.
+        cells: half-open range ``(row0, col0, row1, col1)`` in the token grid of that map.
     """
 
     box: Box
@@ -69,17 +75,18 @@ class Region:
 
 @dataclass(frozen=True, slots=True)
 class ZoomStep:
-    """One grounding round: the prompt's crops, the maps computed with them, and the regions these maps propose.
+    """One round of grounding: the crops of the prompt, their maps, and the regions of these maps.
 
     Attributes:
-        crops: boxes of the crops that followed the full image in the prompt; empty in round 0.
+        crops: boxes of the crops that follow the full image in the prompt; empty in round 0.
         maps: one relevance map per view of every picture.
-        regions: best first; at most K.
-        target: value of the differentiated scalar (nats for the entropies).
-        entropy: next-token entropy in nats.
+        regions: the best first, at most K.
+        target: value of the scalar that is differentiated (in nats for entropies).
+        entropy: entropy of the next token in nats.
         top_probability: probability of the most likely next token.
-        spatial_entropy: of the map that owns the best region, in nats; inf when no mass stands out.
-        visual_tokens: visual tokens in the prompt.
+        spatial_entropy: spatial entropy, in nats, of the map with the best region; inf if no cell
+            stands out.
+        visual_tokens: number of visual tokens in the prompt.
     """
 
     crops: tuple[Box, ...]
@@ -94,16 +101,17 @@ class ZoomStep:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a grounding spent.
+    """The cost of a grounding. Times are wall time in seconds.
 
     Attributes:
-        forwards: of the language model over a prompt; tokens of answers are not counted, nor a prompt whose keys and values were kept.
-        backwards: the same.
-        visual_tokens: through all forwards.
-        lm_tokens: positions through all forwards.
-        vision_seconds: wall time of processor and vision tower.
-        map_seconds: of the forwards and backwards of maps.
-        answer_seconds: of both answers.
+        forwards: forward passes of the language model over a prompt. Tokens of answers do not
+            count, and a prompt with cached keys and values does not count.
+        backwards: backward passes through the language model, counted in the same way.
+        visual_tokens: number of visual tokens in all forward passes.
+        lm_tokens: number of positions in all forward passes.
+        vision_seconds: time of the processor and the vision tower.
+        map_seconds: time of the forward and backward passes for maps.
+        answer_seconds: time of both answers.
     """
 
     forwards: int
@@ -117,7 +125,12 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Uncertainty:
-    """How unsure a model is of its next token: ``entropy`` in nats, ``margin`` from 0 (sure) to 1 (two tokens equally likely)."""
+    """How unsure a model is of its next token.
+
+    Attributes:
+        entropy: entropy of the next token in nats.
+        margin: from 0 (sure) to 1 (two tokens are equally likely).
+    """
 
     entropy: float
     margin: float
@@ -125,19 +138,20 @@ class Uncertainty:
 
 @dataclass(frozen=True, slots=True)
 class Grounding:
-    """The whole course of one question: every zoom step, the crops that the answer was given from, both answers.
+    """The result for one question: all zoom steps, the crops of the answer, and both answers.
 
     Attributes:
-        question: as asked.
+        question: the question as asked.
         size: (width, height) of the original image in pixels.
-        steps: the rounds, first to last, including those that a rollback discarded.
-        crops: boxes the final answer was given from; empty when nothing was zoomed into.
-        stop_reason: why the loop ended, a key of `stopping.STOP_REASONS`.
-        plain_answer: from the full image alone.
-        answer: from the full image and the crops.
-        cost: what it took.
-        before: how unsure the model is of the plain answer; None where that would take a forward of its own.
-        after: of the answer from the crops found, also where they were declined.
+        steps: the rounds in order, also those that a rollback discarded.
+        crops: boxes of the crops that the final answer is based on; empty if there was no zoom.
+        stop_reason: why the loop ended, a key of `STOP_REASONS`.
+        plain_answer: the answer from the full image alone.
+        answer: the answer from the full image and the crops.
+        cost: the cost of both answers and of the maps.
+        before: how unsure the model is of the plain answer; None if this would need one more
+            forward pass.
+        after: how unsure the model is of the answer from the crops, also if they were declined.
     """
 
     question: str

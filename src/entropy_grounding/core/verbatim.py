@@ -1,7 +1,7 @@
 """Options whose values are taken as typed: places (files, folders, hub ids) and free texts.
 
-Mark the field of a dataclass by its type, ``Place`` or ``Text``: command lines then quote its value for Hydra,
-and a place that begins with ``~`` is expanded when the dataclass is built.
+Give the field of a dataclass the type ``Place`` or ``Text``. Command lines then quote its value for
+Hydra. A place that begins with ``~`` is expanded when the dataclass is built.
 """
 
 import dataclasses
@@ -18,34 +18,44 @@ Text = Annotated[str, _TEXT]
 
 
 def is_place(hint: Any) -> bool:
-    """Tell whether a type hint is `Place`, or one that may be None, or several of them."""
+    """Tell whether a type hint is `Place`, a `Place` that may be None, or several of them."""
     return _marks(hint) == {_PLACE}
 
 
 def verbatim_options(options: type) -> tuple[str, ...]:
-    """Return the options of a (nested) dataclass that are one place or one text, by their names on a command line."""
+    """Return the names, on a command line, of the options that are one place or one text.
+
+    Options of the dataclasses in a dataclass have names with dots.
+    """
     return tuple(_verbatim(options, ""))
 
 
 def expanded(place: Any) -> Any:
-    """Return a place, or several of them, with a leading ``~`` as the home folder; None stays None."""
+    """Return a place, or several places, with the home folder for a leading ``~``.
+
+    None stays None.
+    """
     if isinstance(place, str):
+        # Not pathlib, which drops a "/" at the end.
         return os.path.expanduser(place) if place.startswith("~") else place  # noqa: PTH111
 
-    return place if place is None else type(place)(expanded(each) for each in place)
+    return place if place is None else type(place)(expanded(item) for item in place)
 
 
 def quote_text(arguments: Sequence[str], keys: Sequence[str]) -> list[str]:
-    """Quote the values of these options for Hydra: any character stands for itself; ``null`` is None.
+    """Quote the values of some options for Hydra, so that any character stands for itself.
+
+    The value ``null`` is not quoted; it means None.
 
     Args:
-        arguments: of a command line, ``name=value``; others stay as they are.
-        keys: names of options.
+        arguments: arguments of a command line, ``name=value``. Other arguments stay as they are.
+        keys: names of the options to quote.
     """
     return [_quoted_argument(argument, keys) for argument in arguments]
 
 
 def _verbatim(options: type, prefix: str) -> Iterator[str]:
+    """Yield the names of `verbatim_options`, with a prefix."""
     for name, hint in typing.get_type_hints(options, include_extras=True).items():
         if dataclasses.is_dataclass(hint) and isinstance(hint, type):
             yield from _verbatim(hint, f"{prefix}{name}.")
@@ -54,13 +64,16 @@ def _verbatim(options: type, prefix: str) -> Iterator[str]:
 
 
 def _marks(hint: Any) -> set[str]:
+    """Return the marks of a type hint and of the hints in it."""
     if typing.get_origin(hint) is Annotated:
         return set(hint.__metadata__) & {_PLACE, _TEXT}
 
-    return {mark for inner in typing.get_args(hint) for mark in _marks(inner)}
+    inner = (_marks(argument) for argument in typing.get_args(hint))
+    return set().union(*inner)
 
 
 def _quoted_argument(argument: str, keys: Sequence[str]) -> str:
+    """Return an argument with its value quoted, if it is one of these options."""
     key, separator, value = argument.partition("=")
     if not separator or key.lstrip("+") not in keys or value in ("", "null"):
         return argument
@@ -69,10 +82,12 @@ def _quoted_argument(argument: str, keys: Sequence[str]) -> str:
 
 
 def quoted(value: str) -> str:
-    """Return a text as Hydra reads it literally.
+    """Return a text in quotes, so that Hydra reads it literally.
 
-    OmegaConf reads ``${``, and backslashes before it; Hydra then a quote, and backslashes before it or at the end.
+    OmegaConf interprets ``${`` and the backslashes before it. Hydra interprets a quote, the
+    backslashes before it, and backslashes at the end.
     """
+    # Backslashes before such a character are doubled, then one more escapes the character.
     value = re.sub(r"(\\*)\$\{", r"\1\1\\${", value)
     value = re.sub(r"(\\*)'", r"\1\1\\'", value)
 

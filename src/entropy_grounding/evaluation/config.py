@@ -9,6 +9,7 @@ from entropy_grounding.benchmarks.config import BenchmarkConfig
 from entropy_grounding.benchmarks.identity import data_identities
 from entropy_grounding.benchmarks.load import with_reachable_boxes
 from entropy_grounding.benchmarks.miniature.scenes import canvas_of
+from entropy_grounding.core.checks import check_at_least
 from entropy_grounding.core.config import register
 from entropy_grounding.core.errors import InputError
 from entropy_grounding.core.verbatim import Place
@@ -30,9 +31,9 @@ class EvaluateConfig:
         method: which preset, from ``conf/method``.
         tracking: Weights & Biases.
         method_name: for labels and folders.
-        results_dir: folder of the rows; each VLM, benchmark and method has its own.
-        shard: "i/n": every n-th row of the data set, from the i-th on; shards run side by side and
-            are joined by one command.
+        results_dir: folder of the rows; each VLM, benchmark and method gets its own folder in it.
+        shard: "i/n" takes every n-th row of the data set, from the i-th on. Shards run side by side,
+            and `eg merge` joins them.
         flush_every: rows in a part file; that many may have to be done again after a power cut.
         retry_failed: do examples again whose stored row has failed.
         threads: of torch on a CPU.
@@ -43,7 +44,7 @@ class EvaluateConfig:
     method: GroundingOptions = field(default_factory=GroundingOptions)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     method_name: str = "entropy_gradient"
-    results_dir: Place = "outputs/evaluate"
+    results_dir: Place = "outputs/results/evaluate"
     shard: str = "1/1"
     flush_every: int = 16
     retry_failed: bool = False
@@ -52,15 +53,12 @@ class EvaluateConfig:
     def __post_init__(self) -> None:
         """Refuse impossible options before anything is loaded."""
         parse_shard(self.shard)
-        for option, name in (
-            ("vlm.name", self.vlm.name),
-            ("benchmark.name", self.benchmark.name),
-            ("method_name", self.method_name),
-        ):
-            check_name(option, name)
-        for name in ("flush_every", "threads"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} is {getattr(self, name)}: use at least 1.")
+        check_name("vlm.name", self.vlm.name)
+        check_name("benchmark.name", self.benchmark.name)
+        check_name("method_name", self.method_name)
+
+        check_at_least("flush_every", self.flush_every, 1)
+        check_at_least("threads", self.threads, 1)
 
 
 register("evaluate_schema", EvaluateConfig)
@@ -78,32 +76,51 @@ def results_folder(config: EvaluateConfig) -> Path:
     return Path(config.results_dir) / config.vlm.name / config.benchmark.name / config.method_name
 
 
+def label_of(config: EvaluateConfig) -> str:
+    """Return VLM, benchmark, method and shard in one line, for progress bars and logs."""
+    shard = "" if config.shard == "1/1" else f" {config.shard}"
+    return f"{config.vlm.name} {config.benchmark.name} {config.method_name}{shard}"
+
+
 def resolved(config: EvaluateConfig) -> EvaluateConfig:
-    """Fill in what depends on another section: the size of a miniature's pictures, boxes of local data, the gate's threshold."""
+    """Fill in the options that depend on another section.
+
+    They are the size of a miniature's pictures, the boxes of local data, and the thresholds of the
+    gate.
+    """
     benchmark = with_reachable_boxes(config.benchmark)
     if benchmark.path.startswith("miniature:") and benchmark.canvas is None:
         benchmark = replace(benchmark, canvas=canvas_of(model_type_of(config.vlm.weights)))
-    chosen = calibrated(config.method.gate, config.vlm.name, config.benchmark.name)
-    return replace(config, benchmark=benchmark, method=replace(config.method, gate=chosen))
+
+    gate = calibrated(config.method.gate, config.vlm.name, config.benchmark.name)
+    return replace(config, benchmark=benchmark, method=replace(config.method, gate=gate))
+
+
+# --- What identifies it ---
 
 
 def run_manifest(config: EvaluateConfig) -> dict[str, Any]:
-    """Return what is stored beside the rows: the config hash, configuration, data, weights, commit and versions."""
-    identities = weights_identities(config.vlm.weights, config.vlm.revision) | data_identities(
-        config.benchmark
-    )
-    found = {"config_hash": fingerprint(config), "method_name": config.method_name, **identities}
-    return {**found, **manifest(_sections(config))}
+    """Return the manifest of a run: config hash, configuration, data, weights, commit, versions."""
+    return {
+        "config_hash": fingerprint(config),
+        "method_name": config.method_name,
+        **_identities(config),
+        **manifest(_sections(config)),
+    }
 
 
 def fingerprint(config: EvaluateConfig) -> str:
-    """Return the config hash: what may change a row of this evaluation."""
+    """Return the config hash: it changes with everything that may change a row."""
     sections = _sections(config)
     counted = {**sections, "vlm": _that_count(sections)}
-    known = weights_identities(config.vlm.weights, config.vlm.revision) | data_identities(
-        config.benchmark
-    )
-    return config_hash(counted, DEFAULTS, **known)
+
+    return config_hash(counted, DEFAULTS, **_identities(config))
+
+
+def _identities(config: EvaluateConfig) -> dict[str, Any]:
+    """Return what identifies weights and data by their content."""
+    weights = weights_identities(config.vlm.weights, config.vlm.revision)
+    return weights | data_identities(config.benchmark)
 
 
 def _sections(config: EvaluateConfig) -> dict[str, Any]:
@@ -111,7 +128,7 @@ def _sections(config: EvaluateConfig) -> dict[str, Any]:
 
 
 def _that_count(sections: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Return the options of the VLM without those that the method does not ask for."""
+    """Return the options of the VLM without those that the method does not use."""
     method = sections["method"]
     unused = {
         "attention_layer": method["layers"] != "chosen",
@@ -120,16 +137,20 @@ def _that_count(sections: dict[str, dict[str, Any]]) -> dict[str, Any]:
     return {name: value for name, value in sections["vlm"].items() if not unused.get(name)}
 
 
+# --- Names and shards ---
+
+
 def parse_shard(text: str) -> tuple[int, int]:
     """Return (i, n) of a shard "i/n", counted from 1.
 
     Raises:
         InputError: for another format, or i outside 1 .. n.
     """
-    found = re.fullmatch(r"(\d+)/(\d+)", text)
-    if not found or not 1 <= int(found[1]) <= int(found[2]):
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    if not match or not 1 <= int(match[1]) <= int(match[2]):
         raise InputError(f"shard is '{text}': use i/n with i from 1 to n, for example shard=1/8.")
-    return int(found[1]), int(found[2])
+
+    return int(match[1]), int(match[2])
 
 
 def check_name(option: str, name: str) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from entropy_grounding.baselines.privileged import Privileged
 from entropy_grounding.benchmarks.base import Benchmark, Example, Unusable
 from entropy_grounding.core.errors import InputError
 from entropy_grounding.core.geometry import Box
@@ -23,6 +24,9 @@ from entropy_grounding.vlm.contexts import pixels_scaled
 from entropy_grounding.vlm.ledger import peak_memory
 from entropy_grounding.vlm.model import VLM
 
+FEWER_CROPS = "fewer crops"
+FEWER_PIXELS = "fewer crops, fewer pixels"
+
 
 def evaluate_example(
     vlm: VLM,
@@ -33,33 +37,23 @@ def evaluate_example(
     fingerprint: str,
     like: Sequence[Box] | None = None,
 ) -> Row:
-    """Return the row of one example; an error on it, or too little memory, becomes a row with status and reason.
+    """Return the row of one example.
+
+    An error on it, or too little memory, becomes a row with status and reason.
 
     Args:
         vlm: the model.
         number: of the row of the data set.
-        example: what to answer.
-        benchmark: prompts and scores it.
+        example: the example, or why it cannot be used.
+        benchmark: scores the answer.
         config: protocol and method.
         fingerprint: the config hash.
         like: crops whose number and sizes a control copies; None lets it find them.
     """
-    protocol = {
-        **asdict(config.benchmark.protocol),
-        "max_pixels": config.vlm.max_pixels,
-        "max_tiles": config.vlm.max_tiles,
-    }
-    row = Row(
-        number,
-        example.id,
-        fingerprint,
-        config.vlm.name,
-        config.benchmark.name,
-        config.method_name,
-        json.dumps(protocol),
-    )
+    row = _empty_row(number, example.id, config, fingerprint)
     if isinstance(example, Unusable):
         return replace(row, status="unusable", reason=example.reason)
+
     row = replace(
         row,
         group=example.group,
@@ -69,25 +63,43 @@ def evaluate_example(
         evidence=tuple(box.xyxy() for box in example.boxes),
     )
     if config.method.crops.startswith("oracle") and not example.boxes:
-        return replace(
-            row, status="unusable", reason="no evidence box: an oracle has nothing to show"
-        )
+        reason = "no evidence box: an oracle has nothing to show"
+        return replace(row, status="unusable", reason=reason)
 
     start = time.perf_counter()
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     try:
-        answered = _answered(vlm, example, benchmark, config, like)
-    except Exception as error:  # whatever one example breaks, the others go on; this is the one place where that is decided
-        reason = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
-        return replace(
-            row,
-            status="failed",
-            reason=" ".join(reason.split())[:500],
-            seconds=time.perf_counter() - start,
-        )
+        columns = _answered(vlm, example, benchmark, config, like)
+    except Exception as error:  # the one place where a broken example lets the others go on
+        reason = " ".join(_reason(error).split())[:500]
+        seconds = time.perf_counter() - start
+        return replace(row, status="failed", reason=reason, seconds=seconds)
 
-    return replace(row, **answered, seconds=time.perf_counter() - start, peak_memory=peak_memory())
+    seconds = time.perf_counter() - start
+    return replace(row, **columns, seconds=seconds, peak_memory=peak_memory())
+
+
+def _empty_row(number: int, identity: str, config: EvaluateConfig, fingerprint: str) -> Row:
+    """Return a row with what is known before the example is answered."""
+    protocol = {
+        **asdict(config.benchmark.protocol),
+        "max_pixels": config.vlm.max_pixels,
+        "max_tiles": config.vlm.max_tiles,
+    }
+    return Row(
+        number=number,
+        example_id=identity,
+        config_hash=fingerprint,
+        vlm=config.vlm.name,
+        benchmark=config.benchmark.name,
+        method=config.method_name,
+        protocol=json.dumps(protocol),
+    )
+
+
+def _reason(error: Exception) -> str:
+    return str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
 
 
 def _answered(
@@ -97,52 +109,54 @@ def _answered(
     config: EvaluateConfig,
     like: Sequence[Box] | None,
 ) -> dict[str, Any]:
-    """Return the columns of an example's answer: what was found, where, and how it scores."""
+    """Return the columns of an answered example: its grounding, places and scores."""
     grounding, retried = _answer_within_memory(vlm, example, benchmark, config, like)
 
     return {
-        **_found(grounding),
-        **_localised(grounding, example.boxes),
+        **_grounding_columns(grounding),
+        **_place_columns(grounding, example.boxes),
         "plain_score": benchmark.score(grounding.plain_answer, example),
         "score": benchmark.score(grounding.answer, example),
         "retried": retried,
     }
 
 
-def _found(grounding: Grounding) -> dict[str, Any]:
+def _grounding_columns(grounding: Grounding) -> dict[str, Any]:
     """Return the columns that a grounding fills."""
-    return {
+    rounds = [[region.box.xyxy() for region in step.regions] for step in grounding.steps]
+    columns: dict[str, Any] = {
         "plain_answer": grounding.plain_answer,
         "answer": grounding.answer,
         "crops": tuple(box.xyxy() for box in grounding.crops),
-        "round_crops": json.dumps(
-            [[region.box.xyxy() for region in step.regions] for step in grounding.steps]
-        ),
+        "round_crops": json.dumps(rounds),
         "rounds": len(grounding.steps),
         "entropies": tuple(step.entropy for step in grounding.steps),
         "spatial_entropies": tuple(step.spatial_entropy for step in grounding.steps),
         "stop_reason": grounding.stop_reason,
-        **{
-            f"{name}_{measure}": getattr(found, measure)
-            for name, found in (("plain", grounding.before), ("answer", grounding.after))
-            for measure in ("entropy", "margin")
-            if found is not None
-        },
         **asdict(grounding.cost),
     }
+    for name, uncertainty in (("plain", grounding.before), ("answer", grounding.after)):
+        if uncertainty is not None:
+            columns[f"{name}_entropy"] = uncertainty.entropy
+            columns[f"{name}_margin"] = uncertainty.margin
+
+    return columns
 
 
-def _localised(grounding: Grounding, evidence: Sequence[Box]) -> dict[str, Any]:
-    """Return the columns that say where the method looked; None where that is undefined."""
+def _place_columns(grounding: Grounding, evidence: Sequence[Box]) -> dict[str, Any]:
+    """Return the columns that say where the method looked; None if that is undefined."""
     if not evidence:
         return {}
+
     columns = {"iou": overlap(grounding.crops, evidence).iou}
     if grounding.steps:
         first = grounding.steps[0].maps[0]
         rows, cols = first.view.shape
-        half = max(first.view.box.width / cols, first.view.box.height / rows) / 2
-        columns |= {"pointing": pointing_game(first, evidence, tolerance=half)}
-        columns |= {"energy": energy_in_box(first, evidence), "chance": chance(first, evidence)}
+        half_cell = max(first.view.box.width / cols, first.view.box.height / rows) / 2
+        columns["pointing"] = pointing_game(first, evidence, tolerance=half_cell)
+        columns["energy"] = energy_in_box(first, evidence)
+        columns["chance"] = chance(first, evidence)
+
     return {name: None if np.isnan(value) else value for name, value in columns.items()}
 
 
@@ -153,25 +167,32 @@ def _answer_within_memory(
     config: EvaluateConfig,
     like: Sequence[Box] | None,
 ) -> tuple[Grounding, str]:
-    """Answer; out of memory, once more with one crop, then also with half the pixels. Return what was given up, too."""
-    fewer = replace(config.method, regions=replace(config.method.regions, max_regions=1))
-    for retried, method in (
-        ("", config.method),
-        ("fewer crops", fewer),
-        ("fewer crops, fewer pixels", fewer),
-    ):
+    """Answer; if memory runs out, try once more with one crop, then also with half the pixels.
+
+    Returns:
+        The grounding, and what was given up.
+
+    Raises:
+        InputError: when memory runs out in the end.
+    """
+    one_crop = replace(config.method, regions=replace(config.method.regions, max_regions=1))
+    tries = (("", config.method), (FEWER_CROPS, one_crop), (FEWER_PIXELS, one_crop))
+
+    for retried, method in tries:
         with ExitStack() as stack:
-            if "pixels" in retried and not stack.enter_context(pixels_scaled(vlm.processor, 0.5)):
-                break
+            if retried == FEWER_PIXELS:
+                possible = stack.enter_context(pixels_scaled(vlm.processor, 0.5))
+                if not possible:
+                    break
             try:
-                return _answer(
-                    vlm, example, benchmark, replace(config, method=method), like
-                ), retried
+                grounding = _answer(vlm, example, benchmark, replace(config, method=method), like)
+                return grounding, retried
             except (RuntimeError, MemoryError) as error:
                 if not _out_of_memory(error):
                     raise
         gc.collect()
         torch.cuda.empty_cache()
+
     raise InputError(
         "Out of memory, with fewer crops and fewer pixels too: use a smaller vlm.max_pixels or "
         "vlm.max_tiles, or more memory."
@@ -180,9 +201,8 @@ def _answer_within_memory(
 
 def _out_of_memory(error: Exception) -> bool:
     """Tell whether an error says that memory ran out; on a CPU torch raises a plain RuntimeError."""
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "not enough memory" in str(
-        error
-    )
+    known = isinstance(error, (torch.OutOfMemoryError, MemoryError))
+    return known or "not enough memory" in str(error)
 
 
 def _answer(
@@ -192,21 +212,19 @@ def _answer(
     config: EvaluateConfig,
     like: Sequence[Box] | None,
 ) -> Grounding:
-    """Answer one example by the method; controls know its evidence, and the crops ``like`` which theirs are."""
+    """Answer one example by the method; controls may know its evidence and the crops to copy."""
     protocol = config.benchmark.protocol
-    longest = protocol.max_new_tokens or benchmark.max_new_tokens
-    choices = example.options if protocol.answer_mode == "likelihood" else ()
     given = Privileged(
-        example.boxes,
-        None if like is None else tuple(like),
-        tuple(ord(letter) for letter in example.id),
+        evidence=example.boxes,
+        like=None if like is None else tuple(like),
+        seed=tuple(ord(letter) for letter in example.id),
     )
     return ground(
         vlm,
         example.image,
         example.prompt,
         config.method,
-        max_new_tokens=longest,
-        choices=choices,
+        max_new_tokens=protocol.max_new_tokens or benchmark.max_new_tokens,
+        choices=example.options if protocol.answer_mode == "likelihood" else (),
         given=given,
     )

@@ -1,22 +1,25 @@
-"""Join the part files of an evaluation into one file."""
+"""Join the part files of a working store into one file."""
 
-from contextlib import nullcontext
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from entropy_grounding.core.errors import InputError
 from entropy_grounding.evaluation.coverage import coverage
+from entropy_grounding.evaluation.files import MANIFEST, ROWS, locked_file, write_rows
 from entropy_grounding.evaluation.provenance import read_manifest
 from entropy_grounding.evaluation.rows import SCHEMA
-from entropy_grounding.evaluation.store import locked_file, stored_rows, write_rows
+from entropy_grounding.evaluation.store import stored_rows
 
 
 def merge(folder: str | Path) -> tuple[Path, int]:
-    """Join the part files of a results folder into ``rows.parquet``; return its path and the number of rows.
+    """Join the part files of a folder into ``rows.parquet``; return its path and the number of rows.
 
-    Rows are in the order of the data set, one an example, whatever the shards and interruptions
+    Rows are in the order of the data set, one per example, whatever the shards and interruptions
     were. What the shards recorded about the end of the data goes into the manifest, once no row is
     missing.
 
@@ -25,44 +28,55 @@ def merge(folder: str | Path) -> tuple[Path, int]:
             configurations.
     """
     folder = Path(folder)
-    with (
-        locked_file(folder / ".merge.lock", folder, "is merging", "", patience=60)
-        if folder.is_dir()
-        else nullcontext()
-    ):
+    if not folder.is_dir():
+        raise _no_rows(folder)
+
+    with locked_file(folder / ".merge.lock", folder, "is merging", patience=60):
         rows = stored_rows(folder)
         if rows.empty:
-            raise InputError(
-                f"The results folder '{folder}' holds no rows: run 'python -m "
-                "entropy_grounding.evaluate' first."
-            )
+            raise _no_rows(folder)
         hashes = sorted(set(rows["config_hash"]))
         if len(hashes) > 1:
             raise InputError(
                 f"The results folder '{folder}' mixes configurations {', '.join(hashes)}."
             )
-        sink = pa.BufferOutputStream()
-        table = pa.Table.from_pandas(
-            rows, schema=SCHEMA, preserve_index=False
-        ).replace_schema_metadata(None)
-        pq.write_table(
-            table,
-            sink,
-            compression="zstd",
-            compression_level=19,
-            write_statistics=False,
-            store_schema=False,
-        )
+        write_rows(folder, as_parquet(rows), _with_end(folder, hashes[0]))
 
-        path = folder / "manifest.json"
-        source = read_manifest(path) if path.is_file() else {"config": {}, "config_hash": hashes[0]}
-        asked = source["config"].get("benchmark", {}).get("examples")
-        found = coverage(folder, asked)
-        if found.complete:
-            whole = found.total == found.size
-            source = {
-                **source,
-                "complete": {"examples": None if whole else asked, "rows": found.total},
-            }
-        write_rows(folder, sink.getvalue().to_pybytes(), source)
-    return folder / "rows.parquet", len(rows)
+    return folder / ROWS, len(rows)
+
+
+def _no_rows(folder: Path) -> InputError:
+    return InputError(f"The results folder '{folder}' holds no rows: run 'eg evaluate' first.")
+
+
+def _with_end(folder: Path, config_hash: str) -> Mapping[str, Any]:
+    """Return the manifest of a folder, with the end of the data if no row is missing."""
+    path = folder / MANIFEST
+    source = {"config": {}, "config_hash": config_hash}
+    if path.is_file():
+        source = read_manifest(path)
+
+    asked = source["config"].get("benchmark", {}).get("examples")
+    stored = coverage(folder, asked)
+    if not stored.complete:
+        return source
+
+    whole = stored.total == stored.size
+    end = {"examples": None if whole else asked, "rows": stored.total}
+    return {**source, "complete": end}
+
+
+def as_parquet(rows: pd.DataFrame) -> bytes:
+    """Return rows as the bytes of a file; the same rows give the same bytes."""
+    table = pa.Table.from_pandas(rows, schema=SCHEMA, preserve_index=False)
+    sink = pa.BufferOutputStream()
+    pq.write_table(
+        table.replace_schema_metadata(None),
+        sink,
+        compression="zstd",
+        compression_level=19,
+        write_statistics=False,
+        store_schema=False,
+    )
+
+    return sink.getvalue().to_pybytes()

@@ -11,53 +11,54 @@ import pyarrow as pa
 class Row:
     """The result of one example under one VLM and method; every run stores these.
 
+    Boxes are ``[x0, y0, x1, y1]`` in pixels of the original image. Columns about places are None
+    without evidence; those about the first map are None without a map, too.
+
     Attributes:
         number: of the row of the data set that the example comes from; with ``example_id`` it gives
             the order.
         example_id: unique within the benchmark.
-        config_hash: of everything that may change a result (`results.config_hash`).
-        vlm: its name.
-        benchmark: its name.
-        method: its name.
+        config_hash: of everything that may change a result, see `fingerprint`.
+        vlm: name of the VLM.
+        benchmark: name of the benchmark.
+        method: name of the method.
         protocol: the switches, as JSON.
         group: part of the benchmark.
         question: as asked.
         prompt: as the model got it, without chat template.
         references: the accepted answers.
-        plain_answer: raw, from the full image alone.
-        answer: raw, from the full image and the crops.
-        plain_score: in [0, 1] under the benchmark's metric.
-        score: the same, of ``answer``.
-        evidence: boxes ``[x0, y0, x1, y1]`` in pixels of the original image, as are ``crops``.
-        crops: that the answer was given from.
-        round_crops: of every round, as JSON.
+        plain_answer: raw answer from the full image alone.
+        answer: raw answer from the full image and the crops.
+        plain_score: of ``plain_answer`` under the benchmark's metric, in [0, 1].
+        score: of ``answer`` under the benchmark's metric, in [0, 1].
+        evidence: boxes of the evidence.
+        crops: boxes that the answer was given from.
+        round_crops: boxes that each round proposed, as JSON.
         rounds: number of grounding rounds.
-        entropies: next-token entropy in nats, a round each.
-        spatial_entropies: of the best map in nats, a round each; inf where no mass stands out.
-        stop_reason: a key of `stopping.STOP_REASONS`.
-        iou: of the union of the crops with the union of the evidence; None without evidence, as are
-            the next three.
-        pointing: 1 when the peak of the first map lies in the evidence or within half a cell of it,
-            else 0; None without a map, too.
-        energy: share of the first map's relevance on the evidence; None without a map, too.
+        entropies: next-token entropy of each round, in nats.
+        spatial_entropies: of the best map of each round, in nats; inf if no mass stands out.
+        stop_reason: a key of `STOP_REASONS`.
+        iou: of the union of the crops with the union of the evidence.
+        pointing: 1 if the peak of the first map lies in the evidence or within half a cell of it,
+            else 0.
+        energy: share of the first map's relevance on the evidence.
         chance: share that a constant map would have there.
-        forwards: as the following ones to ``answer_seconds``, see `Cost`.
-        backwards: see `Cost`.
-        visual_tokens: see `Cost`.
+        forwards: number of forward passes, see `Cost`.
+        backwards: number of backward passes, see `Cost`.
+        visual_tokens: through all forward passes, see `Cost`.
         seconds: wall time.
-        peak_memory: MiB; of the GPU for this example, on a CPU of the whole process so far.
-        retried: what was given up after running out of memory: "", "fewer crops", "fewer crops,
-            fewer pixels".
+        peak_memory: in MiB; of the GPU for this example, or of the whole process so far on a CPU.
+        retried: what was given up after memory ran out: "", "fewer crops", or "fewer crops, fewer
+            pixels".
         status: "ok", "failed" (an error on this example) or "unusable" (the data has no image,
             question or answer).
-        reason: why not ok.
-        plain_entropy: of the first token of the plain answer, in nats; None in rows of the first
-            version, as are the next columns.
+        reason: why the status is not "ok".
+        plain_entropy: of the first token of the plain answer, in nats; None if it would take a
+            forward pass of its own, as for the next three columns.
         plain_margin: 1 minus the difference of its two largest probabilities.
-        answer_entropy: of the first token of the answer from the crops found, also where they were
-            declined.
-        answer_margin: the same.
-        lm_tokens: see `Cost`.
+        answer_entropy: of the first token of the answer from the crops, also if they were declined.
+        answer_margin: 1 minus the difference of its two largest probabilities.
+        lm_tokens: positions through all forward passes, see `Cost`.
         vision_seconds: see `Cost`.
         map_seconds: see `Cost`.
         answer_seconds: see `Cost`.
@@ -107,7 +108,7 @@ class Row:
     answer_seconds: float | None = None
 
 
-# Columns of the stored rows, from the fields of `Row`
+# The columns of stored rows, from the fields of `Row`.
 _TYPES: dict[Any, pa.DataType] = {
     int: pa.int64(),
     float: pa.float64(),
@@ -119,7 +120,4 @@ _TYPES: dict[Any, pa.DataType] = {
 _TYPES |= {int | None: pa.int64(), float | None: pa.float64(), str | None: pa.string()}
 SCHEMA = pa.schema([(name, _TYPES[hint]) for name, hint in typing.get_type_hints(Row).items()])
 WALL_TIMES = ("seconds", "vision_seconds", "map_seconds", "answer_seconds")
-TIMES = (
-    *WALL_TIMES,
-    "peak_memory",
-)  # columns in which two runs of the same configuration may differ
+TIMES = (*WALL_TIMES, "peak_memory")  # two runs of one configuration may differ in these

@@ -1,4 +1,4 @@
-"""Evaluate the ungated method on validation rows, and choose the gate's thresholds."""
+"""Evaluate the ungated method on validation rows, and choose the thresholds of the gate."""
 
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -31,14 +31,15 @@ class CalibrateConfig:
     """Options of a calibration.
 
     Attributes:
-        vlm: which model, from ``conf/vlm``.
+        vlm: the model, from ``conf/vlm``.
         method: the ungated method, from ``conf/method``.
-        benchmarks: names from ``conf/benchmark``; thresholds are chosen for each and for all together.
-        split: of the rows; not the one that is reported.
-        examples: rows of each.
+        benchmarks: names from ``conf/benchmark``. Thresholds are chosen for each benchmark, and for
+            all together.
+        split: the split of the rows; it is not the split that is reported.
+        examples: the number of rows of each benchmark.
         accept: the score by which zoomed answers are kept, on benchmarks where that gains.
-        results_dir: where the rows are evaluated; a run goes on where it stopped.
-        rows_dir: where what the thresholds come from is kept.
+        results_dir: the folder of the evaluations. A run that was stopped is resumed there.
+        rows_dir: the folder in which the rows behind the thresholds are kept.
     """
 
     vlm: VLMConfig = field(default_factory=VLMConfig)
@@ -55,76 +56,105 @@ register("calibrate_schema", CalibrateConfig)
 
 
 def run(config: CalibrateConfig) -> Calibration:
-    """Evaluate what is missing, choose, and write both files.
+    """Evaluate what is missing, choose the thresholds, and write the rows and the thresholds.
+
+    Args:
+        config: the options.
 
     Raises:
         InputError: for a method that is gated already, or no benchmark.
     """
     if config.method.gate.score != OFF or config.method.gate.accept != OFF:
         raise InputError(
-            "method.gate is on: thresholds are chosen on rows of the ungated method, so use method=entropy_gradient."
+            "method.gate is on: thresholds are chosen on rows of the ungated method, "
+            "so use method=entropy_gradient."
         )
+
     if not config.benchmarks:
         raise InputError("benchmarks is empty: name some of conf/benchmark.")
+
     vlm = load_vlm(config.vlm)
-    rows = pd.concat(
-        [validation_rows(config, name, vlm) for name in config.benchmarks], ignore_index=True
-    )
+    parts = [validation_rows(config, name, vlm) for name in config.benchmarks]
+    rows = pd.concat(parts, ignore_index=True)
+
     source = {
         "vlm": config.vlm.name,
         "split": config.split,
         "examples": len(rows),
         "commit": commit(),
-    }
-    source |= {
         "weights_sha256": weights_identities(config.vlm.weights, config.vlm.revision)["weights"],
         "accept": config.accept,
     }
     write_results(Path(config.rows_dir) / config.vlm.name, rows, source)
-    found = calibrate(rows, config.accept)
-    write(config.vlm.name, found, source)
-    return found
+
+    calibration = calibrate(rows, config.accept)
+    write(config.vlm.name, calibration, source)
+    return calibration
 
 
 def validation_rows(config: CalibrateConfig, benchmark: str, vlm: VLM) -> pd.DataFrame:
-    """Return `COLUMNS` of the ungated method on a benchmark, and of the same after a single round; examples that failed are left out."""
-    asked = replace(benchmark_config(benchmark), split=config.split, examples=config.examples)
-    one_round = replace(
-        config.method, stopping=replace(config.method.stopping, rule="fixed", rounds=1)
-    )
+    """Return the rows of a benchmark from which thresholds are chosen.
+
+    The ungated method answers each example, once in full and once with a single zoom step.
+    Examples that failed are left out.
+
+    Args:
+        config: the options.
+        benchmark: a name from ``conf/benchmark``.
+        vlm: the loaded model.
+
+    Returns:
+        A table with `COLUMNS`, one row per example.
+    """
+    data = replace(benchmark_config(benchmark), split=config.split, examples=config.examples)
+    stopping = replace(config.method.stopping, rule="fixed", rounds=1)
+    methods = {"ungated": config.method, "one_round": replace(config.method, stopping=stopping)}
+
+    # Rows of a calibration are not tracked.
     off = TrackingConfig(mode="disabled")
-    methods = {"ungated": config.method, "one_round": one_round}
-    found = evaluate_together(
-        [
-            EvaluateConfig(config.vlm, asked, method, off, name, config.results_dir)
-            for name, method in methods.items()
-        ],
-        vlm,
-    )
-    ungated, first = (_of_answers(rows[rows["status"] == "ok"]) for rows in found)
-    of_first = {
-        f"{ANSWER}_{what}": f"{ONE_ROUND}_{what}"
-        for what in ("score", "entropy", "margin", "passes")
-    }
-    return ungated.merge(
-        first.rename(columns=of_first)[["example_id", *of_first.values()]], on="example_id"
-    )[COLUMNS]
+    evaluations = [
+        EvaluateConfig(config.vlm, data, method, off, name, config.results_dir)
+        for name, method in methods.items()
+    ]
+    ungated, first = evaluate_together(evaluations, vlm)
+    ungated = _of_answers(ungated[ungated["status"] == "ok"])
+    first = _of_answers(first[first["status"] == "ok"])
+
+    # The zoomed answer of the second method is the answer after one zoom step.
+    names = {}
+    for what in ("score", "entropy", "margin", "passes"):
+        names[f"{ANSWER}_{what}"] = f"{ONE_ROUND}_{what}"
+    first = first.rename(columns=names)[["example_id", *names.values()]]
+
+    return ungated.merge(first, on="example_id")[COLUMNS]
 
 
 def _of_answers(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return rows with the score and passes of the zoomed answer and of the plain one, which takes one pass."""
+    """Return rows with the score and the passes of the zoomed answer and of the plain answer."""
+    # A backward pass counts as two forward passes; a plain answer takes one.
     passes = rows["forwards"] + 2 * rows["backwards"]
-    return rows.rename(columns={"score": f"{ANSWER}_score"}).assign(
-        answer_passes=passes, plain_passes=1
-    )
+    rows = rows.rename(columns={"score": f"{ANSWER}_score"})
+    return rows.assign(answer_passes=passes, plain_passes=1)
 
 
 def write(vlm: str, found: Calibration, source: dict[str, Any]) -> None:
-    """Write the calibration of a VLM as configuration."""
+    """Write the calibration of a VLM as a configuration file.
+
+    Args:
+        vlm: the name of the VLM.
+        found: the calibration.
+        source: where it comes from: the number of rows, their split, weights and commit.
+    """
     path = calibration_path(vlm)
     path.parent.mkdir(exist_ok=True)
-    about = f"{source['examples']} {source['split']} rows, weights {short_identity(source)}, commit {source['commit']}"
-    head = f"# python -m entropy_grounding.calibrate vlm={vlm}   wrote this: {about}.\n"
+
+    about = (
+        f"{source['examples']} {source['split']} rows, "
+        f"weights {short_identity(source)}, commit {source['commit']}"
+    )
+    head = f"# eg calibrate vlm={vlm}   wrote this: {about}.\n"
+
+    # YAML has no tuples.
     values = {**asdict(found), "weights": list(found.weights)}
     path.write_text(head + OmegaConf.to_yaml(OmegaConf.create(values)), encoding="utf-8")
     print(f"written: {path.relative_to(CONF_DIR.parent)}")

@@ -1,1 +1,1 @@
-"""Experiments: a table or an ablation, run from a laptop to a cluster."""
+"""Experiments: run a table or an ablation, on a laptop or on a cluster."""

@@ -14,27 +14,35 @@ from entropy_grounding.vlm.model import VLM
 def complete(
     setup: ExperimentConfig, *, roots: Sequence[str | Path] = ()
 ) -> dict[tuple[str, str, str], Path]:
-    """Run the evaluations that are not stored yet, each VLM loaded once, and return the folder of every (VLM, benchmark, variant).
+    """Run the evaluations that are not stored yet, and return the folders of all.
 
     Args:
         setup: the experiment.
         roots: more folders than ``setup.results_dir`` in which stored rows are looked for.
+
+    Returns:
+        The folder of the rows, by the names of VLM, benchmark and variant.
     """
     index = stored_index(setup.results_dir, *roots)
     folders: dict[tuple[str, str, str], Path] = {}
     missing: dict[tuple[str, str], list[EvaluateConfig]] = {}
+
     for variant, config in evaluations(setup):
-        cell = config.vlm.name, config.benchmark.name
+        pair = config.vlm.name, config.benchmark.name
         folder = stored_folder(config, index)
-        folders[(*cell, variant.name)] = folder or results_folder(config)
+        folders[(*pair, variant.name)] = folder or results_folder(config)
         if folder is None:
-            missing.setdefault(cell, []).append(config)
+            missing.setdefault(pair, []).append(config)
+
+    # The pairs are ordered by VLM: each VLM is loaded once, and only one is kept.
     loaded: dict[str, VLM] = {}
     for (name, _), configs in missing.items():
         loaded = loaded if name in loaded else {name: load_vlm(configs[0].vlm)}
+
         if setup.experiment.share:
             evaluate_together(configs, loaded[name])
         else:
             for config in configs:
                 evaluate(config, loaded[name])
+
     return folders

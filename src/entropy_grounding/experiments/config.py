@@ -1,4 +1,4 @@
-"""Experiments: a table or an ablation as configuration, its cells, which of them are stored, and their summary."""
+"""The configuration of an experiment (a table or an ablation), and its evaluations."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -9,12 +9,13 @@ from typing import Any
 from entropy_grounding.benchmarks.load import boxes_note
 from entropy_grounding.core.config import compose_config, override_list, register
 from entropy_grounding.core.errors import InputError
-from entropy_grounding.core.paths import CONF_DIR, ROOT
+from entropy_grounding.core.paths import CONF_DIR
 from entropy_grounding.core.verbatim import Place, quote_text
+from entropy_grounding.evaluation.archive import OUTPUTS
 from entropy_grounding.evaluation.config import EvaluateConfig, resolved
 
-SECTIONS = ("vlm.", "benchmark.", "method.")  # of an evaluation's options
-OUTPUTS, STORED = ROOT / "outputs" / "results", ROOT / "results"
+# The beginnings of the overrides that change an evaluation, not the experiment.
+SECTIONS = ("vlm.", "benchmark.", "method.")
 
 
 @dataclass(frozen=True)
@@ -22,9 +23,9 @@ class Variant:
     """One line of a table.
 
     Attributes:
-        name: for labels and folders.
+        name: the name in labels and folders.
         method: a preset of ``conf/method``.
-        overrides: Hydra overrides of ``conf/evaluate.yaml`` on top of it.
+        overrides: Hydra overrides of ``conf/evaluate.yaml`` that are applied after the preset.
         runs: names of ``conf/run`` that have this line; empty for all.
     """
 
@@ -39,15 +40,16 @@ class Experiment:
     """A table or an ablation, from ``conf/experiment``.
 
     Attributes:
-        name: of the folder of its results.
-        title: for people.
-        notebook: the one that shows it, without ".ipynb".
-        variants: its lines.
+        name: the name of the folder of its results.
+        title: the title that readers see.
+        notebook: the notebook that shows the experiment, without ".ipynb".
+        variants: the lines of the table.
         reference: the variant that the others are tested against.
-        vlms: by the name of a run, names from ``conf/vlm``; where a run has none here, its own.
-        benchmarks: the same, names from ``conf/benchmark``.
+        vlms: names from ``conf/vlm``, by the name of a run; a run that is not here uses its own.
+        benchmarks: names from ``conf/benchmark``, by the name of a run in the same way.
         paper: scores of the paper in percent, by VLM family, variant and benchmark.
-        share: answer each example by all missing variants, and compute once what they have in common; no seconds are recorded then.
+        share: answer each example by all missing variants, and compute once what they have in
+            common. Seconds are not recorded then.
     """
 
     name: str = ""
@@ -63,7 +65,14 @@ class Experiment:
 
 @dataclass(frozen=True)
 class RunSize:
-    """How much of an experiment runs, from ``conf/run``: which VLMs, which benchmarks, and how many examples (None: all)."""
+    """How much of an experiment runs, from ``conf/run``.
+
+    Attributes:
+        name: the name of the run.
+        vlms: names from ``conf/vlm``.
+        benchmarks: names from ``conf/benchmark``.
+        examples: the number of examples of each benchmark; None for all.
+    """
 
     name: str = "mini"
     vlms: tuple[str, ...] = ()
@@ -73,19 +82,23 @@ class RunSize:
 
 @dataclass(frozen=True)
 class ExperimentConfig:
-    """Options of a table notebook and of ``python -m entropy_grounding.rerun``.
+    """Options of a table notebook and of ``eg rerun``.
 
     Attributes:
-        experiment: which one.
-        run: how much of it.
-        only_vlm: these of its VLMs; empty for all. On the command line ``vlm``, and so for the next two.
-        only_benchmark: these of its benchmarks; empty for all.
-        only_method: these of its variants; empty for all.
-        overrides: Hydra overrides of every evaluation, such as ``vlm.dtype=float32``; on the command line as they are.
-        results_dir: rows go to EXPERIMENT/VLM/BENCHMARK/METHOD in it; rows of the same configuration that lie anywhere in it are used.
-        output_dir: executed notebooks go to EXPERIMENT in it.
+        experiment: the experiment.
+        run: how much of it runs.
+        only_vlm: the VLMs to run; empty for all. The command line calls this option ``vlm``, and
+            the next two ``benchmark`` and ``method``.
+        only_benchmark: the benchmarks to run; empty for all.
+        only_method: the variants to run; empty for all.
+        overrides: Hydra overrides of every evaluation, such as ``vlm.dtype=float32``. On the
+            command line they are written as they are.
+        results_dir: the folder of the rows, which are stored in EXPERIMENT/VLM/BENCHMARK/METHOD.
+            Stored rows of the same configuration are used, wherever they are in this folder.
+        output_dir: the folder of the executed notebooks, which are stored in EXPERIMENT.
         tracking_mode: a name from ``conf/tracking``; on the command line ``tracking``.
-        gpus: of this machine, each cell takes a free one; 0 leaves the choice to torch.
+        gpus: the number of GPUs of this machine. Each job takes a free GPU. 0 leaves the choice
+            to torch.
     """
 
     experiment: Experiment = field(default_factory=Experiment)
@@ -100,45 +113,40 @@ class ExperimentConfig:
     gpus: int = 0
 
     def vlms(self) -> tuple[str, ...]:
-        """Return the VLMs to run."""
-        return _chosen(
-            "vlm",
-            self.only_vlm,
-            self.experiment.vlms.get(self.run.name, self.run.vlms),
-            _named("vlm"),
-        )
+        """Return the names of the VLMs to run."""
+        default = self.experiment.vlms.get(self.run.name, self.run.vlms)
+        return _chosen("vlm", self.only_vlm, default, _named("vlm"))
 
     def benchmarks(self) -> tuple[str, ...]:
-        """Return the benchmarks to run."""
-        return _chosen(
-            "benchmark",
-            self.only_benchmark,
-            self.experiment.benchmarks.get(self.run.name, self.run.benchmarks),
-            _named("benchmark"),
-        )
+        """Return the names of the benchmarks to run."""
+        default = self.experiment.benchmarks.get(self.run.name, self.run.benchmarks)
+        return _chosen("benchmark", self.only_benchmark, default, _named("benchmark"))
 
     def variants(self) -> tuple[Variant, ...]:
-        """Return the lines of the table."""
-        known = {
-            each.name: each
-            for each in self.experiment.variants
-            if not each.runs or self.run.name in each.runs
+        """Return the lines of the table that are to run."""
+        by_name = {
+            variant.name: variant
+            for variant in self.experiment.variants
+            if not variant.runs or self.run.name in variant.runs
         }
-        return tuple(
-            known[name] for name in _chosen("method", self.only_method, tuple(known), tuple(known))
-        )
+
+        names = _chosen("method", self.only_method, tuple(by_name), tuple(by_name))
+        return tuple(by_name[name] for name in names)
 
 
 def _named(group: str) -> tuple[str, ...]:
+    """Return the names of the files of a folder of ``conf``, sorted."""
     return tuple(sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml")))
 
 
 def _chosen(
     option: str, wanted: Sequence[str], default: Sequence[str], known: Sequence[str]
 ) -> tuple[str, ...]:
+    """Return the wanted names after a check, or the default where no name is wanted."""
     for name in wanted:
         if name not in known:
             raise InputError(f"Unknown {option} '{name}': use one of {', '.join(known)}.")
+
     return tuple(wanted or default)
 
 
@@ -156,76 +164,93 @@ def load_experiment(
     """Compose an experiment.
 
     Args:
-        name: of ``conf/experiment``.
-        run: of ``conf/run``.
+        name: a name of ``conf/experiment``.
+        run: a name of ``conf/run``.
         overrides: Hydra overrides of every evaluation, such as ``vlm.dtype=float16``.
-        chosen: other options, lists as comma-separated text; empty ones leave the default.
+        chosen: other options. Lists are text separated by commas. Empty text leaves the default.
 
     Raises:
         InputError: for unknown names, and for variants that do not compose.
     """
-    given = [f"{key}={value}" for key, value in chosen.items() if value]
-    return composed(
-        [
-            f"experiment={name}",
-            f"run={run}",
-            *quote_text(given, ["results_dir"]),
-            *override_list(overrides),
-        ]
-    )
+    options = [f"{key}={value}" for key, value in chosen.items() if value]
+
+    # A path may hold marks that have a meaning for Hydra.
+    options = quote_text(options, ["results_dir"])
+    return composed([f"experiment={name}", f"run={run}", *options, *override_list(overrides)])
 
 
 def composed(arguments: Sequence[str]) -> ExperimentConfig:
-    """Compose an experiment from arguments of a command line: its options, and overrides of every evaluation (``vlm.dtype=float16``).
+    """Compose an experiment from the arguments of a command line.
+
+    Args:
+        arguments: options of the experiment, and overrides of every evaluation
+            (``vlm.dtype=float16``).
 
     Raises:
         InputError: for a wrong name or value anywhere, also in one of the evaluations.
     """
-    changes = [each for each in arguments if each.startswith(SECTIONS)]
-    setup = compose_config(
-        [as_option(each) for each in arguments if each not in changes], "rerun", ExperimentConfig
-    )
+    changes, options = [], []
+    for argument in arguments:
+        if argument.startswith(SECTIONS):
+            changes.append(argument)
+        else:
+            options.append(as_option(argument))
+
+    setup = compose_config(options, "rerun", ExperimentConfig)
     setup = replace(setup, overrides=(*setup.overrides, *changes))
     check(setup)
-    given = _section("benchmark", setup.benchmarks()[0], setup.overrides).benchmark.examples
-    counted = any(each.startswith("benchmark.examples=") for each in setup.overrides)
-    return replace(setup, run=replace(setup.run, examples=given)) if counted else setup
+
+    # An override of the number of examples wins over the number of the run.
+    benchmark = _section("benchmark", setup.benchmarks()[0], setup.overrides).benchmark
+    if any(override.startswith("benchmark.examples=") for override in setup.overrides):
+        return replace(setup, run=replace(setup.run, examples=benchmark.examples))
+
+    return setup
 
 
 def as_option(argument: str) -> str:
-    """Turn ``vlm=A,B`` and the like into the option that Hydra reads; its groups have those names. Other arguments stay as they are."""
+    """Return an argument of a command line as the option that Hydra reads.
+
+    ``vlm=A,B`` becomes ``only_vlm=[A,B]``, because Hydra has groups with the names vlm, benchmark,
+    method and tracking. Other arguments stay as they are.
+    """
     key, _, value = argument.partition("=")
     if key in ("vlm", "benchmark", "method"):
         return f"only_{key}={value}" if value.startswith("[") else f"only_{key}=[{value}]"
+
     return f"tracking_mode={value}" if key == "tracking" else argument
 
 
 def evaluations(setup: ExperimentConfig) -> Iterator[tuple[Variant, EvaluateConfig]]:
-    """Yield every evaluation of an experiment, by VLM, benchmark and variant; no oracle where the data have no boxes."""
+    """Yield every evaluation of an experiment, ordered by VLM, benchmark and variant."""
     for vlm in setup.vlms():
         for benchmark in setup.benchmarks():
             for variant in setup.variants():
                 config = evaluation(setup, vlm, benchmark, variant)
-                if not (
-                    config.method.crops.startswith("oracle") and boxes_note(config.benchmark)
-                ):  # nothing that it could show
+
+                # An oracle has nothing to show where the data have no boxes.
+                oracle = config.method.crops.startswith("oracle")
+                if not (oracle and boxes_note(config.benchmark)):
                     yield variant, config
 
 
 def evaluation(
     setup: ExperimentConfig, vlm: str, benchmark: str, variant: Variant
 ) -> EvaluateConfig:
-    """Return the configuration of one VLM, benchmark and variant, with the size of its pictures filled in."""
+    """Return the configuration of one VLM, benchmark and variant.
+
+    What depends on another section is filled in, such as the size of the pictures.
+    """
+    # The overrides of the experiment come last, so they win over those of the variant.
     changes = (*variant.overrides, *setup.overrides)
-    tracking = replace(
-        _composed(f"tracking={setup.tracking_mode}").tracking, group=setup.experiment.name
-    )
+    tracking = _composed(f"tracking={setup.tracking_mode}").tracking
     data = _section("benchmark", benchmark, changes).benchmark
+
     config = EvaluateConfig(
         vlm=_section("vlm", vlm, changes).vlm,
         benchmark=replace(data, examples=setup.run.examples or data.examples),
         method=_section("method", variant.method, changes).method,
-        tracking=tracking,
+        tracking=replace(tracking, group=setup.experiment.name),
         method_name=variant.name,
         results_dir=str(Path(setup.results_dir) / setup.experiment.name),
     )
@@ -233,25 +258,36 @@ def evaluation(
 
 
 def _section(group: str, name: str, overrides: Sequence[str]) -> EvaluateConfig:
-    """Compose one section of an evaluation: composing all of every cell would take minutes."""
-    return _composed(
-        f"{group}={name}", *(each for each in overrides if each.startswith(f"{group}."))
-    )
+    """Compose one section of an evaluation, with the overrides of this section only.
+
+    To compose the whole configuration of every job would take minutes; sections are cached.
+    """
+    changes = [override for override in overrides if override.startswith(f"{group}.")]
+    return _composed(f"{group}={name}", *changes)
 
 
 @cache
 def _composed(*overrides: str) -> EvaluateConfig:
+    """Compose an evaluation; only the section that the overrides name is used."""
     return compose_config([*overrides, "method_name=any"], "evaluate", EvaluateConfig)
 
 
 def check(setup: ExperimentConfig) -> None:
-    """Compose every evaluation, so that a wrong name or value anywhere is an `InputError` before anything runs."""
-    for override in [
-        *setup.overrides,
-        *(each for variant in setup.experiment.variants for each in variant.overrides),
-    ]:
+    """Compose every evaluation, to find errors before anything runs.
+
+    Raises:
+        InputError: for a wrong name or value anywhere.
+    """
+    overrides = list(setup.overrides)
+    for variant in setup.experiment.variants:
+        overrides += variant.overrides
+
+    for override in overrides:
         if not override.startswith(SECTIONS):
             raise InputError(
-                f"The override '{override}' is of no section: it must begin with vlm., benchmark. or method."
+                f"The override '{override}' is of no section: "
+                "it must begin with vlm., benchmark. or method."
             )
+
+    # The iterator composes an evaluation only when it is read.
     list(evaluations(setup))

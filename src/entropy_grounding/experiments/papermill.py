@@ -18,28 +18,36 @@ from entropy_grounding.core.paths import ROOT
 from entropy_grounding.core.processes import environment, kernels, stop_kernels
 
 NOTEBOOKS = ROOT / "notebooks"
-QUIET = "--IPKernelApp.log_level=CRITICAL"  # else the terminal shows that messages are not encrypted, and that a kernel was told to end
+
+# Without this option the terminal shows warnings of the kernel: that its messages are not
+# encrypted, and that it was told to end.
+QUIET = "--IPKernelApp.log_level=CRITICAL"
 
 
 def execute(notebook: str | Path, target: Path, parameters: Mapping[str, Any]) -> Path:
-    """Execute a notebook with these parameters and return ``target``, which is there only when all of it went well.
+    """Execute a notebook with these parameters, and return ``target``.
+
+    The file ``target`` exists only after the whole notebook has succeeded.
 
     Args:
-        notebook: a file, or the name of one in the repository's ``notebooks``, without ".ipynb".
-        target: the executed notebook.
-        parameters: values of the cell tagged "parameters".
+        notebook: a file, or the name of a notebook of the repository, without ".ipynb".
+        target: the path of the executed notebook.
+        parameters: values of the cell with the tag "parameters".
 
     Raises:
-        InputError: for a parameter that the notebook does not have, before anything runs (papermill alone warns and takes defaults); and
-            when a cell of it fails, with the error; the notebook up to there is kept beside, as ``*.failed.ipynb``.
+        InputError: for a parameter that the notebook does not have, before anything runs
+            (papermill alone warns and takes the default), and when a cell of the notebook fails,
+            with its error. The notebook up to this cell is kept as ``*.failed.ipynb``.
     """
     source = notebook if isinstance(notebook, Path) else NOTEBOOKS / f"{notebook}.ipynb"
     known = _known_parameters(source)
-    unknown = [each for each in parameters if each not in known]
+    unknown = [name for name in parameters if name not in known]
     if unknown:
         raise InputError(
-            f"The notebook {source.name} has no parameter {', '.join(unknown)}: use {', '.join(known)}."
+            f"The notebook {source.name} has no parameter {', '.join(unknown)}: "
+            f"use {', '.join(known)}."
         )
+
     target.parent.mkdir(parents=True, exist_ok=True)
     failed = target.with_suffix(".failed.ipynb")
     options = {
@@ -48,8 +56,11 @@ def execute(notebook: str | Path, target: Path, parameters: Mapping[str, Any]) -
         "log_output": False,
         "extra_arguments": [QUIET],
     }
+
+    # Several notebooks may run at once: each uses one thread, unless the user says otherwise.
+    threads = os.environ.get("OMP_NUM_THREADS", "1")
     try:
-        with environment({"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}):
+        with environment({"OMP_NUM_THREADS": threads}):
             _run(source, failed, dict(parameters), **options)
     except PapermillExecutionError as error:
         reason = " ".join(f"{error.ename}: {error.evalue}".split())
@@ -58,15 +69,24 @@ def execute(notebook: str | Path, target: Path, parameters: Mapping[str, Any]) -
         ) from error
     except DeadKernelError as error:
         raise InputError(
-            f"The process of {source.name} was killed, perhaps because memory ran out; see {failed}."
+            f"The process of {source.name} was killed, perhaps because memory ran out; "
+            f"see {failed}."
         ) from error
+
+    # The file gets its final name only now: readers take it as the sign of success.
     failed.replace(target)
     return target
 
 
 def _run(*arguments: Any, **options: Any) -> None:
-    """Run papermill in a thread: its own handling of signals kills a kernel before that has stored what it has finished."""
+    """Run papermill in a thread.
+
+    In the main thread, papermill would handle signals itself. It would kill a kernel before the
+    kernel has stored what it has finished.
+    """
+    # Kernels that run already belong to somebody else.
     spared = kernels(below=False)
+
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(papermill.execute_notebook, *arguments, **options)
         try:
@@ -77,42 +97,61 @@ def _run(*arguments: Any, **options: Any) -> None:
 
 
 def executed_with(target: Path) -> dict[str, Any]:
-    """Return the parameters that an executed notebook was made with; none where there is no notebook."""
+    """Return the parameters that an executed notebook was made with.
+
+    The dictionary is empty where there is no notebook.
+    """
     metadata = json.loads(target.read_text())["metadata"] if target.is_file() else {}
     return metadata.get("papermill", {}).get("parameters", {})
 
 
 def parameters_of(notebook: Path, given: Iterable[str]) -> dict[str, Any]:
-    """Return the parameters NAME=VALUE as values of the kind that the notebook has there: a number, True or False, else text.
+    """Return parameters of a command line as values of the types that the notebook uses.
+
+    Args:
+        notebook: the file of the notebook.
+        given: the parameters, as NAME=VALUE.
+
+    Returns:
+        The value of each name: a number, True or False where the default of the notebook is one,
+        otherwise text.
 
     Raises:
-        InputError: for an argument without a value, and for a value of another kind.
+        InputError: for an argument without a value, and for a value of another type.
     """
     known = _known_parameters(notebook)
-    found: dict[str, Any] = {}
+    parameters: dict[str, Any] = {}
+
     for argument in given:
         name, separator, value = argument.partition("=")
         if not separator:
             raise InputError(f"'{argument}' is no parameter: use NAME=VALUE.")
-        found[name] = _as_default(name, value, known.get(name, {}).get("default", ""))
 
-    return found
+        # `execute` refuses names that the notebook does not have; here they stay text.
+        default = known.get(name, {}).get("default", "")
+        parameters[name] = _as_default(name, value, default)
+
+    return parameters
 
 
 def _known_parameters(notebook: Path) -> dict[str, Any]:
+    """Return what papermill knows about the parameters of a notebook, by their names."""
     if not notebook.is_file():
         raise InputError(
-            f"No notebook at '{notebook}': notebooks come with the repository, run this in a clone of it."
+            f"No notebook at '{notebook}': notebooks come with the repository, "
+            "run this in a clone of it."
         )
+
     try:
         return papermill.inspect_notebook(notebook)
-    except (ValueError, OSError, nbformat.ValidationError) as error:  # broken JSON, no kernel
-        raise InputError(
-            f"The notebook '{notebook}' cannot be read ({' '.join(str(error).split())[:200]})."
-        ) from error
+    except (ValueError, OSError, nbformat.ValidationError) as error:
+        # The file is not valid JSON, or it names no kernel.
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"The notebook '{notebook}' cannot be read ({reason}).") from error
 
 
 def _as_default(name: str, value: str, default: str) -> Any:
+    """Return a value as the type of the default, which is Python source."""
     kind = type(ast.literal_eval(default)) if default else str
     if kind not in (bool, int, float):
         return value

@@ -1,81 +1,132 @@
-"""What a rerun will do, and how long it takes."""
+"""What a rerun will do, and how long it will take."""
 
 import pandas as pd
 
 from entropy_grounding.benchmarks.load import boxes_note
-from entropy_grounding.evaluation.archive import load_rows, stored_folder, stored_index
-from entropy_grounding.evaluation.config import results_folder
+from entropy_grounding.evaluation.archive import (
+    PUBLISHED,
+    is_stored,
+    load_rows,
+    stored_folder,
+    stored_index,
+)
+from entropy_grounding.evaluation.config import EvaluateConfig, results_folder
 from entropy_grounding.evaluation.coverage import coverage
-from entropy_grounding.experiments.config import STORED, ExperimentConfig, evaluations
+from entropy_grounding.experiments.config import ExperimentConfig, evaluations
 
-START = 12.0  # seconds that a cell takes before its first example
+START = 12.0  # seconds that a job takes before its first example
 
 
 def planned(setup: ExperimentConfig) -> pd.DataFrame:
-    """Return what there is to do, a row a VLM, benchmark and variant: ``missing`` examples, and estimated ``seconds`` (NaN: unknown).
+    """Return what there is to do, with one row per VLM, benchmark and variant.
 
-    Estimates are the mean seconds an example of rows of the same VLM, benchmark and method that came with the repository.
+    Times are estimated: the mean seconds per example, from the rows of the same VLM, benchmark and
+    method that come with the repository.
+
+    Returns:
+        A table with the columns ``vlm``, ``benchmark``, ``method``, ``complete``, ``missing`` (the
+        number of examples), ``seconds`` (NaN: unknown), ``note`` (on missing boxes) and
+        ``published`` (whether the repository's own rows hold the evaluation).
     """
     index = stored_index(setup.results_dir)
+    published = stored_index(PUBLISHED)
     lines = []
+
     for variant, config in evaluations(setup):
         complete = stored_folder(config, index) is not None
-        examples, folder = config.benchmark.examples, results_folder(config)
-        missing = (
-            0 if complete else coverage(folder, examples).missing if folder.is_dir() else examples
-        )
-        each = _seconds_each(config.vlm.name, config.benchmark.name, variant.method)
-        names = {"vlm": config.vlm.name, "benchmark": config.benchmark.name, "method": variant.name}
-        seconds = 0.0 if missing == 0 else each * (missing or float("nan"))
+        missing = 0 if complete else _missing(config)
+
+        # The number of examples may be unknown (None), and then the time is unknown too.
+        mean = _seconds_each(config.vlm.name, config.benchmark.name, variant.method)
+        seconds = 0.0 if missing == 0 else mean * (missing or float("nan"))
+
         lines.append(
             {
-                **names,
+                "vlm": config.vlm.name,
+                "benchmark": config.benchmark.name,
+                "method": variant.name,
                 "complete": complete,
                 "missing": missing,
                 "seconds": seconds,
                 "note": boxes_note(config.benchmark),
+                "published": stored_folder(config, published) is not None,
             }
         )
+
     return pd.DataFrame(lines)
 
 
+def _missing(config: EvaluateConfig) -> int | None:
+    """Return the number of examples that an evaluation lacks; None where it is unknown."""
+    folder, examples = results_folder(config), config.benchmark.examples
+    return coverage(folder, examples).missing if folder.is_dir() else examples
+
+
 def _seconds_each(vlm: str, benchmark: str, method: str) -> float:
+    """Return the mean seconds per example of stored rows, or NaN where there are none."""
+    # Entropy-gradient grounding stands in for methods without rows of their own.
     for name in (method, "entropy_gradient"):
-        folder = STORED / "table1" / vlm / benchmark / name
-        if (folder / "rows.parquet").is_file():
-            return float(load_rows(folder)[0]["seconds"].mean())
+        evaluation = PUBLISHED / "table1" / vlm / benchmark / name
+        if is_stored(evaluation):
+            return float(load_rows(evaluation)[0]["seconds"].mean())
+
     return float("nan")
 
 
-def plan_text(plan: pd.DataFrame) -> str:
-    """Return the plan as a table, a line a cell, with the time that it takes one process, and which data have no boxes."""
-    cells = plan.groupby(["vlm", "benchmark"], sort=False)
-    lines = [
-        {
-            "vlm": vlm,
-            "benchmark": benchmark,
-            "methods": len(rows),
-            "complete": int(rows["complete"].sum()),
-            "examples to do": "all" if rows["missing"].isna().any() else int(rows["missing"].sum()),
-            "estimated": _duration(
-                rows["seconds"].sum(skipna=False) + START * (not rows["complete"].all())
-            ),
-        }
-        for (vlm, benchmark), rows in cells
-    ]
-    total = plan["seconds"].sum(skipna=False) + START * sum(
-        not rows["complete"].all() for _, rows in cells
-    )
+def plan_text(plan: pd.DataFrame, results_dir: str) -> str:
+    """Return the plan as text: a table with one line per job, notes and a summary.
+
+    The times are those of a single process. The notes say which data have no boxes, and which rows
+    are counted.
+
+    Args:
+        plan: from `planned`.
+        results_dir: folder of the rows that count.
+    """
+    lines, starts = [], 0
+    for (vlm, benchmark), rows in plan.groupby(["vlm", "benchmark"], sort=False):
+        # A complete job does not start at all.
+        start = not rows["complete"].all()
+        starts += start
+
+        unknown = rows["missing"].isna().any()
+        lines.append(
+            {
+                "vlm": vlm,
+                "benchmark": benchmark,
+                "methods": len(rows),
+                "complete": int(rows["complete"].sum()),
+                "examples to do": "all" if unknown else int(rows["missing"].sum()),
+                "estimated": _duration(rows["seconds"].sum(skipna=False) + START * start),
+            }
+        )
+
+    total = plan["seconds"].sum(skipna=False) + START * starts
     table = pd.DataFrame(lines).to_markdown(index=False)
+
+    # One line per note, with the benchmarks that it is about.
     notes = plan[plan["note"] != ""].groupby("note", sort=False)["benchmark"].unique()
     noted = "".join(f"{', '.join(names)}: {note}\n" for note, names in notes.items())
+
+    # Which of the two places of rows is counted.
+    published = int((plan["published"] & ~plan["complete"]).sum())
+    noted += f"counted: the rows in {results_dir}"
+    if published:
+        noted += (
+            f"; {published} more evaluations are published in results/rows, which notebooks show "
+            "and a rerun computes again"
+        )
+
     return (
-        f"{table}\n{noted}{len(lines)} cells, {int(plan['complete'].sum())} of {len(plan)} evaluations complete; "
+        f"{table}\n{noted}\n{len(lines)} cells, "
+        f"{int(plan['complete'].sum())} of {len(plan)} evaluations complete; "
         f"one process: {_duration(total)}"
     )
 
 
 def _duration(seconds: float) -> str:
+    """Return a time as text, in hours or minutes."""
     if pd.isna(seconds):
         return "unknown"
+
     return f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{seconds / 60:.1f} min"

@@ -1,32 +1,34 @@
-"""Words and marks that say something about an option, each with its kind, in nine languages.
+"""Words and marks that say something about an option, with their kinds, in nine languages.
 
-`TOKEN` finds them in an answer, under the names of `KINDS`; a lone Latin letter has the name
-"letter", any other word "word".
+`TOKEN` finds them in an answer. The name of the group that matches is a key of `KINDS`; a lone
+Latin letter has the name "letter", any other word has the name "word".
 """
 
 import re
 from collections.abc import Iterator
 
-# Letters and digits of scripts with capitals. A Latin letter beside one of them stands in a word;
-# beside a Chinese, Japanese or Korean character it stands alone.
+# Letters and digits of scripts with capitals. A Latin letter beside one of them is part of a word.
+# Beside a Chinese, Japanese or Korean character it stands alone.
 WORDY = "0-9A-Za-zÀ-ÖØ-öø-\u058f\u1e00-\u1fff"
 _NOT_BEHIND = rf"(?<![{WORDY}])"
 _NOT_BEFORE = rf"(?![{WORDY}])(?!['’][{WORDY}])"
-# Nor is a letter of B-52, A-frame, U.S.A, 20 °C or C++ one that stands alone.
+# A letter of B-52, A-frame, U.S.A, 20 °C or C++ does not stand alone either.
 _LETTER = (
     rf"{_NOT_BEHIND}(?<![{WORDY}]['’-])(?<![A-Z]\.)(?<![°@])[A-Za-z]"
     rf"{_NOT_BEFORE}(?!-[{WORDY}])(?!\.[A-Z](?![{WORDY}]))(?![+#])"
 )
 
-# Kind of a word, and the words: in alphabets with capitals, then those written without spaces.
+# Name of a kind, its character, and two patterns: words of alphabets with capitals, then words and
+# marks that are written without spaces.
 _WORDS = {
     "other": ("o", r"not (?:sure|certain)|right[- ](?:hand|side)|(?:on|to|at|in) the right", ""),
     "filler": (
         "f",
-        r"not (?:only|just)|an|the|this|that|which|who|it|its|to|for|of|on|in|at|from|question|likely"
-        r"|most|probably|clearly|definitely|indeed|simply|final|my|our|your|both|either|also|only|as"
-        r"|has|have|one|options|choices|think|believe|say|really|exactly|necessarily|still|then|just"
-        r"|match|fit|show|support|would|should|must|will|la|le|el|lo|les|die|der|das|den|il|de|que|ce",
+        r"not (?:only|just)|an|the|this|that|which|who|it|its|to|for|of|on|in|at|from|question"
+        r"|likely|most|probably|clearly|definitely|indeed|simply|final|my|our|your|both|either"
+        r"|also|only|as|has|have|one|options|choices|think|believe|say|really|exactly"
+        r"|necessarily|still|then|just|match|fit|show|support|would|should|must|will|la|le|el|lo"
+        r"|les|die|der|das|den|il|de|que|ce",
         r"应该|應該|[应也都才就而那가이がのも]|\\(?:text|textbf|mathrm|mathbf)",
     ),
     "wrong": (
@@ -56,8 +58,8 @@ _WORDS = {
     ),
     "right": (
         "r",
-        r"correct|best|better|accurate|true|richtige?|bonne|juste|correct[aeo]|corret[ao]|corrett[ao]"
-        r"|верно|правильно|правильный"
+        r"correct|best|better|accurate|true|richtige?|bonne|juste|correct[aeo]|corret[ao]"
+        r"|corrett[ao]|верно|правильно|правильный"
         r"|right(?=\W*(?:$|[.,;!\n)]|(?:answer|option|choice|one|because|since|as|and|but)\b))",
         "",
     ),
@@ -75,8 +77,8 @@ _WORDS = {
     ),
     "choose": (
         "v",
-        r"choose|chose|choosing|pick(?:ed|ing)?|select(?:ed|ing)?|(?:go|going|went|opt) (?:with|for)"
-        r"|settle on|wähle|choisis|elijo|escolho|scelgo|выбираю",
+        r"choose|chose|choosing|pick(?:ed|ing)?|select(?:ed|ing)?"
+        r"|(?:go|going|went|opt) (?:with|for)|settle on|wähle|choisis|elijo|escolho|scelgo|выбираю",
         r"[选選](?:择|擇)?|\\boxed",
     ),
     "is": (
@@ -105,12 +107,16 @@ _WORDS = {
 
 
 def _alternatives() -> Iterator[str]:
+    """Yield the patterns of `TOKEN`, one named group each; the first that matches counts."""
+    # Markup and short forms ("l'option") say nothing, so they come first and are skipped.
     yield r"(?P<skipped></[a-z]+>|<(?!answer>)[a-z]+>|[a-z]{1,2}['’](?=[a-zé]{2}))"
     yield rf"(?P<letter>(?-i:{_LETTER}))"
+
     for name, (_, words, signs) in _WORDS.items():
         spaced = words.replace(" ", r"\s+")
         bounded = rf"{_NOT_BEHIND}(?:{spaced}){_NOT_BEFORE}" if words else ""
         yield f"(?P<{name}>{'|'.join(filter(None, (bounded, signs)))})"
+
     yield rf"(?P<word>[{WORDY}](?:[{WORDY}'’-]*[{WORDY}])?|[^\W_])"
 
 

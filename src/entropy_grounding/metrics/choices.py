@@ -1,8 +1,11 @@
-"""The option that an answer chooses: explicit answers first, the last of them; denied ones never.
+"""Find the option that an answer chooses.
 
-An answer is read as a line of kinds, one character for each word or mark that says something about
-options (`answer_words`), X for an option's letter and T for an option's text. What such a line says
-is in a few patterns over it, the same for every language.
+Explicit answers ("the answer is B") come first, and the last of them counts. An option that the
+answer denies is never chosen.
+
+An answer is turned into a line of kinds. It has one character for each word or mark that says
+something about options (`answer_words`), X for an option's letter and T for an option's text. A few
+patterns over this line, the same for every language, decide what it says.
 """
 
 import re
@@ -20,7 +23,7 @@ from entropy_grounding.metrics.option_lines import option_lines
 # The kinds are those of `answer_words`: "c" is "answer", "i" is "is", "n" is "not", and so on.
 
 _LIST = re.compile(r"[XT](?:,[fk]*[XT])*(?:,?l[fk]*[XT])*")
-_NEAR = 16  # kinds before and behind a list that can bear on it
+_NEAR = 16  # how many kinds before and behind a list can say something about it
 # "not B", "no B", "the wrong answer is B", a cross that begins the line
 _DENIED_BEFORE = re.compile(r"(?:[nNd][fcvirk]*|z[fk]*|(?<![iXT])w[fkc]*i[fk]*|\nw)$")
 # "B is wrong", "B is ruled out", "B excluded", "B is not", "B isn't", "B: no", "B? No"
@@ -40,15 +43,16 @@ _ENDS = re.compile(r"[.,\n]|$")
 
 # --- Around a letter in the text ---
 
-_MARKS = re.compile(r"(?:[^\w?]|_)*")  # in "B? No" the word is an answer
+_MARKS = re.compile(r"(?:[^\w?]|_)*")  # no question mark: in "B? No" the word answers it
 _CLOSED = re.compile(r"[*_`\"'\])]*(?:[.):,\n]|$)")
 _LAST_WORD = re.compile(r"[)\]}*_`\"'\s]*(?:[.,;:!。\n<]|$)")
 _NEXT_WORD = re.compile(r"[ \t]+([^\W\d_]+)")
-# Words behind "A" or "I" with which neither a noun phrase nor a sentence goes on: "A is right".
+# Words behind "A" or "I" that show a letter: "A is right". An article or a pronoun is not followed
+# by them.
 _NO_NOUN = re.compile(
-    r"[ \t]+(?:and|or|nor|is|was|are|were|be|because|since|as|so|the|it|its|this|that|these|in|on|at"
-    r"|of|for|from|with|by|to|which|who|when|where|if|but|not|instead|rather|does|doesn|has|would|seems"
-    r"|looks|appears|matches|fits|remains)\b",
+    r"[ \t]+(?:and|or|nor|is|was|are|were|be|because|since|as|so|the|it|its|this|that|these|in|on"
+    r"|at|of|for|from|with|by|to|which|who|when|where|if|but|not|instead|rather|does|doesn|has"
+    r"|would|seems|looks|appears|matches|fits|remains)\b",
     re.IGNORECASE,
 )
 _SMALL = {"a": "f", "o": "l", "y": "l", "e": "l"}  # an article; "or" and "and" in other languages
@@ -58,7 +62,14 @@ _OptionTexts = tuple[re.Pattern[str], list[frozenset[str]]]
 
 @dataclass(frozen=True, slots=True)
 class _Token:
-    """A word or mark of an answer; ``letters`` are those that a letter or option text means."""
+    """A word or mark of an answer.
+
+    Attributes:
+        kind: its character in the line of kinds; empty for a word that is skipped.
+        start: position where it begins in the answer.
+        stop: position behind it.
+        letters: the options that it means; empty for other words.
+    """
 
     kind: str
     start: int
@@ -68,14 +79,15 @@ class _Token:
 
 @dataclass(frozen=True, slots=True)
 class _Said:
-    """What a list of options in an answer says.
+    """What an answer says about one list of options.
 
     Attributes:
-        affirmed: letters that it does not deny.
-        denied: letters that it denies.
-        by_letter: whether it has a letter, not only option texts.
-        explicit: whether it is an answer in so many words.
-        rank: of others, 3 where it begins a line, 2 in brackets, 1 behind "option".
+        affirmed: letters of the list that are not denied.
+        denied: letters of the list that are denied.
+        by_letter: whether the list has a letter, not only option texts.
+        explicit: whether it is clearly an answer ("the answer is B").
+        rank: strength of a list that is not explicit: 3 at the start of a line, 2 in brackets,
+            1 behind "option", else 0.
     """
 
     affirmed: frozenset[str]
@@ -88,16 +100,18 @@ class _Said:
 def parse_choice(text: str, options: Mapping[str, str]) -> str | None:
     r"""Return the letter that an answer chooses, or None when it chooses none or several.
 
-    A letter counts where it stands alone in capitals ("A" that begins a sentence is an article),
-    or in either case as the whole answer, in brackets, and where an answer is due ("answer: b"); it
-    is never read out of a word. What is denied ("not A", "A is wrong") does not count. In order:
+    A capital letter counts if it stands alone ("A" that begins a sentence is an article). A small
+    letter counts only as the whole answer, in brackets, or where an answer is expected
+    ("answer: b"). A letter inside a word never counts. An option that is denied ("not A", "A is
+    wrong") does not count. The rules, in order:
 
-    1. the whole answer: a letter, an option's text, or both; case, articles and marks at the ends
-       of words do not decide;
-    2. the last explicit answer: "the answer is B", "I choose B", "B is correct", ``\boxed{B}``;
-    3. the only letter that begins a line, else the only one in brackets, else behind "option";
-    4. the only letter;
-    5. the only option whose text is in the answer; "light blue" is not "blue".
+    1. The whole answer is a letter, an option's text, or both. Case, articles and marks at the
+       ends of words do not matter.
+    2. The last explicit answer: "the answer is B", "I choose B", "B is correct", ``\boxed{B}``.
+    3. The only letter that begins a line, else the only letter in brackets, else the only letter
+       behind "option".
+    4. The only letter.
+    5. The only option whose text is in the answer; "light blue" is not "blue".
 
     Args:
         text: the answer.
@@ -108,8 +122,10 @@ def parse_choice(text: str, options: Mapping[str, str]) -> str | None:
 
     answer = _without_echo(unicodedata.normalize("NFKC", text), options)
     said = list(_said(answer, options, common=False))
+    # Without a letter, a text such as "right" may be the option and not a common word.
     if not any(each.by_letter for each in said):
         said = list(_said(answer, options, common=True))
+
     explicit = [each.affirmed for each in said if each.explicit and each.affirmed]
     if explicit:
         return _only(explicit[-1:], options)
@@ -120,42 +136,58 @@ def parse_choice(text: str, options: Mapping[str, str]) -> str | None:
         single = [affirmed for affirmed in ranked if len(affirmed) == 1]
         if (chosen := _only(single, options)) is not None:
             return chosen
+
     if letters:
         return _only([each.affirmed for each in letters], options)
 
+    # Only option texts are left; a text that is denied anywhere does not count.
     denied = frozenset().union(*(each.denied for each in said))
     return _only([each.affirmed - denied for each in said], options)
 
 
 def letter_of(answer: str, options: Mapping[str, str]) -> str | None:
-    """Return the letter of an answer that is no more than a letter, an option's text, or both."""
+    """Return the letter of an answer that is only a letter, an option's text, or both.
+
+    Args:
+        answer: the answer.
+        options: option text by letter.
+
+    Returns:
+        The letter, or None when the answer says more, or fits several options.
+    """
     first, *rest = _CORE.findall(unicodedata.normalize("NFKC", answer)) or [""]
     letter = first.upper()
     if letter in options and not rest:
         return letter
 
+    # The stricter form first: "$5" and "5 %" are the same words.
     for form in (_bare, _words):
         said = form(answer)
         same = [key for key, option in options.items() if said and form(option) == said]
         if len(same) == 1:
             return same[0]
+
     both = letter in options and _words(" ".join(rest)) == _words(options[letter])
     return letter if rest and both else None
 
 
 def _bare(text: str) -> str:
+    """Return a text in lower case, with single spaces and without periods at the end."""
     return " ".join(unicodedata.normalize("NFKC", text).lower().split()).rstrip(".")
 
 
 def _words(text: str) -> list[str]:
-    """Return the words of a text in lower case, without articles and the marks at their ends."""
+    """Return the words of a text in lower case, without articles and marks at their ends."""
     words = _CORE.findall(unicodedata.normalize("NFKC", text))
+    # A capital "A" is an article only at the start; elsewhere it is a letter.
     articles = {"a", "an", "the", "An", "The", "AN", "THE"} | ({"A"} & set(words[:1]))
     kept = [word for word in words if word not in articles] or words
+
     return [word.lower() for word in kept] or text.lower().split()
 
 
 def _only(found: Iterable[frozenset[str]], options: Mapping[str, str]) -> str | None:
+    """Return the single letter of all sets, or None when there are several or it is no option."""
     letters = frozenset().union(*found)
     return next(iter(letters)) if len(letters) == 1 and letters <= options.keys() else None
 
@@ -165,8 +197,11 @@ def _without_echo(text: str, options: Mapping[str, str]) -> str:
     lines = option_lines(text)
     if any(_bare(line.text) != _bare(options.get(line.letter, "")) for line in lines):
         return text
+
+    # From the last line to the first, so that positions before it stay right.
     for line in reversed(lines):
         text = text[: line.line] + text[line.stop :]
+
     return text
 
 
@@ -174,12 +209,14 @@ def _without_echo(text: str, options: Mapping[str, str]) -> str:
 
 
 def _said(text: str, options: Mapping[str, str], *, common: bool) -> Iterator[_Said]:
-    """Yield what each list of options in the answer says, in order.
+    """Yield what the answer says about each list of options, in order.
 
-    With ``common``, option texts such as "right" and "no" are read as such, else as common words.
+    With ``common``, option texts such as "right" and "no" are read as options, otherwise as common
+    words.
     """
     tokens = _tokens(text, options, common)
     kinds = "".join(token.kind for token in tokens)
+
     for found in _LIST.finditer(kinds):
         start, stop = found.span()
         before, behind = kinds[max(0, start - _NEAR) : start], kinds[stop : stop + _NEAR]
@@ -193,20 +230,31 @@ def _said(text: str, options: Mapping[str, str], *, common: bool) -> Iterator[_S
 
 
 def _judged(listed: Sequence[_Token], before: str, behind: str, linked: bool, text: str) -> _Said:
-    """Return what a list says; what is denied of options ``linked`` by "or" is denied of all."""
+    """Return what an answer says about a list of options.
+
+    Args:
+        listed: the letters and option texts of the list.
+        before: kinds before it.
+        behind: kinds behind it.
+        linked: whether "or" or "and" joins the options. Then a denial holds for all of them.
+        text: the answer.
+    """
     explicit = _EXPLICIT_BEFORE.search(before) is not None
+
     denied: set[_Token] = set()
     if _DENIED_BEFORE.search(before):
         denied.update(listed if linked else listed[:1])
     if _DENIED_BEHIND.match(behind):
-        # In "the answer is A, B and C are wrong" the first is not meant.
+        # In "the answer is A, B and C are wrong" the first option is not denied.
         denied.update(listed[explicit and len(listed) > 1 :] if linked else listed[-1:])
 
     affirmed = [token for token in listed if token not in denied]
     if explicit and not linked and not _ENDS.match(behind):
         affirmed = affirmed[:1]  # "the answer is A, B shows the sky"
+
     concluded = bool(_CONCLUDED_BEFORE.search(before) and _ENDS.match(behind))
     proven = bool(_EXPLICIT_BEHIND.match(behind) and not _DOUBTED_BEFORE.search(before))
+
     return _Said(
         frozenset().union(*(token.letters for token in affirmed)),
         frozenset().union(*(token.letters for token in denied)),
@@ -217,14 +265,17 @@ def _judged(listed: Sequence[_Token], before: str, behind: str, linked: bool, te
 
 
 def _rank(token: _Token, before: str, text: str) -> int:
+    """Return the rank of a list by its first token, as in `_Said`."""
     if before.endswith("\n") and _CLOSED.match(text, token.stop):
         return 3
     if _bracketed(text, token.start, token.stop):
         return 2
+
     return 1 if _NAMED_BEFORE.search(before) else 0
 
 
 def _bracketed(text: str, start: int, stop: int) -> bool:
+    """Tell whether brackets stand directly around a part of a text."""
     return text[max(0, start - 1) : start] in ("(", "[") and text[stop : stop + 1] in (")", "]")
 
 
@@ -236,6 +287,8 @@ def _tokens(text: str, options: Mapping[str, str], common: bool) -> list[_Token]
     texts = list(_texts(text, options, common))
     named = {token.start: token.letters for token in _texts(text, options, common=True)}
     reading = _Reading(text, options, named, text.isupper())
+
+    # Merge two sorted lists: option texts, and words and marks outside of them.
     waiting = iter(texts)
     ahead, covered = next(waiting, None), 0
     for match in TOKEN.finditer(text):
@@ -245,27 +298,35 @@ def _tokens(text: str, options: Mapping[str, str], common: bool) -> list[_Token]
             ahead = next(waiting, None)
         if match.start() >= covered:
             reading.add(reading.token(match))
+
     for token in (ahead, *waiting):
         if token:
             reading.add(token)
+
     return reading.tokens
 
 
 def _texts(text: str, options: Mapping[str, str], common: bool) -> Iterator[_Token]:
+    """Yield the option texts in an answer, in order."""
     pattern, letters = _option_texts(tuple(options.items()), common)
+    # The groups of the pattern are named t0, t1, ...
     for found in pattern.finditer(text):
         yield _Token("T", *found.span(), letters[int(str(found.lastgroup)[1:])])
 
 
 @lru_cache(maxsize=256)
 def _option_texts(options: tuple[tuple[str, str], ...], common: bool) -> _OptionTexts:
-    """Return a pattern of the options' texts, the longest first, and the letters of each group."""
+    """Return a pattern of the options' texts, the longest first, and the letters of each group.
+
+    Options with the same text share a group, so such a text means several letters.
+    """
     letters: dict[str, frozenset[str]] = {}
     plain = Counter(tuple(_words(option)) for _, option in options)
     for letter, option in options:
         words = _words(option)
         if plain[tuple(words)] > 1:
             words = _bare(option).split()  # "$5" and "5 %" differ in their marks alone
+        # A text that is itself a letter of the options ("B") is read as that letter.
         if words and " ".join(words).upper() not in dict(options):
             pattern = _spaced(words, common)
             letters[pattern] = letters.get(pattern, frozenset()) | {letter}
@@ -273,11 +334,16 @@ def _option_texts(options: tuple[tuple[str, str], ...], common: bool) -> _Option
     found = sorted(letters, key=lambda pattern: (-len(pattern), pattern))
     groups = "|".join(f"(?P<t{i}>{pattern})" for i, pattern in enumerate(found)) or "(?!)"
     whole = rf"(?<![{WORDY}])(?<!\d[.,:/])(?:{groups})(?![{WORDY}])(?![.,:/]\d)"
+
     return re.compile(whole, re.IGNORECASE), [letters[pattern] for pattern in found]
 
 
 def _spaced(words: Sequence[str], common: bool) -> str:
-    """Return the pattern of words with marks and articles between; a lone letter is in capitals."""
+    """Return the pattern of words with marks and articles between them.
+
+    A lone letter matches in capitals only. Words that say something about options, such as "right",
+    match nothing without ``common``.
+    """
     if len(words) == 1 and len(words[0]) == 1 and words[0].isalpha():
         return f"(?-i:{re.escape(words[0].upper())})"
 
@@ -285,19 +351,20 @@ def _spaced(words: Sequence[str], common: bool) -> str:
     pattern = r"[\W_]+(?:(?:a|an|the)[\W_]+)?".join(map(re.escape, words))
     if says is None or says.lastgroup == "word":
         return pattern
+
     return rf"{pattern}(?!\s+(?:answer|option|choice|one)\b)" if common else "(?!)"
 
 
 @dataclass
 class _Reading:
-    """The tokens so far of an answer that is being read.
+    """The reading of an answer, with the tokens so far.
 
     Attributes:
         text: the answer.
         options: option text by letter.
-        named: letters of the option texts, by the position where one begins.
-        shouted: whether the answer is in capitals throughout, "a" too.
-        tokens: what was read, behind the start of a line.
+        named: letters of the option texts, by the position where the text begins.
+        shouted: whether the whole answer is in capitals, "a" too.
+        tokens: the tokens so far. The first is the start of a line.
     """
 
     text: str
@@ -307,36 +374,49 @@ class _Reading:
     tokens: list[_Token] = field(default_factory=lambda: [_Token("\n", 0, 0)])
 
     def add(self, token: _Token) -> None:
-        """Add a token; a letter and its option's text side by side ("B. blue") are one letter."""
+        """Add a token. A letter and its option's text side by side ("B. blue") are one letter."""
         beside = self._beside(token.letters, token.start)
         if beside is not None and token.kind != self.tokens[beside].kind:
             token = token if token.kind == "X" else self.tokens[beside]
             del self.tokens[beside:]
+
         if token.kind:
             self.tokens.append(token)
 
     def _beside(self, letters: frozenset[str], start: int) -> int | None:
-        """Return which token means one of these letters too, with only marks up to ``start``."""
+        """Return the index of a token before ``start`` that also means one of these letters.
+
+        Only marks may stand between it and ``start``; None if there is no such token.
+        """
+        # Marks between the two may be tokens as well, so look back over four tokens.
         near = range(len(self.tokens) - 1, max(0, len(self.tokens) - 5), -1)
         last = next((i for i in near if self.tokens[i].letters), None)
         if last is None or not letters & self.tokens[last].letters:
             return None
+
         return last if _MARKS.fullmatch(self.text, self.tokens[last].stop, start) else None
 
     def token(self, match: re.Match[str]) -> _Token:
-        """Return the token of a word or mark; "no" in "B: no" is none where that is option B."""
+        """Return the token of a word or mark.
+
+        "no" in "B: no" has an empty kind if "no" is the text of option B.
+        """
         start, stop = match.span()
         if match.lastgroup != "letter":
             own = self._beside(self.named.get(start, frozenset()), start) is not None
             return _Token("" if own else KINDS[str(match.lastgroup)], start, stop)
+
         if self._chooses(match):
             return _Token("X", start, stop, frozenset(match[0].upper()))
+
         return _Token("f" if match[0] == "A" else _SMALL.get(match[0], "o"), start, stop)
 
     def _chooses(self, match: re.Match[str]) -> bool:
-        """Tell whether a lone letter means an option, or where an answer is due none of them."""
+        """Tell whether a lone letter is a choice: an option, or any letter after "answer:"."""
         start, stop = match.span()
         before = "".join(token.kind for token in self.tokens[-_NEAR:])
+
+        # A letter that is no option is kept here, because the answer then chooses no option.
         if _EXPLICIT_BEFORE.search(before) and _LAST_WORD.match(self.text, stop):
             return True
         if match[0].upper() not in self.options:
@@ -344,10 +424,11 @@ class _Reading:
         if match[0].islower():
             in_word = self.text[max(0, start - 2) : start - 1].isalnum()  # "dog(s)"
             return _bracketed(self.text, start, stop) and not in_word
+
         return not self._is_word(match)
 
     def _is_word(self, match: re.Match[str]) -> bool:
-        """Tell whether "A" is the article that begins a sentence, or "I" the pronoun."""
+        """Tell whether "A" is an article at the start of a sentence, or "I" a pronoun."""
         behind = _NEXT_WORD.match(self.text, match.end())
         if match[0] not in "AI" or not behind or _NO_NOUN.match(self.text, match.end()):
             return False

@@ -1,1 +1,1 @@
-"""What passes cost, and which attention layer looks at the evidence."""
+"""The cost of passes, and the attention layer that looks at the evidence."""

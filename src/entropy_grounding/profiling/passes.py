@@ -1,8 +1,12 @@
-"""What a map and a grounding cost: ``python -m entropy_grounding.benchmark_cost``. Ratios, the median of interleaved repeats of one run.
+"""What a map and a grounding cost: ``eg profile passes``.
 
-A LLaVA-shaped model with random weights (hidden 512, 12 layers, vocabulary 32,000, 576 visual tokens), on a CPU, float32, one thread;
-where there is a GPU, models of the sizes of the paper's four checkpoints too, in bfloat16. Random weights say what a pass costs, not what
-an answer is worth, so the answers of both orders of computation are compared on a tiny VLM.
+Every figure of time is a ratio: the median over interleaved repeats of one run.
+
+The model is a LLaVA with random weights (hidden size 512, 12 layers, vocabulary 32,000, 576 visual
+tokens). It runs on a CPU, in float32, with one thread. On a machine with a GPU, models with the
+sizes of the paper's four checkpoints are measured too, in bfloat16. Random weights tell what a pass
+costs, but not how good an answer is. The answers of both orders of computation are therefore
+compared on a tiny VLM.
 """
 
 import multiprocessing
@@ -34,27 +38,27 @@ from entropy_grounding.method.target import next_token_entropy
 from entropy_grounding.profiling.random_vlm import MID_SIZE, SHAPES, random_vlm, shaped
 from entropy_grounding.vlm.ledger import Ledger, peak_memory, synchronize
 from entropy_grounding.vlm.load import load_vlm
+from entropy_grounding.vlm.memory import estimate_memory
 from entropy_grounding.vlm.model import VLM
 from entropy_grounding.vlm.types import Prompt
-from entropy_grounding.vlm.memory import estimate_memory
 
 BENCHMARK_COST = "benchmark_cost.json"
 EARLY_LAYER = 6  # of 12, for the gradient at an intermediate layer
-LONGEST, MANY, MANY_SIZE = (
-    "qwen2_5_vl_7b",
-    16_000,
-    (160 * 28, 100 * 28),
-)  # visual tokens; a picture of so many, one for 28 x 28 pixels
+LONGEST = "qwen2_5_vl_7b"  # the model with the longest prompts
+MANY = 16_000  # visual tokens
+MANY_SIZE = (160 * 28, 100 * 28)  # a picture of so many tokens, with 28 x 28 pixels per token
 ROUNDS = StoppingOptions(rule="fixed", rounds=3)
 MODES: dict[str, dict[str, Any]] = {
     "off": {"reuse": "off"},
     "exact": {},
     "crops": {"reground": "crops"},
 }
+# Kinds of operations, and how the names of their kernels begin.
 KINDS = {
     "matrix products": ("aten::mm", "aten::bmm", "aten::addmm"),
     "attention": ("aten::_scaled_dot_product",),
-}  # of operations
+}
+# Largest values that a figure should have.
 LIMITS = {
     "map": 2.2,
     "ledger / grounding of tiny_llava": 0.01,
@@ -71,13 +75,17 @@ def a_picture(size: tuple[int, int] = (672, 672)) -> tuple[Image.Image, str]:
 
 
 def passes(vlm: VLM, prompt: Prompt) -> dict[str, Callable[[], object]]:
-    """Return what is timed on one prompt, by name; "plain" is what the others are compared with."""
+    """Return the functions that are timed on one prompt, by name.
+
+    "plain" is the forward pass that the others are compared with.
+    """
 
     def plain() -> object:
         with torch.no_grad():
             return vlm.logits(prompt)
 
     def with_parameters() -> object:
+        # Outside `vlm.gradient` the parameters are not frozen.
         leaf = torch.cat(prompt.features).clone().requires_grad_()
         return torch.autograd.grad(next_token_entropy(vlm.logits(prompt, leaf)), leaf)
 
@@ -107,10 +115,16 @@ def passes(vlm: VLM, prompt: Prompt) -> dict[str, Callable[[], object]]:
 def interleaved(
     timed: Mapping[str, Callable[[], object]], repeats: int, reference: str
 ) -> dict[str, float]:
-    """Return the median, over interleaved repeats, of each one's time over that of the reference in the same repeat."""
+    """Return each function's time divided by that of the reference, by name.
+
+    Every repeat runs all functions, and a ratio is taken within a repeat, so that a slow moment of
+    the machine affects both times. The result is the median over the repeats.
+    """
+    # The first run of each is not timed, because it also fills caches.
     for run in timed.values():
         run()
         synchronize()
+
     ratios: dict[str, list[float]] = {name: [] for name in timed}
     for _ in tqdm(range(repeats), desc=f"{len(timed)} x {repeats} runs"):
         seconds = {}
@@ -119,38 +133,51 @@ def interleaved(
             run()
             synchronize()
             seconds[name] = time.perf_counter() - start
+
         for name, value in seconds.items():
             ratios[name].append(value / seconds[reference])
-    return {name: statistics.median(found) for name, found in ratios.items()}
+
+    return {name: statistics.median(values) for name, values in ratios.items()}
 
 
 def by_operation(timed: Mapping[str, Callable[[], object]]) -> dict[str, float]:
-    """Return, for a kind of operations, a map's time over a plain forward's, and its share of the plain forward; from one profile each."""
-    spent = {name: operation_times(timed[name]) for name in ("plain", "map")}
-    found = {
-        f"plain, share of {kind}": took / sum(spent["plain"].values())
-        for kind, took in spent["plain"].items()
-    }
-    return found | {
-        f"map, {kind}": took / spent["plain"][kind] for kind, took in spent["map"].items()
-    }
+    """Return two figures per kind of operations, from one profile of each pass.
+
+    They are the kind's share of a plain forward, and a map's time on this kind divided by that of a
+    plain forward.
+    """
+    plain = operation_times(timed["plain"])
+    mapped = operation_times(timed["map"])
+    whole = sum(plain.values())
+
+    figures = {}
+    for kind, spent in plain.items():
+        figures[f"plain, share of {kind}"] = spent / whole
+    for kind, spent in mapped.items():
+        figures[f"map, {kind}"] = spent / plain[kind]
+    return figures
 
 
 def operation_times(run: Callable[[], object]) -> dict[str, float]:
-    """Return the microseconds of a CPU that a run spends in each of `KINDS`, and in all others."""
+    """Return the microseconds of a CPU that a run spends on each of `KINDS`, and on the rest."""
     with profile(activities=[ProfilerActivity.CPU]) as profiled:
         run()
+
     spent = dict.fromkeys((*KINDS, "the rest"), 0.0)
     for event in profiled.key_averages():
         kind = next(
             (kind for kind, names in KINDS.items() if event.key.startswith(names)), "the rest"
         )
+        # Without the operations that this one calls, so that nothing is counted twice.
         spent[kind] += event.self_cpu_time_total
     return spent
 
 
 def grounding_ratios(vlm: VLM, repeats: int) -> dict[str, float]:
-    """Return the time of a whole grounding, K = 2 and three rounds, by order of computation, over that of ``reuse=off``."""
+    """Return the time of a whole grounding divided by that with ``reuse=off``.
+
+    A grounding has K = 2 crops and three rounds. There is one figure per order of computation.
+    """
     image, question = a_picture()
 
     def run(mode: str) -> Callable[[], Grounding]:
@@ -158,89 +185,108 @@ def grounding_ratios(vlm: VLM, repeats: int) -> dict[str, float]:
             vlm, image, question, GroundingOptions(stopping=ROUNDS, **MODES[mode]), max_new_tokens=4
         )
 
-    found = interleaved({mode: run(mode) for mode in MODES}, repeats, "off")
-    return {"grounding, reuse=exact": found["exact"], "grounding, reground=crops": found["crops"]}
+    ratios = interleaved({mode: run(mode) for mode in MODES}, repeats, "off")
+    return {"grounding, reuse=exact": ratios["exact"], "grounding, reground=crops": ratios["crops"]}
 
 
 def batch_ratio(vlm: VLM, prompt: Prompt, repeats: int) -> dict[str, float]:
-    """Return the time of three maps in one batch over that of three maps one by one."""
+    """Return the time of three maps in one batch divided by that of three maps one by one."""
     prompts = [prompt] * 3
+
     timed = {
         "batch": lambda: vlm.gradients(prompts, next_token_entropy),
         "singly": lambda: [vlm.gradient(p, next_token_entropy) for p in prompts],
     }
-    return {"three maps, in one batch / one by one": interleaved(timed, repeats, "singly")["batch"]}
+    ratios = interleaved(timed, repeats, "singly")
+
+    return {"three maps, in one batch / one by one": ratios["batch"]}
 
 
 def memory_ratios() -> dict[str, float]:
-    """Return the peak memory of passes over that of a plain forward, weights included; each pass has a process of its own."""
+    """Return the peak memory of passes divided by that of a plain forward, weights included."""
     context = multiprocessing.get_context("spawn")
     names = ("plain", "map", "map, checkpointing")
+
+    # Each pass has a process of its own, which starts without the memory of the one before.
     with context.Pool(1, maxtasksperchild=1) as pool:
         peaks = dict(zip(names, pool.map(_peak_of, names, chunksize=1), strict=True))
+
     return {f"{name}: memory": peaks[name] / peaks["plain"] for name in names[1:]}
 
 
 def _peak_of(name: str) -> float:
-    """Return weights plus the most that this process grew by during a pass, in bytes."""
+    """Return the bytes of the weights plus the largest growth of this process during a pass."""
     torch.set_num_threads(1)
     vlm = random_vlm(MID_SIZE)
     image, question = a_picture()
     run = passes(vlm, vlm.prompt(question, [vlm.encode(image)]))[name]
-    process, seen, ended = psutil.Process(), [], threading.Event()
+
+    process = psutil.Process()
+    samples: list[int] = []
+    ended = threading.Event()
     before = process.memory_info().rss
 
     def watch() -> None:
+        # A CPU allocator keeps no peak, so the process is asked every millisecond.
         while not ended.wait(0.001):
-            seen.append(process.memory_info().rss)
+            samples.append(process.memory_info().rss)
 
     watcher = threading.Thread(target=watch)
     watcher.start()
     run()
     ended.set()
     watcher.join()
+
     weights = sum(
         parameter.numel() * parameter.element_size() for parameter in vlm.model.parameters()
     )
-    return float(weights + max(seen) - before)
+    return float(weights + max(samples) - before)
 
 
 def compare_answers(vlm: VLM, examples: int) -> dict[str, float]:
-    """Return, of a tiny VLM, how many answers of ``reuse=exact`` and ``off`` differ, and by how much maps do, relative to their peak."""
+    """Compare the answers and maps of ``reuse=exact`` with those of ``reuse=off`` on a tiny VLM.
+
+    Returns:
+        How many of 300 answers differ, and the largest difference of a map, relative to its peak.
+    """
     config = benchmark_config(
         "mini_textvqa", examples=examples, canvas=canvas_of(vlm.model.config.model_type)
     )
+    options = GroundingOptions(stopping=ROUNDS)
+
     different, worst = 0, 0.0
     for example in tqdm(load_benchmark(config), total=examples, desc=f"answers of {vlm.name}"):
         assert isinstance(example, Example)
-        options = GroundingOptions(stopping=ROUNDS)
-        exact, off = (
-            ground(vlm, example.image, example.prompt, replace(options, reuse=reuse))
-            for reuse in ("exact", "off")
-        )
-        different += (exact.answer, exact.plain_answer, exact.crops) != (
-            off.answer,
-            off.plain_answer,
-            off.crops,
-        )
-        for one, other in zip(exact.steps, off.steps, strict=True):
-            for mine, theirs in zip(one.maps, other.maps, strict=True):
-                worst = max(
-                    worst,
-                    float(np.abs(mine.values - theirs.values).max() / np.abs(theirs.values).max()),
-                )
+        exact = ground(vlm, example.image, example.prompt, replace(options, reuse="exact"))
+        off = ground(vlm, example.image, example.prompt, replace(options, reuse="off"))
+        different += _answers(exact) != _answers(off)
+
+        for exact_step, off_step in zip(exact.steps, off.steps, strict=True):
+            for exact_map, off_map in zip(exact_step.maps, off_step.maps, strict=True):
+                difference = np.abs(exact_map.values - off_map.values).max()
+                worst = max(worst, float(difference / np.abs(off_map.values).max()))
+
     return {
         "different answers of 300": different * 300 / examples,
         "largest difference of maps": worst,
     }
 
 
+def _answers(grounding: Grounding) -> tuple:
+    return grounding.answer, grounding.plain_answer, grounding.crops
+
+
 def big_memory(tokens: int = MANY) -> dict[str, float]:
-    """Return the gigabytes that a map of so many visual tokens of Qwen2.5-VL 7B needs in bfloat16: computed, weights and graph together."""
+    """Return the gigabytes that a map of so many visual tokens of Qwen2.5-VL 7B needs.
+
+    The figures are computed, not measured: weights and graph together, in bfloat16.
+    """
     config, *_ = shaped(SHAPES[LONGEST])
     text = config.get_text_config()
     need = estimate_memory(config, torch.bfloat16)
     graph = need.map_per_1000_tokens * tokens / 1000
+
+    # With checkpointing the graph holds the input of every layer, and the inside of one at a time.
     inputs = torch.bfloat16.itemsize * text.hidden_size * text.num_hidden_layers * tokens / 1e9
     name = f"Qwen2.5-VL 7B, map of {tokens:,} tokens, GB"
     return {
@@ -250,37 +296,47 @@ def big_memory(tokens: int = MANY) -> dict[str, float]:
 
 
 def big_figures(name: str, vlm: VLM, repeats: int) -> dict[str, float]:
-    """Return the ratios of maps and groundings of a model, and on a GPU those of the peak memory, weights included."""
+    """Return the ratios of time of a model's maps and groundings.
+
+    On a GPU the ratios of peak memory follow, weights included. ``name`` begins every key.
+    """
     image, question = a_picture()
     prompt = vlm.prompt(question, [vlm.encode(image)])
-    timed = {
-        key: run
-        for key, run in passes(vlm, prompt).items()
-        if key in ("plain", "map", "map, checkpointing")
-    }
-    found = interleaved(timed, repeats, "plain") | grounding_ratios(vlm, repeats)
+    runs = passes(vlm, prompt)
+    timed = {key: runs[key] for key in ("plain", "map", "map, checkpointing")}
+
+    figures = interleaved(timed, repeats, "plain") | grounding_ratios(vlm, repeats)
     if torch.cuda.is_available():
         peaks = {key: gpu_gigabytes(run) for key, run in timed.items()}
-        found |= {f"{key}: memory": peaks[key] / peaks["plain"] for key in timed if key != "plain"}
-    return {f"{name}: {key}": value for key, value in found.items() if key != "plain"}
+        for key in ("map", "map, checkpointing"):
+            figures[f"{key}: memory"] = peaks[key] / peaks["plain"]
+
+    # A plain forward divided by itself is no figure.
+    return {f"{name}: {key}": value for key, value in figures.items() if key != "plain"}
 
 
 def gpu_gigabytes(run: Callable[[], object]) -> float:
-    """Return the peak of the GPU's allocated memory during a run, weights included; NaN where it was not enough."""
+    """Return the peak of the GPU's allocated memory during a run, in gigabytes.
+
+    Weights are included. The result is NaN if the memory was not enough.
+    """
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
+
     try:
         run()
     except torch.cuda.OutOfMemoryError:
         return float("nan")
+
     return torch.cuda.max_memory_allocated() / 1e9
 
 
 def measured_memory(vlm: VLM) -> dict[str, float]:
-    """Return `big_memory` as measured on a GPU."""
+    """Return the figures of `big_memory` as measured on a GPU."""
     image, question = a_picture(MANY_SIZE)
     prompt = vlm.prompt(question, [vlm.encode(image)])
     timed = passes(vlm, prompt)
+
     name = f"Qwen2.5-VL 7B, map of {prompt.visual_tokens:,} tokens, GB"
     return {
         f"{name}, measured": gpu_gigabytes(timed["map"]),
@@ -289,48 +345,69 @@ def measured_memory(vlm: VLM) -> dict[str, float]:
 
 
 def on_gpu(repeats: int) -> dict[str, float]:
-    """Return the figures of all four families in bfloat16; none without a GPU."""
-    found: dict[str, float] = {}
-    for name, shape in SHAPES.items() if torch.cuda.is_available() else ():
+    """Return the figures of all four families in bfloat16, or none if there is no GPU."""
+    figures: dict[str, float] = {}
+    if not torch.cuda.is_available():
+        return figures
+
+    for name, shape in SHAPES.items():
         vlm = random_vlm(shape, device="cuda", dtype=torch.bfloat16)
-        found |= big_figures(name, vlm, repeats)
+        figures |= big_figures(name, vlm, repeats)
         if name == LONGEST:
-            found |= measured_memory(vlm)
-        del vlm  # before the next one
+            figures |= measured_memory(vlm)
+
+        # Two models at a time may not fit.
+        del vlm
         torch.cuda.empty_cache()
-    return found
+
+    return figures
 
 
 def ledger_share(vlm: VLM, repeats: int = 100) -> dict[str, float]:
-    """Return the share of a grounding's time that its ledger takes: of every pass a count and two clocks, and one reading of the memory."""
+    """Return the share of a grounding's time that its ledger needs.
+
+    The ledger counts every pass and reads two clocks for it. It reads the memory once per
+    grounding.
+    """
     image, question = a_picture()
     start = time.perf_counter()
-    spent = ground(vlm, image, question, GroundingOptions(stopping=ROUNDS)).cost
+    cost = ground(vlm, image, question, GroundingOptions(stopping=ROUNDS)).cost
     whole = time.perf_counter() - start
-    prompt, ledger = vlm.prompt(question, [vlm.encode(image)]), Ledger()
+
+    prompt = vlm.prompt(question, [vlm.encode(image)])
+    ledger = Ledger()
+
+    # The same entries again, without the passes.
     start = time.perf_counter()
     for _ in range(repeats):
-        for _ in range(spent.forwards + spent.backwards):
+        for _ in range(cost.forwards + cost.backwards):
             ledger.forward(prompt)
             with ledger.timed("vision_seconds"), ledger.timed("map_seconds"):
                 pass
         peak_memory()
+
     return {"ledger / grounding of tiny_llava": (time.perf_counter() - start) / repeats / whole}
 
 
 def measure(repeats: int, examples: int) -> pd.DataFrame:
-    """Return every figure with its limit, where it has one."""
+    """Return a table with one row per figure: its name, its value, and its limit if it has one."""
     vlm, tiny = random_vlm(MID_SIZE), load_vlm("tiny_llava")
     image, question = a_picture()
     prompt = vlm.prompt(question, [vlm.encode(image)])
-    found = interleaved(passes(vlm, prompt), repeats, "plain") | by_operation(passes(vlm, prompt))
-    found |= batch_ratio(vlm, prompt, repeats) | grounding_ratios(vlm, repeats) | memory_ratios()
-    found |= ledger_share(tiny) | compare_answers(tiny, examples) | big_memory() | on_gpu(repeats)
-    table = pd.DataFrame({"figure": list(found), "value": list(found.values())})
+
+    # Time and memory of one model, then answers of a tiny VLM, then models of full size.
+    figures = interleaved(passes(vlm, prompt), repeats, "plain")
+    figures |= by_operation(passes(vlm, prompt))
+    figures |= batch_ratio(vlm, prompt, repeats) | grounding_ratios(vlm, repeats) | memory_ratios()
+    figures |= ledger_share(tiny) | compare_answers(tiny, examples)
+    figures |= big_memory() | on_gpu(repeats)
+
+    table = pd.DataFrame({"figure": list(figures), "value": list(figures.values())})
     about = {
         "repeats": repeats,
         "examples": examples,
         "commit": commit(),
         "torch": torch.__version__,
     }
+
     return table.assign(limit=table["figure"].map(LIMITS), **about)

@@ -1,4 +1,7 @@
-"""Models with random weights in the shape of real ones: what a pass costs depends on sizes, not on what the weights say."""
+"""Models with random weights that have the sizes of real ones.
+
+The cost of a pass depends on the sizes of a model, not on the values of its weights.
+"""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,10 +19,11 @@ class Shape:
     """Sizes of a model.
 
     Attributes:
-        family: of `tiny.build.RECIPES`; class, processor and chat template are those of its tiny VLM.
-        text: what differs from the tiny VLM in the configuration of the language model.
-        vision: the same for the vision tower.
-        options: of the recipe: sides of tiles and patches in pixels, tile and token budgets.
+        family: a family of `RECIPES`. Class, processor and chat template are those of its tiny VLM.
+        text: settings of the language model that differ from those of the tiny VLM.
+        vision: settings of the vision tower that differ from those of the tiny VLM.
+        options: options of the recipe: sides of tiles and patches in pixels, and the budgets of
+            tiles or tokens.
     """
 
     family: str
@@ -31,6 +35,7 @@ class Shape:
 def _text(
     hidden: int, intermediate: int, layers: int, heads: int, key_value_heads: int, vocabulary: int
 ) -> dict[str, Any]:
+    """Return the settings of a language model."""
     return {
         "hidden_size": hidden,
         "intermediate_size": intermediate,
@@ -44,12 +49,13 @@ def _text(
 
 
 _CLIP = {"image_size": 336, "patch_size": 14}
+# CLIP-L and InternViT-300M
 _LARGE = {
     "hidden_size": 1024,
     "intermediate_size": 4096,
     "num_hidden_layers": 24,
     "num_attention_heads": 16,
-}  # CLIP-L, InternViT-300M
+}
 _QWEN_VISION = {
     "hidden_size": 1280,
     "intermediate_size": 3420,
@@ -75,7 +81,7 @@ MID_SIZE = Shape(
     },
     _336,
 )
-# The paper's checkpoints, by name of conf/vlm; sizes from their published configurations
+# The paper's checkpoints, by their names in conf/vlm. Sizes come from the published configurations.
 SHAPES = {
     "llava_1_5_7b": Shape(
         "llava", _text(4096, 11_008, 32, 32, 32, 32_064), {**_CLIP, **_LARGE}, _336
@@ -102,19 +108,27 @@ def shaped(shape: Shape) -> tuple[PreTrainedConfig, Any, type]:
     """Return the configuration of a model of this shape, its processor, and its class."""
     tiny, processor = RECIPES[shape.family].build(**shape.options)
     described = tiny.config.to_dict()
+
     for name, sizes in (("text_config", shape.text), ("vision_config", shape.vision)):
-        described[name] = {
-            key: value for key, value in described[name].items() if key != "layer_types"
-        } | sizes  # one a layer
+        # It lists one type per layer of the tiny VLM; transformers fills it in for the new number.
+        described[name].pop("layer_types", None)
+        described[name].update(sizes)
+
+    # Unlike the tiny VLMs, the released models have an output matrix of their own.
     for part in (described, described["text_config"]):
         part["tie_word_embeddings"] = False
     return type(tiny.config).from_dict(described), processor, type(tiny)
 
 
 def random_vlm(shape: Shape, *, device: str = "cpu", dtype: torch.dtype = torch.float32) -> VLM:
-    """Return a model of this shape with random weights, the same ones at every call; its passes keep activations (no checkpointing)."""
+    """Return a model of this shape with random weights, the same ones at every call.
+
+    Its passes keep all activations: checkpointing is off.
+    """
     config, processor, kind = shaped(shape)
     torch.manual_seed(0)
+
+    # Weights are created in their final type and place: a 7B model in float32 would not fit.
     usual = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
@@ -122,4 +136,5 @@ def random_vlm(shape: Shape, *, device: str = "cpu", dtype: torch.dtype = torch.
             model = kind(config).eval()
     finally:
         torch.set_default_dtype(usual)
+
     return VLM(model, processor, FAMILIES[kind.__name__], checkpointing="off")

@@ -1,6 +1,7 @@
-"""What the notebooks claim, each part with the check of the stored rows that decides it.
+"""The claims of the notebooks. A check of the stored rows decides each part of a claim.
 
-A notebook prints `verdict`, so a sentence that the rows refute is called refuted where it stands.
+A notebook prints `verdict`. A sentence that the rows refute is therefore called refuted right where
+it stands.
 """
 
 from collections.abc import Callable, Iterable
@@ -14,7 +15,8 @@ from entropy_grounding.metrics.statistics import holm
 from entropy_grounding.reporting.comparisons import dominating_methods, significant
 from entropy_grounding.reporting.summary import OURS
 
-Outcome = dict[str, bool]  # by what was compared, for people: does the claim hold there?
+# Does the claim hold there? The keys name each comparison, in words for readers.
+Outcome = dict[str, bool]
 
 
 @dataclass(frozen=True)
@@ -22,8 +24,9 @@ class Claim:
     """One part of a claim.
 
     Attributes:
-        text: what is said, in a sentence that can be wrong.
-        check: from cells (`league.cells`) to whether it holds, for everything that was compared.
+        text: the statement, a sentence that can be wrong.
+        check: takes cells (from `cells` or `summary`) and returns whether the claim holds, for
+            every comparison.
     """
 
     text: str
@@ -31,11 +34,13 @@ class Claim:
 
 
 def verdict(notebook: str, cells: pd.DataFrame) -> str:
-    """Return, as Markdown, in how many comparisons each part of a notebook's claim holds, and where not.
+    """Return as Markdown in how many comparisons each part of a notebook's claim holds.
+
+    The comparisons where a part does not hold are named.
 
     Args:
         notebook: a key of `CLAIMS`.
-        cells: a row per VLM, benchmark and method, of `experiments.summary` or `league.cells`.
+        cells: one row per VLM, benchmark and method, from `summary` or `cells`.
     """
     lines = [_line(claim, claim.check(cells)) for claim in CLAIMS[notebook]]
 
@@ -43,6 +48,7 @@ def verdict(notebook: str, cells: pd.DataFrame) -> str:
 
 
 def _line(claim: Claim, outcome: Outcome) -> str:
+    """Return the line of Markdown that judges one part of a claim."""
     if not outcome:
         return f"- {claim.text}: **not tested** by these rows."
 
@@ -52,85 +58,102 @@ def _line(claim: Claim, outcome: Outcome) -> str:
 
     word = "refuted" if len(against) == len(outcome) else "holds in part"
     count = f"in {len(outcome) - len(against)} of {len(outcome)} comparisons"
+
     return f"- {claim.text}: **{word}**, {count}; not {', '.join(against)}."
 
 
 def above(
     column: str, than: str, *, benchmarks: Iterable[str] | None = None, ours: str = OURS
 ) -> Callable[[pd.DataFrame], Outcome]:
-    """Return a check that ``ours`` has the larger mean of a column, in every cell that both have.
+    """Return a check that ``ours`` has the larger mean of a column.
+
+    It compares every VLM and benchmark for which both methods have a value.
 
     Args:
-        column: of the cells, "score", "iou" or "energy".
+        column: name of the column: "score", "iou" or "energy".
         than: the other method.
-        benchmarks: those that count; None for all.
-        ours: the method that is claimed to be above.
+        benchmarks: the benchmarks that count; None counts all.
+        ours: the method that is claimed to have the larger mean.
     """
 
     def check(cells: pd.DataFrame) -> Outcome:
-        some = cells if benchmarks is None else cells[cells["benchmark"].isin(list(benchmarks))]
-        table = some.pivot_table(
+        counted = cells if benchmarks is None else cells[cells["benchmark"].isin(list(benchmarks))]
+
+        # One row per VLM and benchmark, one column per method.
+        table = counted.pivot_table(
             index=["vlm", "benchmark"], columns="method", values=column, sort=False
         )
         if not {ours, than} <= set(table.columns):
             return {}
 
-        both = table[[ours, than]].dropna()
-        return {
-            f"{vlm} {name}": bool(mine > other) for (vlm, name), mine, other in both.itertuples()
-        }
+        outcome = {}
+        for (vlm, benchmark), mine, other in table[[ours, than]].dropna().itertuples():
+            outcome[f"{vlm} {benchmark}"] = bool(mine > other)
+
+        return outcome
 
     return check
 
 
 def without(change: str, methods: Iterable[str] | None = None) -> Callable[[pd.DataFrame], Outcome]:
-    """Return a check that no other method is significantly "better" or "worse" than the paper's.
+    """Return a check that no other method differs significantly from the paper's in one direction.
 
     Args:
-        change: what must not be there, "better" or "worse".
-        methods: those that count; None for all but plain, oracles and the paper's.
+        change: the direction, "better" or "worse".
+        methods: the methods that count; None counts all but plain, the oracles and the paper's.
     """
     sign = {"better": 1, "worse": -1}[change]
 
     def check(cells: pd.DataFrame) -> Outcome:
-        found = _of_methods(significant(cells), methods)
+        outcome = {}
+        for row in _of_methods(significant(cells), methods).itertuples():
+            outcome[_name(row)] = not (row.sure and sign * row.change > 0)
 
-        return {_name(row): not (row.sure and sign * row.change > 0) for row in found.itertuples()}
+        return outcome
 
     return check
 
 
 def worse(methods: Iterable[str], benchmarks: Iterable[str]) -> Callable[[pd.DataFrame], Outcome]:
-    """Return a check that these methods are significantly worse than the paper's on these benchmarks."""
+    """Return a check that methods are significantly worse than the paper's on some benchmarks."""
 
     def check(cells: pd.DataFrame) -> Outcome:
-        found = _of_methods(significant(cells), methods)
-        some = found[found["benchmark"].isin(list(benchmarks))]
+        tested = _of_methods(significant(cells), methods)
+        counted = tested[tested["benchmark"].isin(list(benchmarks))]
 
-        return {_name(row): bool(row.sure and row.change < 0) for row in some.itertuples()}
+        return {_name(row): bool(row.sure and row.change < 0) for row in counted.itertuples()}
 
     return check
 
 
 def moved(cells: pd.DataFrame) -> Outcome:
     """Tell for every switch of the protocol whether it moves the plain score significantly."""
-    found = significant(cells, "base")
+    # "base" is the evaluation with every switch at its default.
+    tested = significant(cells, "base")
 
-    return {_name(row): bool(row.sure) for row in found.itertuples()}
+    return {_name(row): bool(row.sure) for row in tested.itertuples()}
 
 
 def gains(cells: pd.DataFrame) -> Outcome:
-    """Tell for every benchmark that hides evidence whether the method scores significantly more than plain."""
-    found = _against_plain(cells)
-    hidden = found[found["benchmark"].isin(HIDDEN)]
+    """Tell whether the method scores significantly more than plain where evidence is hidden.
+
+    Returns:
+        One entry per VLM and benchmark that hides evidence.
+    """
+    tested = _against_plain(cells)
+    hidden = tested[tested["benchmark"].isin(HIDDEN)]
 
     return {_cell(row): bool(row.p < 0.05 and row.gained > row.lost) for row in hidden.itertuples()}
 
 
 def unharmed(cells: pd.DataFrame) -> Outcome:
-    """Tell for the other benchmarks whether the method does not score significantly less than plain."""
-    found = _against_plain(cells)
-    general = found[~found["benchmark"].isin(HIDDEN)]
+    """Tell whether the method does not score significantly less than plain on other benchmarks.
+
+    Returns:
+        One entry per VLM and benchmark that hides no evidence.
+    """
+    tested = _against_plain(cells)
+    general = tested[~tested["benchmark"].isin(HIDDEN)]
 
     return {
         _cell(row): not (row.p < 0.05 and row.lost > row.gained) for row in general.itertuples()
@@ -138,30 +161,42 @@ def unharmed(cells: pd.DataFrame) -> Outcome:
 
 
 def _against_plain(cells: pd.DataFrame) -> pd.DataFrame:
-    """Return the cells of the paper's method with ``p`` against plain, adjusted over them (Holm)."""
+    """Return the cells of the paper's method, with ``p`` of the test against plain.
+
+    The p-values are adjusted over these cells (Holm).
+    """
     ours = cells[(cells["method"] == OURS) & (cells["n"] > 0)]
 
+    # Without any scored cell the column `p_plain` may be missing.
     return ours.assign(p=holm(ours["p_plain"].tolist()) if len(ours) else [])
 
 
 def _of_methods(cells: pd.DataFrame, methods: Iterable[str] | None) -> pd.DataFrame:
+    """Return the cells of some methods; None keeps all cells."""
     return cells if methods is None else cells[cells["method"].isin(list(methods))]
 
 
 def _cell(row: Any) -> str:
+    """Name the VLM and the benchmark of a cell."""
     return f"{row.vlm} {row.benchmark}"
 
 
 def _name(row: Any) -> str:
+    """Name the method, the VLM and the benchmark of a cell."""
     return f"`{row.method}` on {_cell(row)}"
 
 
 def undominated(cells: pd.DataFrame) -> Outcome:
-    """Tell for every VLM whether nothing scores as much on the mean for no more passes."""
+    """Tell for every VLM whether no other method dominates the paper's.
+
+    A method dominates when its mean score is at least as high, for no more passes.
+    """
     return {vlm: methods.empty for vlm, methods in dominating_methods(cells).items()}
 
 
-LATER, EARLIER = ("regions_3", "regions_4", "regions_5"), ("regions_1",)
+# Variants of the ablations. The paper's method keeps at most two regions per zoom step.
+LATER = ("regions_3", "regions_4", "regions_5")
+EARLIER = ("regions_1",)
 FIXED = ("fixed_1", "fixed_2", "fixed_3")
 SAME_LOOP = (
     "map_attention",

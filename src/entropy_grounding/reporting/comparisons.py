@@ -1,4 +1,4 @@
-"""Compare methods: cost, dominance, significant differences, what location explains."""
+"""Compare methods: cost, dominance, significant differences, and the share of location."""
 
 from pathlib import Path
 
@@ -6,34 +6,47 @@ import numpy as np
 import pandas as pd
 
 from entropy_grounding.evaluation.archive import load_rows
-from entropy_grounding.metrics.statistics import Interval, holm, share_explained
+from entropy_grounding.metrics.statistics import holm, share_explained
 from entropy_grounding.reporting.summary import ORACLES, OURS, in_order
 
 
 def mean_costs(found: pd.DataFrame, cost: str = "passes") -> pd.DataFrame:
-    """Return the mean ``score`` and the mean of a column of cost of every VLM and method with a score on all benchmarks of the VLM.
+    """Return the mean ``score`` and the mean cost of every VLM and method, over the benchmarks.
 
-    The cost is NaN where a benchmark has none: a mean over fewer benchmarks compares with nothing.
+    Methods that lack a score on one of the VLM's benchmarks are left out. The mean cost is NaN
+    where a benchmark has no cost.
+
+    Args:
+        found: one row per VLM, benchmark and method (`cells`).
+        cost: name of the column of cost.
     """
     grouped = found[found["n"] > 0].groupby(["vlm", "method"], sort=False)
+    means = grouped[["score", cost]].agg(lambda column: column.mean(skipna=False))
+
+    # Means over different benchmarks cannot be compared.
     benchmarks = grouped.size()
-    whole = benchmarks == benchmarks.groupby("vlm").transform("max")
-    return (
-        grouped[["score", cost]].agg(lambda column: column.mean(skipna=False))[whole].reset_index()
-    )
+    complete = benchmarks == benchmarks.groupby("vlm").transform("max")
+
+    return means[complete].reset_index()
 
 
 def dominating(found: pd.DataFrame, reference: str = OURS) -> str:
-    """Say which methods score at least as much as the reference, on the mean, and take no more passes; controls do not compete."""
+    """Name the methods that dominate the reference, in one line of text per VLM.
+
+    A method dominates when its mean score is at least as high, for no more passes. Controls do not
+    compete.
+    """
     mean = mean_costs(found).set_index(["vlm", "method"])
     lines = []
 
     for vlm, better in dominating_methods(found, reference).items():
         ours = mean.loc[(vlm, reference)]
-        named = [
-            f"{row.method} ({100 * (row.score - ours['score']):+.1f} points, {row.passes:.1f} passes)"
-            for row in better.itertuples()
-        ]
+
+        named = []
+        for row in better.itertuples():
+            points = 100 * (row.score - ours["score"])
+            named.append(f"{row.method} ({points:+.1f} points, {row.passes:.1f} passes)")
+
         lines.append(
             f"{vlm}: {', '.join(named) or 'none'}; {reference} takes {ours['passes']:.1f} passes."
         )
@@ -42,11 +55,15 @@ def dominating(found: pd.DataFrame, reference: str = OURS) -> str:
 
 
 def dominating_methods(found: pd.DataFrame, reference: str = OURS) -> dict[str, pd.DataFrame]:
-    """Return, by VLM, the `mean_costs` of methods that score at least as much as the reference for no more passes; no controls."""
+    """Return for every VLM the rows of `mean_costs` whose methods dominate the reference.
+
+    A method dominates when its mean score is at least as high, for no more passes. Controls do not
+    compete.
+    """
     mean = mean_costs(found)
     competing = mean[~mean["method"].str.startswith("control") & (mean["method"] != reference)]
-    better = {}
 
+    better = {}
     for ours in mean[mean["method"] == reference].itertuples():
         others = competing[competing["vlm"] == ours.vlm]
         better[str(ours.vlm)] = others[
@@ -57,53 +74,68 @@ def dominating_methods(found: pd.DataFrame, reference: str = OURS) -> dict[str, 
 
 
 def differences(found: pd.DataFrame, reference: str = OURS) -> pd.DataFrame:
-    """Return the cells of all methods but plain, oracles and the reference, with ``change`` from it in points and adjusted ``p`` (Holm)."""
+    """Return the cells of all methods but plain, the oracles and the reference, with two columns.
+
+    The columns are ``change``, the difference of scores from the reference in points, and ``p``,
+    adjusted over the returned cells (Holm).
+    """
     others = found[~found["method"].isin(("plain", reference, *ORACLES)) & found["p_ours"].notna()]
     usual = found[found["method"] == reference].set_index(["vlm", "benchmark"])["score"].to_dict()
+
     change = [
         100 * (row.score - usual.get((row.vlm, row.benchmark), np.nan))
         for row in others.itertuples()
     ]
+
     return others.assign(change=change, p=holm(others["p_ours"].tolist()) if len(others) else [])
 
 
 def significant(found: pd.DataFrame, reference: str = OURS) -> pd.DataFrame:
-    """Return the `differences` with ``sure``: whether the adjusted p is below 0.05."""
+    """Return the `differences` with the column ``sure``: is the adjusted p below 0.05?"""
     tested = differences(found, reference)
 
     return tested.assign(sure=tested["p"] < 0.05 if len(tested) else [])
 
 
 def location_shares(root: str | Path) -> pd.DataFrame:
-    """Return what location explains of the gain, (entropy gradient - random) / (oracle - random), a row a VLM and benchmark.
+    """Return for every VLM and benchmark which share of the gain location explains.
 
-    Random and oracle crops are as many as the method's (``control_random``, ``control_oracle_budget``); columns ``share``, ``low`` and
-    ``high`` are NaN where the oracle is not surely better than random crops.
+    The share is (entropy gradient - random) / (oracle - random). The controls use as many crops as
+    the method (``control_random``, ``control_oracle_budget``).
+
+    Returns:
+        One row per VLM and benchmark, with the number ``n`` of examples that all three methods
+        answered, the ``share`` and the limits ``low`` and ``high`` of its interval. They are NaN
+        where the oracle is not significantly better than random crops.
     """
-    found = []
-    for folder in in_order(
-        {path.parents[1] for path in Path(root).glob(f"*/*/{OURS}/rows.parquet")}
-    ):
-        needed = [folder / method for method in (OURS, "control_random", "control_oracle_budget")]
-        if not all((path / "rows.parquet").is_file() for path in needed):
+    lines = []
+    folders = {path.parents[1] for path in Path(root).glob(f"*/*/{OURS}/rows.parquet")}
+
+    for folder in in_order(folders):
+        methods = [folder / name for name in (OURS, "control_random", "control_oracle_budget")]
+        if not all((path / "rows.parquet").is_file() for path in methods):
             continue
-        scores = pd.concat({path.name: _scores(path) for path in needed}, axis=1).dropna()
-        share = share_explained(*(scores[path.name].to_numpy(float) for path in needed))
-        found.append(
+
+        # One row per example, one column per method; only examples with all three scores count.
+        scores = pd.concat({path.name: _scores(path) for path in methods}, axis=1).dropna()
+        share = share_explained(*(scores[path.name].to_numpy(float) for path in methods))
+
+        lines.append(
             {
                 "vlm": folder.parent.name,
                 "benchmark": folder.name.removeprefix("mini_"),
                 "n": len(scores),
-                **_named(share),
+                "share": share.mean,
+                "low": share.low,
+                "high": share.high,
             }
         )
-    return pd.DataFrame(found, columns=["vlm", "benchmark", "n", "share", "low", "high"])
+
+    return pd.DataFrame(lines, columns=["vlm", "benchmark", "n", "share", "low", "high"])
 
 
 def _scores(folder: Path) -> pd.Series:
+    """Return the scores in a folder, indexed by example; examples without a score are left out."""
     rows = load_rows(folder)[0]
+
     return rows[rows["status"] == "ok"].set_index("example_id")["score"]
-
-
-def _named(share: Interval) -> dict[str, float]:
-    return {"share": share.mean, "low": share.low, "high": share.high}

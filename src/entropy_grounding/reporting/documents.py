@@ -1,4 +1,4 @@
-"""Write the tables of README and docs, from stored rows."""
+"""Write the tables of the README and of docs from stored rows."""
 
 from pathlib import Path
 
@@ -44,97 +44,142 @@ from entropy_grounding.tiny.check import check_table, families_table
 
 
 def report(found: pd.DataFrame, shares: pd.DataFrame) -> str:
-    """Return the whole Markdown section: scores, places and cost, means, what location explains, and where another method wins."""
+    """Return the whole Markdown section about the compared methods.
+
+    It holds the scores, the places and costs, the means, the share of the gain that location
+    explains, and the cells where another method wins.
+
+    Args:
+        found: one row per VLM, benchmark and method (`cells`).
+        shares: one row per VLM and benchmark (`location_shares`).
+    """
     missing = _missing(found)
     parts = [f"**Not run:** {', '.join(missing)}."] if missing else []
+
     for vlm in found["vlm"].drop_duplicates():
         parts += [
             f"### `{vlm}`",
             score_table(found, vlm),
             "Where it looked and what it took, means over the five miniatures that hide evidence:",
+            place_table(found, vlm),
         ]
-        parts.append(place_table(found, vlm))
+
     parts += [
         "### Accuracy against cost",
         "Mean score over all benchmarks, in parentheses forwards + 2 x backwards a question:",
+        mean_table(found),
+        f"What scores at least as much as `{OURS}` for no more passes:",
+        "\n".join(f"- {line}" for line in dominating(found).splitlines()),
     ]
-    parts += [mean_table(found), f"What scores at least as much as `{OURS}` for no more passes:"]
-    parts.append("\n".join(f"- {line}" for line in dominating(found).splitlines()))
-    parts += ["### What location explains", location_table(shares)]
+
     parts += [
+        "### What location explains",
+        location_table(shares),
         "### Where another method is better than `entropy_gradient`",
         wins_table(found),
         sources(found),
     ]
+
     return "\n\n".join(parts)
 
 
 def _missing(found: pd.DataFrame) -> list[str]:
-    """Return the methods that were not run, with the VLM where only some lack them."""
-    vlms, run = (
-        list(found["vlm"].drop_duplicates()),
-        set(zip(found["method"], found["vlm"], strict=True)),
-    )
-    named = []
+    """Return the methods that were not run. VLMs are named where only some lack the method."""
+    vlms = list(found["vlm"].drop_duplicates())
+    run = set(zip(found["method"], found["vlm"], strict=True))
+
+    missing = []
     for method in METHODS:
         absent = [f"`{vlm}`" for vlm in vlms if (method, vlm) not in run]
-        if absent:
-            named.append(
-                f"`{method}`" if len(absent) == len(vlms) else f"`{method}` ({', '.join(absent)})"
-            )
-    return named
+        if len(absent) == len(vlms):
+            missing.append(f"`{method}`")
+        elif absent:
+            missing.append(f"`{method}` ({', '.join(absent)})")
+
+    return missing
 
 
-SUMMARIES = ("cells.json", "location_shares.json")
+SUMMARIES = ("cells.json", "location_shares.json")  # files in results/league, in this order
 
 
 def replace_between(text: str, name: str, content: str) -> str:
-    """Return the text with everything between ``<!-- NAME -->`` and ``<!-- /NAME -->`` replaced."""
+    """Return the text with new content between ``<!-- NAME -->`` and ``<!-- /NAME -->``.
+
+    Raises:
+        ValueError: if the text lacks one of the two markers.
+    """
     start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
     head, _, rest = text.partition(start)
     _, _, tail = rest.partition(end)
     if not rest or end not in rest:
         raise ValueError(f"No markers {start} ... {end} in the text.")
+
     return f"{head}{start}\n{content}\n{end}{tail}"
 
 
 def readme_with_tables(root: Path) -> str:
-    """Return the README of the repository at ``root`` with its tables made anew from the stored rows and summaries."""
+    """Return README.md of the repository with new tables, from the stored rows and summaries.
+
+    Args:
+        root: folder of the repository.
+    """
     text = (root / "README.md").read_text(encoding="utf-8")
     table1 = root / "results" / "table1"
-    cells = read_summary(root / "results" / "league" / SUMMARIES[0])
-    text = replace_between(
-        text,
-        "headline",
-        f"{headline_table(cells)}\n\n{sources(cells[cells['method'].isin(['plain', OURS])])}",
-    )
+
+    league = read_summary(root / "results" / "league" / SUMMARIES[0])
+    shown = league[league["method"].isin(["plain", OURS])]
+    text = replace_between(text, "headline", f"{headline_table(league)}\n\n{sources(shown)}")
+
     text = replace_between(text, "miniatures", miniatures_table(table1))
     text = replace_between(text, "experiments", experiments_table(root))
+
     rows, _ = load_rows(table1 / "tiny_llava" / "mini_textvqa" / "entropy_gradient")
     return replace_between(text, "evaluate", f"```\n{score_line(rows)}\n```")
 
 
 def tiny_vlms_with_tables(root: Path) -> str:
-    """Return docs/tiny_vlms.md of the repository at ``root`` with the tables of `tiny.check` made anew from the stored rows."""
+    """Return docs/tiny_vlms.md of the repository with new tables about the checks of tiny VLMs.
+
+    The tables are made from the stored rows (`check_table`, `families_table`).
+
+    Args:
+        root: folder of the repository.
+    """
     text = (root / "docs" / "tiny_vlms.md").read_text(encoding="utf-8")
-    stored = (root / "results" / "tiny_check" / f"tiny_{family}" for family in RECIPES)
-    folders = [folder for folder in stored if folder.is_dir()]
+
+    folders = []
+    for family in RECIPES:
+        folder = root / "results" / "tiny_check" / f"tiny_{family}"
+        if folder.is_dir():
+            folders.append(folder)
+
     for folder in folders:
         text = replace_between(text, f"tiny_check/{folder.name}", check_table(folder))
+
     return replace_between(text, "tiny_check", families_table(folders))
 
 
 def experiments_table(root: Path) -> str:
-    """Return the Markdown table of all experiments: command, notebook, what is stored of ``run=mini``, and how long that took."""
+    """Return the Markdown table of all experiments, one row per experiment.
+
+    A row holds the command, the notebook and, for ``run=mini`` and ``run=full``, how much is stored
+    and how much time it cost.
+
+    Args:
+        root: folder of the repository.
+    """
     index = stored_index(root / "results")
+    results = str(root / "results")
+
+    setups = [load_experiment(name, "mini", results_dir=results) for name in experiments()]
+    setups.sort(key=lambda setup: setup.experiment.notebook)
+
     lines = []
-    setups = [
-        load_experiment(name, "mini", results_dir=str(root / "results")) for name in experiments()
-    ]
-    for setup in sorted(setups, key=lambda each: each.experiment.notebook):
+    for setup in setups:
         notebook = setup.experiment.notebook
         copy = f"results/executed/{notebook}.ipynb"
         executed = f"[executed]({copy})" if (root / copy).is_file() else ""
+
         full = load_experiment(setup.experiment.name, "full", results_dir=setup.results_dir)
         lines.append(
             {
@@ -145,70 +190,98 @@ def experiments_table(root: Path) -> str:
                 "`run=full`": _stored_text(full, index),
             }
         )
+
     return pd.DataFrame(lines).to_markdown(index=False)
 
 
 def _stored_text(setup: ExperimentConfig, index: dict[str, Path]) -> str:
-    """Say how much of an experiment is stored and, where it is known, how long it took; rows of its reference alone are no run of it."""
+    """Say how many evaluations of an experiment are stored and, where known, their run time.
+
+    If only the reference variant is stored, the experiment counts as not run.
+    """
     folders = [stored_folder(config, index) for _, config in evaluations(setup)]
     stored = [folder for folder in folders if folder]
     if all(folder.name == setup.experiment.reference for folder in stored):
         return "not run"
+
+    # One series per evaluation, in seconds per example; some evaluations were stored without times.
     seconds = [load_rows(folder)[0]["seconds"] for folder in stored]
-    timed = sum(each.sum() for each in seconds) / 60
-    took = f", {timed:.0f} core minutes" if all(each.notna().any() for each in seconds) else ""
+    minutes = sum(series.sum() for series in seconds) / 60
+    timed = all(series.notna().any() for series in seconds)
+    took = f", {minutes:.0f} core minutes" if timed else ""
+
     return f"{len(stored)} of {len(folders)} evaluations{took}"
 
 
 def protocol_with_table(root: Path) -> str:
-    """Return docs/protocol.md of the repository at ``root`` with its table made anew from the stored rows."""
+    """Return docs/protocol.md of the repository with a new table, from the stored rows.
+
+    Args:
+        root: folder of the repository.
+    """
     text = (root / "docs" / "protocol.md").read_text(encoding="utf-8")
+
     return replace_between(text, "protocol", protocol_table(root / "results" / "protocol"))
 
 
 def baselines_with_tables(root: Path) -> str:
-    """Return docs/baselines.md of the repository at ``root`` with its tables made anew from the summaries of the stored rows."""
+    """Return docs/baselines.md of the repository with new tables, from stored summaries.
+
+    Args:
+        root: folder of the repository.
+    """
     text = (root / "docs" / "baselines.md").read_text(encoding="utf-8")
-    text = replace_between(
-        text, "layers", layers_table(read_summary(root / "results" / ATTENTION_LAYERS))
-    )
-    return replace_between(
-        text,
-        "league",
-        report(*(read_summary(root / "results" / "league" / name) for name in SUMMARIES)),
-    )
+
+    layers = read_summary(root / "results" / ATTENTION_LAYERS)
+    text = replace_between(text, "layers", layers_table(layers))
+
+    # The summaries are the two arguments of `report`, in its order.
+    summaries = [read_summary(root / "results" / "league" / name) for name in SUMMARIES]
+    return replace_between(text, "league", report(*summaries))
 
 
 def cost_with_table(root: Path) -> str:
-    """Return docs/cost.md of the repository at ``root`` with its tables made anew from stored figures and rows."""
+    """Return docs/cost.md of the repository with new tables, from stored measurements and rows.
+
+    Args:
+        root: folder of the repository.
+    """
     text = (root / "docs" / "cost.md").read_text(encoding="utf-8")
-    found = read_summary(root / "results" / BENCHMARK_COST)
+    measured = read_summary(root / "results" / BENCHMARK_COST)
+
     text = replace_between(text, "gate", gate_table(root))
     text = replace_between(text, "calibration", calibration_table(root / "results" / "calibration"))
     text = replace_between(text, "savings", savings_table(root / "results" / "ablation_savings"))
-    return replace_between(text, "benchmark", cost_table(found)) if len(found) else text
+
+    return replace_between(text, "benchmark", cost_table(measured)) if len(measured) else text
 
 
 def run(root: Path) -> None:
-    """Make everything anew, with a line for each experiment.
+    """Make all summaries, tables and documents of a repository, and show the progress.
+
+    Args:
+        root: folder of the repository.
 
     Raises:
-        InputError: where there is no repository.
+        InputError: if there is no repository in the folder.
     """
     check_repository(root)
     results = root / "results"
-    for name, table in zip(
-        SUMMARIES, (cells(results / "table1"), location_shares(results / "table1")), strict=True
-    ):
+
+    # The documents read the summaries and tables, so these come first.
+    summaries = (cells(results / "table1"), location_shares(results / "table1"))
+    for name, table in zip(SUMMARIES, summaries, strict=True):
         write_summary(results / "league" / name, table)
+
     for name in tqdm(experiments(), desc="experiments"):
         report_experiment(name, results)
+
     documents = {
         "baselines": baselines_with_tables,
         "protocol": protocol_with_table,
         "cost": cost_with_table,
         "tiny_vlms": tiny_vlms_with_tables,
     }
-    for name, made in documents.items():
-        (root / "docs" / f"{name}.md").write_text(made(root), encoding="utf-8")
+    for name, with_tables in documents.items():
+        (root / "docs" / f"{name}.md").write_text(with_tables(root), encoding="utf-8")
     (root / "README.md").write_text(readme_with_tables(root), encoding="utf-8")

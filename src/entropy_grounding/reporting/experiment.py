@@ -1,4 +1,4 @@
-"""An experiment with its rows: open it, summarise it, write its tables."""
+"""An experiment with its rows: open it, summarise it and write its tables."""
 
 import json
 from collections.abc import Sequence
@@ -23,26 +23,40 @@ from entropy_grounding.vlm.registry import BIG_SIBLINGS
 
 
 def summary(setup: ExperimentConfig, folders: dict[tuple[str, str, str], Path]) -> pd.DataFrame:
-    """Return the scores, intervals, tests, places and costs of stored evaluations, one row a VLM, benchmark and variant, and "plain".
+    """Return the scores, intervals, tests, localisation and costs of stored evaluations.
 
-    Columns: see `league.cells`; ``p_ours`` is tested against the reference variant of the experiment.
+    Args:
+        setup: the experiment.
+        folders: the folder of each stored (VLM, benchmark, variant).
+
+    Returns:
+        One row per VLM, benchmark and variant, and one for each "plain". The columns are those of
+        `cells`; ``p_ours`` is tested against the reference variant of the experiment.
     """
+    # The folders of the variants, for each VLM and benchmark, in the order of `folders`.
+    by_cell: dict[tuple[str, str], dict[str, Path]] = {}
+    for (vlm, benchmark, variant), folder in folders.items():
+        by_cell.setdefault((vlm, benchmark), {})[variant] = folder
+
     lines = []
-    for vlm, benchmark in dict.fromkeys((vlm, benchmark) for vlm, benchmark, _ in folders):
-        stored = {
-            name: folder for (v, b, name), folder in folders.items() if (v, b) == (vlm, benchmark)
-        }
+    for stored in by_cell.values():
+        # Without rows of the reference, the first variant takes its place.
         reference = stored.get(setup.experiment.reference, next(iter(stored.values())))
-        lines += [
-            summarised(folder, reference, name, setup.run.examples)
-            for name, folder in (("plain", reference), *stored.items())
-        ]
+        for variant, folder in (("plain", reference), *stored.items()):
+            lines.append(summarised(folder, reference, variant, setup.run.examples))
+
     return pd.DataFrame(lines)
 
 
 @dataclass(frozen=True)
 class Opened:
-    """An experiment whose rows are all stored: its options, the folder of each (VLM, benchmark, variant), and their summary."""
+    """An experiment whose rows are all stored.
+
+    Attributes:
+        setup: its options.
+        folders: the folder of each (VLM, benchmark, variant).
+        cells: the `summary` of these folders.
+    """
 
     setup: ExperimentConfig
     folders: dict[tuple[str, str, str], Path]
@@ -57,38 +71,50 @@ def open_experiment(
     overrides: Sequence[str] = (),
     **chosen: str,
 ) -> Opened:
-    """Return an experiment with its rows, after running what is not stored yet; the first lines of a table notebook.
+    """Return an experiment with its rows. Evaluations that are not stored yet are run first.
+
+    The notebooks with tables start with this call.
 
     Args:
-        name: of ``conf/experiment``.
-        run: of ``conf/run``.
-        results_dir: where rows are and go; empty: outputs/results of the repository, and those of its results folder are used, too.
+        name: name of a file in ``conf/experiment``.
+        run: name of a file in ``conf/run``.
+        results_dir: folder where rows are read and written. If it is empty, this is outputs/results
+            of the repository, and rows in the repository's results folder are used, too.
         overrides: Hydra overrides of every evaluation.
-        chosen: ``vlm``, ``benchmark``, ``method`` (comma-separated, empty for all) and ``tracking``.
+        chosen: ``vlm``, ``benchmark``, ``method`` (comma-separated, empty for all) and
+            ``tracking``.
     """
     setup = load_experiment(name, run, overrides, results_dir=results_dir or str(OUTPUTS), **chosen)
     folders = complete(setup, roots=() if results_dir else (STORED,))
+
     return Opened(setup, folders, summary(setup, folders))
 
 
 def directions(cells: pd.DataFrame, setup: ExperimentConfig) -> pd.DataFrame:
-    """Return, for every cell of the paper's Table 1, the gain of `entropy_gradient` over plain there and here, and whether the signs agree.
+    """Compare the signs of the gains of `entropy_gradient` over plain, in the paper and here.
 
-    Columns: ``vlm``, ``benchmark``, ``paper`` (points, of the family's big checkpoint), ``here`` (points), ``p`` (paired, not adjusted),
-    ``agrees``: "yes", "no", or "no change here" where p >= 0.05. Paper and tiny VLMs are different models: signs are compared, never sizes.
+    The paper and this repository's tiny VLMs are different models, so only signs are compared,
+    never sizes.
+
+    Returns:
+        One row per VLM and benchmark of the paper's Table 1, with the columns ``vlm``,
+        ``benchmark``, ``paper`` (gain in points, of the family's big checkpoint), ``here`` (gain in
+        points), ``p`` (paired test here, not adjusted) and ``agrees``: "yes", "no", or "no change
+        here" where p >= 0.05.
     """
     lines = []
     for (vlm, benchmark), rows in cells.groupby(["vlm", "benchmark"], sort=False):
+        # The paper has scores of the big checkpoint of a tiny VLM's family.
         paper = setup.experiment.paper.get(BIG_SIBLINGS.get(str(vlm), str(vlm)), {})
-        scores = rows.set_index("method")
-        if benchmark not in paper.get("plain", {}) or "entropy_gradient" not in scores.index:
+        by_method = rows.set_index("method")
+        if benchmark not in paper.get("plain", {}) or "entropy_gradient" not in by_method.index:
             continue
+
         there = paper["entropy_gradient"][benchmark] - paper["plain"][benchmark]
-        here, p = (
-            100 * (scores["score"]["entropy_gradient"] - scores["score"]["plain"]),
-            scores["p_plain"]["entropy_gradient"],
-        )
-        agrees = "no change here" if not p < 0.05 else "yes" if (here > 0) == (there > 0) else "no"
+        scores = by_method["score"]
+        here = 100 * (scores["entropy_gradient"] - scores["plain"])
+        p = by_method["p_plain"]["entropy_gradient"]
+
         lines.append(
             {
                 "vlm": vlm,
@@ -96,74 +122,99 @@ def directions(cells: pd.DataFrame, setup: ExperimentConfig) -> pd.DataFrame:
                 "paper": there,
                 "here": here,
                 "p": p,
-                "agrees": agrees,
+                "agrees": _agreement(here, there, p),
             }
         )
+
     return pd.DataFrame(lines, columns=["vlm", "benchmark", "paper", "here", "p", "agrees"])
 
 
+def _agreement(here: float, there: float, p: float) -> str:
+    """Say whether two gains have the same sign; ``p`` tests the gain ``here``."""
+    if not p < 0.05:  # a NaN is no change, either
+        return "no change here"
+
+    return "yes" if (here > 0) == (there > 0) else "no"
+
+
 def paper_table(setup: ExperimentConfig) -> pd.DataFrame:
-    """Return the paper's scores in percent, a VLM and method a line, a benchmark a column; other models than the tiny ones."""
-    lines = [
-        {"VLM (paper)": vlm, "method": method, **scores}
-        for vlm, methods in setup.experiment.paper.items()
-        for method, scores in methods.items()
-    ]
+    """Return the paper's scores in percent, of its own big models.
+
+    Returns:
+        One row per VLM and method, one column per benchmark.
+    """
+    lines = []
+    for vlm, methods in setup.experiment.paper.items():
+        for method, scores in methods.items():
+            lines.append({"VLM (paper)": vlm, "method": method, **scores})
+
     return pd.DataFrame(lines)
 
 
 def write_tables(cells: pd.DataFrame, folder: Path) -> list[Path]:
-    """Write the tables of an experiment, Markdown and LaTeX, and return their paths.
+    """Write the tables of an experiment, as Markdown and as LaTeX, and return their paths.
 
     Args:
-        cells: from `experiments.summary`.
-        folder: where ``table.md`` and ``table.tex`` go.
+        cells: the table that `summary` returns.
+        folder: folder for ``table.md`` and ``table.tex``; it is made if it is missing.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    markdown, latex = folder / "table.md", folder / "table.tex"
+
     parts = [f"**`{vlm}`**\n\n{score_table(cells, vlm)}" for vlm in cells["vlm"].drop_duplicates()]
-    (folder / "table.md").write_text("\n\n".join([*parts, sources(cells)]) + "\n", encoding="utf-8")
-    (folder / "table.tex").write_text(latex_table(cells), encoding="utf-8")
-    return [folder / "table.md", folder / "table.tex"]
+    markdown.write_text("\n\n".join([*parts, sources(cells)]) + "\n", encoding="utf-8")
+    latex.write_text(latex_table(cells), encoding="utf-8")
+
+    return [markdown, latex]
 
 
 def results_json(setup: ExperimentConfig, cells: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return one record a score, for machines: task, VLM, method, metric value with interval, n, weights and commit."""
-    names = {"score": "value", "score_low": "low", "score_high": "high"}
-    kept = [
-        "vlm",
-        "benchmark",
-        "method",
-        "n",
-        "weights",
-        "commit",
-        "p_plain",
-        "p_ours",
-        "iou",
-        "pointing",
-        "energy",
-        "passes",
-        "seconds",
-    ]
-    table = cells.rename(columns=names).reindex(columns=[*kept[:3], *names.values(), *kept[3:]])
+    """Return one record per score, for other programs.
+
+    A record holds experiment, VLM, benchmark, method, score with interval, n, weights and commit.
+    """
+    # Columns that keep their names; the scores stand between the first three and the others.
+    first = ["vlm", "benchmark", "method"]
+    scores = {"score": "value", "score_low": "low", "score_high": "high"}
+    tests = ["n", "weights", "commit", "p_plain", "p_ours"]
+    measures = ["iou", "pointing", "energy", "passes", "seconds"]
+
+    columns = [*first, *scores.values(), *tests, *measures]
+    table = cells.rename(columns=scores).reindex(columns=columns)
     table.insert(0, "experiment", setup.experiment.name)
+
+    # The stored files depend on the number of digits, so it is fixed here.
     return json.loads(table.to_json(orient="records", double_precision=10))
 
 
 def report_experiment(name: str, results: Path) -> pd.DataFrame:
-    """Write results.json and tables of one experiment from the stored rows, unless only its reference is there; return the summary."""
+    """Write results.json and the tables of one experiment from its stored rows.
+
+    Nothing is written if only the rows of the reference variant are stored.
+
+    Args:
+        name: name of a file in ``conf/experiment``.
+        results: folder with the stored rows; the files go to its subfolder ``name``.
+
+    Returns:
+        The `summary` of the experiment; an empty table if nothing was written.
+    """
     setup = load_experiment(name, "mini", results_dir=str(results))
     index = stored_index(results)
-    folders = {
-        (config.vlm.name, config.benchmark.name, variant.name): folder
-        for variant, config in evaluations(setup)
-        if (folder := stored_folder(config, index)) is not None
-    }
+
+    folders = {}
+    for variant, config in evaluations(setup):
+        folder = stored_folder(config, index)
+        if folder is not None:
+            folders[config.vlm.name, config.benchmark.name, variant.name] = folder
+
     if {variant for *_, variant in folders} <= {setup.experiment.reference}:
         return pd.DataFrame()
+
     cells = summary(setup, folders)
     if len(cells):
         write_tables(cells, results / name)
-        (results / name / "results.json").write_text(
-            json.dumps(results_json(setup, cells), indent=1) + "\n", encoding="utf-8"
-        )
+        records = json.dumps(results_json(setup, cells), indent=1)
+        (results / name / "results.json").write_text(records + "\n", encoding="utf-8")
+
     return cells

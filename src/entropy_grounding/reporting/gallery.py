@@ -1,4 +1,4 @@
-"""Examples as pictures: what a stored row says, drawn on its image."""
+"""Examples as pictures: the content of a stored row, drawn on its image."""
 
 import textwrap
 from collections.abc import Sequence
@@ -7,6 +7,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -21,78 +22,109 @@ from entropy_grounding.method.options import GroundingOptions
 from entropy_grounding.plots import literal_text, plot_boxes
 from entropy_grounding.vlm.model import VLM
 
-_PANEL = 3.6  # inches
+_PANEL = 3.6  # inches, the width of one example
 
 
 def examples_of(source: dict[str, Any], identities: Sequence[str]) -> dict[str, Example]:
-    """Return examples by id, from the benchmark that a manifest names; reading ends with the last of them."""
+    """Return examples by id, read from the benchmark that a manifest names.
+
+    Reading stops after the last wanted example.
+
+    Args:
+        source: the manifest of an evaluation.
+        identities: the ids of the wanted examples.
+    """
     wanted = set(identities)
+
+    # The evaluation may have read fewer examples than the benchmark has.
     config = replace(build(BenchmarkConfig, source["config"]["benchmark"]), examples=None)
-    found: dict[str, Example] = {}
+    examples: dict[str, Example] = {}
     for example in load_benchmark(config):
         if example.id in wanted and isinstance(example, Example):
-            found[example.id] = example
-        if len(found) == len(wanted):
+            examples[example.id] = example
+        if len(examples) == len(wanted):
             break
-    return found
+
+    return examples
 
 
 def rescued(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows whose plain answer scores less than one half and whose final answer has the full score."""
+    """Return the rows whose plain answer is wrong and whose final answer has the full score.
+
+    A plain answer counts as wrong if it scores less than one half.
+    """
     return rows[(rows["status"] == "ok") & (rows["plain_score"] < 0.5) & (rows["score"] == 1)]
 
 
 @literal_text()
 def plot_answers(rows: pd.DataFrame, examples: dict[str, Example], *, title: str = "") -> Figure:
-    """Draw examples side by side: crops (numbered), evidence (dashed), question, first reference, plain and final answer with scores."""
-    figure, grid = plt.subplots(
-        1, max(len(rows), 1), figsize=(_PANEL * max(len(rows), 1), _PANEL + 1), squeeze=False
-    )
+    """Draw examples side by side.
+
+    Each panel shows the numbered crops and the dashed evidence on the image. Its title holds the
+    question, the first reference, and the plain and the final answer with their scores.
+
+    Args:
+        rows: stored rows, one per panel.
+        examples: the examples of these rows, by id.
+        title: title of the figure.
+    """
+    count = max(len(rows), 1)
+    figure, grid = plt.subplots(1, count, figsize=(_PANEL * count, _PANEL + 1), squeeze=False)
+
     for axes, row in zip(grid[0], rows.itertuples(), strict=False):
         example = examples[str(row.example_id)]
         axes.imshow(example.image)
-        crops = [Box(*box) for box in row.crops]
+        axes.axis("off")
+
+        crops = [Box(*corners) for corners in row.crops]
         plot_boxes(axes, crops, [str(number + 1) for number in range(len(crops))])
         for box in example.boxes:
-            axes.add_patch(
-                plt.Rectangle(
-                    (box.x0, box.y0), box.width, box.height, fill=False, color="white", linewidth=3
-                )
-            )
-            axes.add_patch(
-                plt.Rectangle(
-                    (box.x0, box.y0),
-                    box.width,
-                    box.height,
-                    fill=False,
-                    color="black",
-                    linewidth=1.2,
-                    linestyle="--",
-                )
-            )
+            _plot_evidence(axes, box)
+
+        # The first line of the question, in lines of at most 44 characters to fit the panel.
         asked = textwrap.fill(str(row.question).splitlines()[0], 44)
         answers = f"{row.plain_answer} ({row.plain_score:.1f}) -> {row.answer} ({row.score:.1f})"
         axes.set_title(f"{asked}\n{row.references[0]}: {answers}", fontsize=8)
-        axes.axis("off")
+
     figure.suptitle(title, fontsize=10)
     figure.tight_layout()
+
     return figure
 
 
+def _plot_evidence(axes: Axes, box: Box) -> None:
+    """Draw a box as a black dashed line on a white line, which is visible on every image."""
+    corner = (box.x0, box.y0)
+    white: dict[str, Any] = {"color": "white", "linewidth": 3}
+    black: dict[str, Any] = {"color": "black", "linewidth": 1.2, "linestyle": "--"}
+
+    for style in (white, black):
+        axes.add_patch(plt.Rectangle(corner, box.width, box.height, fill=False, **style))
+
+
 def regrounded(vlm: VLM, source: dict[str, Any], identity: str) -> tuple[Grounding, Image.Image]:
-    """Return the whole grounding of a stored example, computed anew from the configuration of its manifest, and its image."""
+    """Ground a stored example again, as the configuration of its manifest says.
+
+    Rows hold only a part of a grounding; this returns all of it.
+
+    Args:
+        vlm: the model of the evaluation.
+        source: the manifest of the evaluation.
+        identity: the id of the example.
+
+    Returns:
+        The whole grounding, and the image of the example.
+    """
     (example,) = examples_of(source, [identity]).values()
     data = build(BenchmarkConfig, source["config"]["benchmark"])
     longest = data.protocol.max_new_tokens or BENCHMARKS[data.kind].max_new_tokens
 
-    # Manifests of the first version name a length among the method's options, which evaluations never used.
-    method = {
-        name: value
-        for name, value in source["config"]["method"].items()
-        if name != "max_new_tokens"
-    }
-    grounding = ground(
-        vlm, example.image, example.prompt, build(GroundingOptions, method), max_new_tokens=longest
-    )
+    # Manifests of the first version name a length among the method's options. Evaluations never
+    # used it.
+    method = dict(source["config"]["method"])
+    method.pop("max_new_tokens", None)
+    options = build(GroundingOptions, method)
+
+    grounding = ground(vlm, example.image, example.prompt, options, max_new_tokens=longest)
 
     return grounding, example.image

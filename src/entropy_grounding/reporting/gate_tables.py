@@ -1,7 +1,8 @@
-"""Tables of the gate."""
+"""Tables about the gate, which decides when to zoom and when to keep the zoomed answer."""
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -17,109 +18,135 @@ GATE = "gate"
 
 
 def gate_table(root: Path) -> str:
-    """Return the Markdown tables of the gated method beside the ungated one: what it keeps and costs, and every cell."""
-    gated = [
-        (folder, *_with_ungated(folder))
-        for folder in sorted((root / "results" / GATE).glob("*/*/gated"))
-    ]
-    if not gated:
+    """Return the Markdown tables of the gated method next to the ungated one.
+
+    The first table says what the gate keeps and what it costs; the second holds every VLM and
+    benchmark.
+
+    Args:
+        root: folder of the repository.
+    """
+    pairs, lines, about = [], [], []
+    for folder in sorted((root / "results" / GATE).glob("*/*/gated")):
+        rows, ungated = _with_ungated(folder)
+        pairs.append((rows, ungated))
+        lines.append(_gate_line(folder, rows, ungated))
+
+        source = read_manifest(folder / "manifest.json")
+        about.append(_origin(folder.parts[-3], source, len(rows)))
+
+    if not pairs:
         return "Not run."
-    lines = []
-    for folder, rows, ungated in gated:
-        line = {
-            "VLM": f"`{folder.parts[-3]}`",
-            "miniature": folder.parts[-2].removeprefix("mini_"),
-            "n": len(ungated),
-        }
-        line |= {
-            "plain": _percent(ungated["plain_score"]),
-            "ungated": _percent(ungated["score"]),
-        } | _gated("gated", rows, ungated)
-        every = folder.with_name("gated_all")
-        line |= (
-            _gated(every.name, load_rows(every)[0], ungated)
-            if every.is_dir()
-            else {every.name: "not run"}
-        )
-        lines.append(line)
-    cells = pd.DataFrame(lines).fillna("").to_markdown(index=False, disable_numparse=True)
-    made = [
-        (folder.parts[-3], read_manifest(folder / "manifest.json"), len(rows))
-        for folder, rows, _ in gated
-    ]
-    about = [
-        {"vlm": vlm, "weights": short_identity(source), "commit": source["commit"], "n": n}
-        for vlm, source, n in made
-    ]
-    return "\n\n".join(
-        [
-            _gate_summary([(rows, ungated) for _, rows, ungated in gated]),
-            cells,
-            sources(pd.DataFrame(about)),
-        ]
-    )
+
+    # Lines without "gated_all" lack some columns.
+    table = pd.DataFrame(lines).fillna("").to_markdown(index=False, disable_numparse=True)
+
+    return "\n\n".join([_gate_summary(pairs), table, sources(pd.DataFrame(about))])
+
+
+def _gate_line(folder: Path, rows: pd.DataFrame, ungated: pd.DataFrame) -> dict[str, Any]:
+    """Return the line of one VLM and benchmark, from its rows with and without the gate."""
+    line = {
+        "VLM": f"`{folder.parts[-3]}`",
+        "miniature": folder.parts[-2].removeprefix("mini_"),
+        "n": len(ungated),
+        "plain": _percent(ungated["plain_score"]),
+        "ungated": _percent(ungated["score"]),
+        **_gated("gated", rows, ungated),
+    }
+
+    every = folder.with_name("gated_all")
+    if every.is_dir():
+        return line | _gated(every.name, load_rows(every)[0], ungated)
+
+    return line | {every.name: "not run"}
+
+
+def _origin(vlm: str, source: dict[str, Any], count: int) -> dict[str, Any]:
+    """Return what `sources` needs to know about some rows, from their manifest and number."""
+    return {
+        "vlm": vlm,
+        "weights": short_identity(source),
+        "commit": source["commit"],
+        "n": count,
+    }
 
 
 def calibration_table(folder: Path) -> str:
-    """Return the Markdown table of the gate on its validation rows, cross-validated; to be read as `gate_table`."""
+    """Return the Markdown table of the gate on its validation rows, cross-validated.
+
+    It has the columns of the first table of `gate_table`.
+
+    Args:
+        folder: folder with one folder of validation rows per VLM.
+    """
     pairs, about = [], []
     for path in sorted(folder.glob("*/rows.parquet")):
         rows, source = load_rows(path.parent)
-        gated = cross_validated(rows, accept=source["accept"]).assign(
-            vlm=source["vlm"], backwards=0
-        )
+        about.append(_origin(source["vlm"], source, len(rows)))
+
+        gated = cross_validated(rows, accept=source["accept"])
+        gated = gated.assign(vlm=source["vlm"], backwards=0)  # `passes` counts them already
         for _, part in gated.groupby("benchmark"):
-            pairs.append(
-                (
-                    part.assign(forwards=part["passes"]),
-                    part.assign(score=part["answer_score"], forwards=part["answer_passes"]),
-                )
-            )
-        about.append(
-            {
-                "vlm": source["vlm"],
-                "weights": short_identity(source),
-                "commit": source["commit"],
-                "n": len(rows),
-            }
-        )
-    return f"{_gate_summary(pairs)}\n\n{sources(pd.DataFrame(about))}" if pairs else "Not run."
+            with_gate = part.assign(forwards=part["passes"])
+            without_gate = part.assign(score=part["answer_score"], forwards=part["answer_passes"])
+            pairs.append((with_gate, without_gate))
+
+    if not pairs:
+        return "Not run."
+
+    return f"{_gate_summary(pairs)}\n\n{sources(pd.DataFrame(about))}"
 
 
 def _with_ungated(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the rows of a gated evaluation, and those of the same cell without a gate."""
     vlm, benchmark = folder.parts[-3:-1]
-    return load_rows(folder)[0], load_rows(folder.parents[3] / "table1" / vlm / benchmark / OURS)[0]
+    ungated = folder.parents[3] / "table1" / vlm / benchmark / OURS
+
+    return load_rows(folder)[0], load_rows(ungated)[0]
 
 
 def _gate_summary(gated: Sequence[tuple[pd.DataFrame, pd.DataFrame]]) -> str:
-    """Return a line a VLM and one for all together; apart where evidence is hidden and where not."""
-    rows = pd.concat(
-        [one.merge(other, on="example_id", suffixes=("", "_ungated")) for one, other in gated]
-    )
-    rows = rows.assign(hidden=rows["benchmark"].str.removeprefix("mini_").isin(HIDDEN))
-    lines = []
-    for vlm, mine in [*rows.groupby("vlm"), ("all", rows)]:
-        hidden, general = mine[mine["hidden"]], mine[~mine["hidden"]]
-        gains = [
-            (hidden[name] - hidden["plain_score"]).sum() for name in ("score", "score_ungated")
-        ]
-        spent = [_passes(hidden, end) for end in ("", "_ungated")]
-        lost = [_lost(general, end) for end in ("", "_ungated")]
-        lines.append(
-            {
-                "VLM": f"`{vlm}`" if vlm != "all" else vlm,
-                "no evidence hidden (2): passes": f"{_passes(general):.2f}",
-                "plain, gated": f"{_percent(general['plain_score'])}, {_percent(general['score'])}",
-                "right to wrong": f"{lost[0]} of {lost[1]}",
-                "evidence hidden (5): of the ungated gain": f"{100 * gains[0] / gains[1]:.0f} %",
-                "of the ungated passes": f"{100 * spent[0] / spent[1]:.0f} %",
-            }
-        )
+    """Return the Markdown table with one line per VLM and one line for all VLMs together.
+
+    It separates benchmarks that hide evidence from those that do not.
+
+    Args:
+        gated: the rows with the gate and those without it, for each VLM and benchmark.
+    """
+    # One row per example; the columns of the ungated answer end in "_ungated".
+    merged = []
+    for rows, ungated in gated:
+        merged.append(rows.merge(ungated, on="example_id", suffixes=("", "_ungated")))
+    both = pd.concat(merged)
+    both = both.assign(hidden=both["benchmark"].str.removeprefix("mini_").isin(HIDDEN))
+
+    lines = [_summary_line(f"`{vlm}`", mine) for vlm, mine in both.groupby("vlm")]
+    lines.append(_summary_line("all", both))
+
     return pd.DataFrame(lines).to_markdown(index=False, disable_numparse=True)
 
 
+def _summary_line(name: str, rows: pd.DataFrame) -> dict[str, str]:
+    """Return one line of `_gate_summary` for the merged rows of one VLM or of all VLMs."""
+    hidden, general = rows[rows["hidden"]], rows[~rows["hidden"]]
+
+    gain = (hidden["score"] - hidden["plain_score"]).sum()
+    ungated_gain = (hidden["score_ungated"] - hidden["plain_score"]).sum()
+    passes, ungated_passes = _passes(hidden), _passes(hidden, "_ungated")
+
+    return {
+        "VLM": name,
+        "no evidence hidden (2): passes": f"{_passes(general):.2f}",
+        "plain, gated": f"{_percent(general['plain_score'])}, {_percent(general['score'])}",
+        "right to wrong": f"{_lost(general)} of {_lost(general, '_ungated')}",
+        "evidence hidden (5): of the ungated gain": f"{100 * gain / ungated_gain:.0f} %",
+        "of the ungated passes": f"{100 * passes / ungated_passes:.0f} %",
+    }
+
+
 def _gated(name: str, rows: pd.DataFrame, ungated: pd.DataFrame) -> dict[str, str]:
+    """Return the columns of one gated evaluation, compared with the ungated one."""
     return {
         name: _percent(rows["score"]),
         f"{name}: passes": f"{_passes(rows):.2f}",
@@ -129,12 +156,20 @@ def _gated(name: str, rows: pd.DataFrame, ungated: pd.DataFrame) -> dict[str, st
 
 
 def _passes(rows: pd.DataFrame, end: str = "") -> float:
+    """Return the mean number of passes; a backward pass costs as much as two forward passes.
+
+    Args:
+        rows: merged rows.
+        end: ending of the columns, "" or "_ungated".
+    """
     return float((rows[f"forwards{end}"] + 2 * rows[f"backwards{end}"]).mean())
 
 
 def _lost(rows: pd.DataFrame, end: str = "") -> int:
+    """Return how many examples score less than their plain answer; ``end`` as in `_passes`."""
     return int((rows[f"score{end}"] < rows["plain_score"]).sum())
 
 
 def _percent(scores: pd.Series) -> str:
+    """Write the mean of scores in percent."""
     return f"{100 * scores.mean():.1f}"

@@ -1,4 +1,4 @@
-"""One line per evaluation: scores with intervals and paired tests, localisation, cost."""
+"""One row per evaluation: scores with intervals and paired tests, localisation and cost."""
 
 from collections.abc import Iterable
 from functools import cache
@@ -16,11 +16,13 @@ from entropy_grounding.vlm.weights import short_identity
 
 
 def in_order(folders: Iterable[Path]) -> list[Path]:
-    """Sort VLM/BENCHMARK and VLM/BENCHMARK/METHOD folders as the paper's table has them."""
-    known = [f"tiny_{family}" for family in RECIPES] + [f"mini_{name}" for name in BENCHMARKS]
+    """Sort VLM/BENCHMARK and VLM/BENCHMARK/METHOD folders in the order of the paper's table."""
+    names = [f"tiny_{family}" for family in RECIPES] + [f"mini_{name}" for name in BENCHMARKS]
+    places = {name: place for place, name in enumerate(names)}
 
     def place(folder: Path) -> list[tuple[int, str]]:
-        return [(known.index(name) if name in known else len(known), name) for name in folder.parts]
+        # Other names come last, in alphabetical order.
+        return [(places.get(part, len(names)), part) for part in folder.parts]
 
     return sorted(folders, key=place)
 
@@ -57,93 +59,117 @@ METHODS = (
     "control_oracle",
     "control_oracle_budget",
 )
-ORACLES = (
-    "control_oracle",
-    "control_oracle_budget",
-)  # they know the evidence, so they do not compete
+# These methods know the evidence, so they do not compete.
+ORACLES = ("control_oracle", "control_oracle_budget")
 
 
 def cells(root: str | Path) -> pd.DataFrame:
-    """Return one row a VLM, benchmark and method of the stored evaluations in VLM/BENCHMARK/METHOD folders, and one for each "plain".
+    """Return one row per VLM, benchmark and method of stored evaluations, and one for each "plain".
 
     Benchmarks without rows of `OURS` are left out, since there is nothing to compare with.
 
-    Columns: ``score`` with ``score_low`` and ``score_high`` (95 %, BCa); ``p_plain`` and ``p_ours`` of paired tests against the plain
-    answer and against `OURS` (not adjusted); ``gained`` and ``lost`` against plain; means of ``iou``, ``pointing``, ``energy``, ``chance``,
-    ``passes`` (forwards + 2 x backwards), ``visual_tokens`` and ``seconds``; ``n``, those ``without`` a score, ``weights``, ``commit``.
+    Args:
+        root: folder with VLM/BENCHMARK/METHOD folders.
+
+    Returns:
+        A table with these columns. ``score`` with ``score_low`` and ``score_high`` (95 %, BCa);
+        ``p_plain`` and ``p_ours`` of paired tests against the plain answer and against `OURS` (not
+        adjusted); ``gained`` and ``lost`` answers against plain; means of ``iou``, ``pointing``,
+        ``energy``, ``chance``, ``passes`` (forwards + 2 x backwards), ``visual_tokens`` and
+        ``seconds``; the number ``n`` of examples with a score and of those ``without``;
+        ``weights`` and ``commit``.
 
     Raises:
-        InputError: when nothing is stored in ``root``.
+        InputError: if nothing is stored in ``root``.
     """
-    found = []
+    lines = []
     for folder in in_order({path.parent.parent for path in Path(root).glob("*/*/*/rows.parquet")}):
         stored = {path.parent.name for path in folder.glob("*/rows.parquet")}
-        if OURS in stored:
-            found += [
-                cell(root, folder.parent.name, folder.name, method)
-                for method in METHODS
-                if method in {"plain", *stored}
-            ]
-    if not found:
+        if OURS not in stored:
+            continue
+
+        for method in METHODS:
+            if method == "plain" or method in stored:
+                lines.append(cell(root, folder.parent.name, folder.name, method))
+
+    if not lines:
         raise InputError(
-            f"No stored evaluation in '{root}': run 'python -m entropy_grounding.evaluate' with results_dir={root}."
+            f"No stored evaluation in '{root}': "
+            f"run 'python -m entropy_grounding.evaluate' with results_dir={root}."
         )
-    return pd.DataFrame(found)
+
+    return pd.DataFrame(lines)
 
 
 def cell(root: str | Path, vlm: str, benchmark: str, method: str) -> dict[str, Any]:
     """Return the row of `cells` for one VLM, benchmark and method, from its stored rows."""
     folder = Path(root) / vlm / benchmark
+
+    # The rows of every method hold the plain answer, too.
     return summarised(folder / (OURS if method == "plain" else method), folder / OURS, method)
 
 
 def summarised(
     folder: Path, reference: Path, method: str, examples: int | None = None
 ) -> dict[str, Any]:
-    """Return the row of `cells` for the rows in a folder, computed once for as long as they do not change: intervals take time.
+    """Return the row of `cells` for the rows in a folder.
+
+    It is computed again only after the rows have changed, because intervals take time.
 
     Args:
-        folder: of the rows; "plain" takes their plain scores.
+        folder: folder of the rows; "plain" takes their plain scores.
         reference: folder of the rows that they are tested against.
-        method: its name.
-        examples: how many of the rows count, from the first on; None for all.
+        method: name of the method.
+        examples: how many examples of the data set count, from the first on; None counts all.
     """
     files = [path / "rows.parquet" for path in (folder, reference)]
     changed = tuple(file.stat().st_mtime_ns for file in files)
-    return {
-        **_summarised(folder, reference, method == "plain", examples, changed),
-        "method": method,
-    }
+    line = _summarised(folder, reference, method == "plain", examples, changed)
+
+    return {**line, "method": method}  # a copy: the cached line stays as it is
 
 
 @cache
 def _summarised(
     folder: Path, reference: Path, plain: bool, examples: int | None, changed: tuple[int, ...]
 ) -> dict[str, Any]:
-    (rows, source), (ours, _) = (_first_rows(path, examples) for path in (folder, reference))
-    return _summarise(
-        rows.assign(score=rows["plain_score"]) if plain else rows, source, ours, plain=plain
-    )
+    """Summarise the rows of a folder; ``changed`` only makes old entries of the cache invalid."""
+    rows, source = _first_rows(folder, examples)
+    ours, _ = _first_rows(reference, examples)
+    if plain:
+        rows = rows.assign(score=rows["plain_score"])
+
+    return _summarise(rows, source, ours, plain=plain)
 
 
 def _first_rows(folder: Path, examples: int | None) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Return the rows of the first examples of the data set, by their numbers: of some shards, others may be missing."""
+    """Return the rows of the first examples of the data set, and their manifest.
+
+    The examples are counted by their numbers, since the rows of some shards may be missing.
+    """
     rows, source = load_rows(folder)
-    return rows if examples is None else rows[rows["number"] < examples].reset_index(
-        drop=True
-    ), source
+    if examples is not None:
+        rows = rows[rows["number"] < examples].reset_index(drop=True)
+
+    return rows, source
 
 
 def _summarise(
     rows: pd.DataFrame, source: dict[str, Any], ours: pd.DataFrame, *, plain: bool
 ) -> dict[str, Any]:
+    """Return the row of `cells` for some rows; without any score, it holds only the first columns.
+
+    Args:
+        rows: rows of one evaluation.
+        source: their manifest.
+        ours: rows that they are tested against.
+        plain: whether the rows stand for the plain answers, which have no localisation.
+    """
     config = source["config"]
     scored = rows[rows["status"] == "ok"]
     line = {
         "vlm": config["vlm"]["name"],
         "benchmark": config["benchmark"]["name"].removeprefix("mini_"),
-    }
-    line |= {
         "n": len(scored),
         "without": len(rows) - len(scored),
         "weights": short_identity(source),
@@ -151,21 +177,28 @@ def _summarise(
     }
     if scored.empty:
         return line
+
     score = interval(scored["score"].to_numpy(float))
     line |= {"score": score.mean, "score_low": score.low, "score_high": score.high}
+
     change = compare(scored["plain_score"].to_numpy(float), scored["score"].to_numpy(float))
     line |= {"p_plain": change.p_value, "gained": change.gained, "lost": change.lost}
+
+    # Paired: only examples that both evaluations scored.
     both = scored.merge(ours[ours["status"] == "ok"], on="example_id", suffixes=("", "_ours"))
-    line["p_ours"] = compare(
-        both["score_ours"].to_numpy(float), both["score"].to_numpy(float)
-    ).p_value
+    against_ours = compare(both["score_ours"].to_numpy(float), both["score"].to_numpy(float))
+    line["p_ours"] = against_ours.p_value
+
     if plain:
         return {**line, "passes": 1.0}
-    line |= {
-        name: float(scored[name].mean())
-        for name in ("iou", "pointing", "energy", "chance", "seconds")
-    }
-    line["visual_tokens"] = float(
-        scored["visual_tokens"].where(scored["lm_tokens"].notna()).mean()
-    )  # rows of before counted kept tokens, too
-    return {**line, "passes": float((scored["forwards"] + 2 * scored["backwards"]).mean())}
+
+    for name in ("iou", "pointing", "energy", "chance", "seconds"):
+        line[name] = float(scored[name].mean())
+
+    # Old rows lack `lm_tokens`; their `visual_tokens` counted the kept tokens, too.
+    counted = scored["visual_tokens"].where(scored["lm_tokens"].notna())
+    line["visual_tokens"] = float(counted.mean())
+
+    # A backward pass costs as much as two forward passes.
+    passes = scored["forwards"] + 2 * scored["backwards"]
+    return {**line, "passes": float(passes.mean())}

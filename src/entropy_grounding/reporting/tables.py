@@ -19,50 +19,75 @@ from entropy_grounding.vlm.weights import short_identity
 
 
 def score_table(found: pd.DataFrame, vlm: str) -> str:
-    """Return the Markdown table of one VLM: a method a line, a benchmark a column; + and - mark a significant change from plain.
+    """Return the Markdown table of the scores of one VLM.
 
-    Significant: adjusted p (Holm, over the table) under 0.05. The last column counts wrong to right and right to wrong answers.
+    It has one row per method and one column per benchmark. A + or - marks a significant change from
+    plain: an adjusted p (Holm, over the table) below 0.05. The last column counts the answers that
+    became right, and those that became wrong.
+
+    Args:
+        found: one row per VLM, benchmark and method (`cells`).
+        vlm: name of the VLM.
     """
     mine = found[found["vlm"] == vlm].copy()
+
+    # Only cells with a test count for Holm's correction.
     tested = (mine["method"] != "plain") & (mine["n"] > 0)
     mine.loc[tested, "p"] = holm(mine.loc[tested, "p_plain"].tolist())
+
     plain = mine[mine["method"] == "plain"].set_index("benchmark")["score"].to_dict()
-    shown = list(found["benchmark"].drop_duplicates())
+    benchmarks = list(found["benchmark"].drop_duplicates())
+
     lines = []
     for method in mine["method"].drop_duplicates():
-        line = dict.fromkeys(shown, "not run")
         of_method = mine[mine["method"] == method]
-        line |= {
-            cell.benchmark: _score(cell, plain.get(cell.benchmark))
-            for cell in of_method.itertuples()
-        }
-        flips = (
-            ""
-            if method == "plain"
-            else f"{of_method['gained'].sum():.0f}, {of_method['lost'].sum():.0f}"
-        )
-        lines.append({"method": f"`{method}`", **line, "gained, lost": flips})
+        line = {"method": f"`{method}`", **dict.fromkeys(benchmarks, "not run")}
+        for cell in of_method.itertuples():
+            line[str(cell.benchmark)] = _score(cell, plain.get(cell.benchmark))
+
+        flips = ""
+        if method != "plain":
+            flips = f"{of_method['gained'].sum():.0f}, {of_method['lost'].sum():.0f}"
+        lines.append({**line, "gained, lost": flips})
+
+    # Without number parsing, the table keeps every digit as it is written.
     return pd.DataFrame(lines).to_markdown(index=False, disable_numparse=True)
 
 
 def _score(cell: Any, plain: float | None) -> str:
-    """Write a score in percent with its interval, and + or - after a significant change from the plain score."""
+    """Write a score in percent with its interval.
+
+    A + or - after it marks a significant change from the plain score.
+    """
     if cell.n == 0:
         return "n/a"
-    mark = ("+" if cell.score > plain else "-") if plain is not None and cell.p < 0.05 else ""
+
+    mark = ""
+    if plain is not None and cell.p < 0.05:
+        mark = "+" if cell.score > plain else "-"
+
     return f"{100 * cell.score:.1f} [{100 * cell.score_low:.1f}, {100 * cell.score_high:.1f}]{mark}"
 
 
 def place_table(found: pd.DataFrame, vlm: str) -> str:
-    """Return the Markdown table of where each method of one VLM looked and what it cost, means over the benchmarks that hide evidence."""
+    """Return the Markdown table of where each method of one VLM looked and what it cost.
+
+    The numbers are means over the benchmarks that hide evidence.
+
+    Args:
+        found: one row per VLM, benchmark and method (`cells`).
+        vlm: name of the VLM.
+    """
     mine = found[
         (found["vlm"] == vlm)
         & found["benchmark"].isin(HIDDEN)
         & (found["method"] != "plain")
         & (found["n"] > 0)
     ]
+
     lines = []
     for method in mine["method"].drop_duplicates():
+        # A mean is NaN, and its field empty, if one benchmark has no value.
         mean = mine[mine["method"] == method].mean(numeric_only=True, skipna=False)
         lines.append(
             {
@@ -76,24 +101,29 @@ def place_table(found: pd.DataFrame, vlm: str) -> str:
                 "seconds": _number(mean["seconds"], 3),
             }
         )
+
     return pd.DataFrame(lines).to_markdown(index=False, disable_numparse=True)
 
 
 def mean_table(found: pd.DataFrame) -> str:
-    """Return the Markdown table of mean scores in percent, passes in parentheses, a method a line, a VLM a column."""
+    """Return the Markdown table of mean scores in percent, with the mean passes in parentheses.
+
+    It has one row per method and one column per VLM.
+    """
     mean = mean_costs(found)
-    shown = {
-        (row.method, row.vlm): f"{100 * row.score:.1f} ({row.passes:.1f})"
-        for row in mean.itertuples()
-    }
-    lines = [
-        {
-            "method": f"`{method}`",
-            **{f"`{vlm}`": shown.get((method, vlm), "") for vlm in mean["vlm"].unique()},
-        }
-        for method in METHODS
-        if method in set(mean["method"])
-    ]
+    vlms = mean["vlm"].unique()
+    run = set(mean["method"])
+
+    fields = {}
+    for row in mean.itertuples():
+        fields[row.method, row.vlm] = f"{100 * row.score:.1f} ({row.passes:.1f})"
+
+    lines = []
+    for method in METHODS:
+        if method in run:
+            of_method = {f"`{vlm}`": fields.get((method, vlm), "") for vlm in vlms}
+            lines.append({"method": f"`{method}`", **of_method})
+
     return pd.DataFrame(lines).to_markdown(index=False, disable_numparse=True)
 
 
@@ -102,157 +132,218 @@ def reference_table(found: pd.DataFrame, reference: str = OURS) -> str:
     tested = differences(found, reference)
     if tested.empty:
         return "No other method was run yet."
+
     sure = tested[tested["p"] < 0.05]
     what = f"significantly different from `{reference}`"
     if sure.empty:
         return f"None of {len(tested)} cells is {what}."
-    return f"{len(sure)} of {len(tested)} cells are {what} (change in points):\n\n{_changes(sure, ['p'])}"
+
+    heading = f"{len(sure)} of {len(tested)} cells are {what} (change in points):"
+    return f"{heading}\n\n{_changes(sure, ['p'])}"
 
 
 def wins_table(found: pd.DataFrame, reference: str = OURS) -> str:
-    """Return the Markdown table of the gains among the `differences` with unadjusted p < 0.05, and say how many stay significant."""
+    """Return the Markdown table of the gains among the `differences` with unadjusted p < 0.05.
+
+    A sentence above it says how many of them stay significant after the adjustment.
+    """
     tested = differences(found, reference).rename(columns={"p": "adjusted p", "p_ours": "p"})
     if tested.empty:
         return "No other method was run yet."
+
     better = tested[(tested["p"] < 0.05) & (tested["change"] > 0)].sort_values("p")
     sure = (better["adjusted p"] < 0.05).sum()
-    said = f"{sure} of {len(tested)} cells are significantly better than `{reference}` (adjusted p < 0.05)"
+    heading = (
+        f"{sure} of {len(tested)} cells are significantly better than `{reference}` "
+        "(adjusted p < 0.05)"
+    )
     if better.empty:
-        return f"{said}, and none has an unadjusted p < 0.05."
-    return f"{said}; with an unadjusted p < 0.05: {len(better)} (change in points):\n\n{_changes(better, ['p', 'adjusted p'])}"
+        return f"{heading}, and none has an unadjusted p < 0.05."
+
+    heading += f"; with an unadjusted p < 0.05: {len(better)} (change in points):"
+    return f"{heading}\n\n{_changes(better, ['p', 'adjusted p'])}"
 
 
 def _changes(cells: pd.DataFrame, tests: list[str]) -> str:
+    """Return the Markdown table of some `differences`; ``tests`` names the columns of p-values."""
     table = cells[["vlm", "benchmark", "method", "change", *tests]].round({"change": 1})
-    table = table.assign(**{name: [f"{p:.1g}" for p in cells[name]] for name in tests})
+    for name in tests:
+        table[name] = [f"{p:.1g}" for p in cells[name]]
+
     return table.to_markdown(index=False, disable_numparse=True)
 
 
 def location_table(shares: pd.DataFrame) -> str:
-    """Return the Markdown table of `location_shares`, a VLM a line."""
+    """Return the Markdown table of `location_shares`: one row per VLM, one column per benchmark."""
     if shares.empty:
         return "Not run yet."
+
     lines = []
     for vlm, rows in shares.groupby("vlm", sort=False):
-        found = {row.benchmark: _share(row) for row in rows.itertuples()}
-        lines.append(
-            {"VLM": f"`{vlm}`", **{name: found.get(name, "not run") for name in BENCHMARKS}}
-        )
+        line = {"VLM": f"`{vlm}`", **dict.fromkeys(BENCHMARKS, "not run")}
+        for row in rows.itertuples():
+            if row.benchmark in BENCHMARKS:
+                line[row.benchmark] = _share(row)
+        lines.append(line)
+
     return pd.DataFrame(lines).to_markdown(index=False, disable_numparse=True)
 
 
 def _share(row: Any) -> str:
-    return (
-        "oracle not better"
-        if np.isnan(row.share)
-        else f"{100 * row.share:.0f} % [{100 * row.low:.0f}, {100 * row.high:.0f}]"
-    )
+    """Write a share in percent with its interval."""
+    if np.isnan(row.share):
+        return "oracle not better"
+
+    return f"{100 * row.share:.0f} % [{100 * row.low:.0f}, {100 * row.high:.0f}]"
 
 
 def _percent(value: float) -> str:
+    """Write a fraction in percent; nothing for NaN."""
     return "" if pd.isna(value) else f"{100 * value:.1f} %"
 
 
 def _number(value: float, digits: int) -> str:
+    """Write a number with some digits after the point; nothing for NaN."""
     return "" if pd.isna(value) else f"{value:.{digits}f}"
 
 
 def sources(found: pd.DataFrame) -> str:
-    """Return the sentence that names weights, number of examples and commits behind a table."""
-    per_vlm = [
-        f"`{vlm}` {_joined(rows['weights'])} (commit {_joined(rows['commit'])}, n = {_joined(rows['n'][rows['n'] > 0])})"
-        for vlm, rows in found.groupby("vlm", sort=False)
-    ]
+    """Return the sentence that names the weights, numbers of examples and commits of a table."""
+    per_vlm = []
+    for vlm, rows in found.groupby("vlm", sort=False):
+        counts = rows["n"][rows["n"] > 0]
+        per_vlm.append(
+            f"`{vlm}` {_joined(rows['weights'])} "
+            f"(commit {_joined(rows['commit'])}, n = {_joined(counts)})"
+        )
+
     return f"Weights (SHA-256): {'; '.join(per_vlm)}."
 
 
 def _joined(values: Iterable) -> str:
+    """Write every different value once, in the order of first appearance."""
     return ", ".join(dict.fromkeys(str(value) for value in values))
 
 
 def headline_table(cells: pd.DataFrame) -> str:
-    """Return the Markdown table of plain and final scores in percent, a VLM a line, from `league.cells`; + and - mark adjusted p < 0.05."""
+    """Return the Markdown table of plain and final scores in percent.
+
+    It has one row per VLM and one column per benchmark. A + or - marks an adjusted p < 0.05.
+
+    Args:
+        cells: one row per VLM, benchmark and method (`cells`).
+    """
+    plain = cells[cells["method"] == "plain"]
     pairs = cells[cells["method"] == OURS].merge(
-        cells[cells["method"] == "plain"], on=["vlm", "benchmark"], suffixes=("", "_plain")
+        plain, on=["vlm", "benchmark"], suffixes=("", "_plain")
     )
     pairs = pairs.assign(p=holm(pairs["p_plain"].tolist()))
+
+    # One dictionary per VLM, from benchmark to text.
     lines: dict[str, dict[str, str]] = {}
     for row in pairs.to_dict("records"):
-        mark = ("+" if row["score"] > row["score_plain"] else "-") if row["p"] < 0.05 else ""
-        lines.setdefault(f"`{row['vlm']}`", {})[row["benchmark"]] = (
-            f"{100 * row['score_plain']:.1f} → {100 * row['score']:.1f}{mark}"
-        )
-    return (
-        pd.DataFrame(lines.values(), index=pd.Index(lines, name="VLM"))
-        .fillna("not run")
-        .to_markdown(disable_numparse=True)
-    )
+        mark = ""
+        if row["p"] < 0.05:
+            mark = "+" if row["score"] > row["score_plain"] else "-"
+
+        scores = f"{100 * row['score_plain']:.1f} → {100 * row['score']:.1f}{mark}"
+        lines.setdefault(f"`{row['vlm']}`", {})[row["benchmark"]] = scores
+
+    table = pd.DataFrame(lines.values(), index=pd.Index(lines, name="VLM")).fillna("not run")
+    return table.to_markdown(disable_numparse=True)
 
 
 def savings_table(folder: Path) -> str:
-    """Return the Markdown table of the scores of each approximation, of the plain answer and of the exact method, or "Not run."."""
+    """Return the Markdown table of approximations, compared with the exact method.
+
+    It has one row per approximation, VLM and benchmark. Without stored scores it is "Not run.".
+
+    Args:
+        folder: folder with the ``results.json`` of the experiment.
+    """
     path = folder / "results.json"
-    stored = (
-        pd.DataFrame(json.loads(path.read_text(encoding="utf-8")))
-        if path.is_file()
-        else pd.DataFrame()
-    )
+    if not path.is_file():
+        return "Not run."
+
+    stored = pd.DataFrame(json.loads(path.read_text(encoding="utf-8")))
     if stored.empty:
         return "Not run."
-    plain, exact = (
-        stored[stored["method"] == method].set_index(["vlm", "benchmark"])
-        for method in ("plain", OURS)
-    )
+
+    plain = stored[stored["method"] == "plain"].set_index(["vlm", "benchmark"])
+    exact = stored[stored["method"] == OURS].set_index(["vlm", "benchmark"])
+
     lines = []
     for row in stored[~stored["method"].isin(["plain", OURS])].to_dict("records"):
-        other = exact.loc[row["vlm"], row["benchmark"]]
-        inside = "yes" if other["low"] <= row["value"] <= other["high"] else "**no**"
-        line = {
-            "option": row["method"],
-            "VLM": f"`{row['vlm']}`",
-            "miniature": row["benchmark"],
-            "n": row["n"],
-        }
-        line |= {"plain": f"{100 * plain.loc[row['vlm'], row['benchmark']]['value']:.1f}"}
-        line |= {
-            "exact": f"{100 * other['value']:.1f} [{100 * other['low']:.1f}, {100 * other['high']:.1f}]"
-        }
+        usual = plain.loc[row["vlm"], row["benchmark"]]
+        best = exact.loc[row["vlm"], row["benchmark"]]
+        inside = best["low"] <= row["value"] <= best["high"]
         lines.append(
-            {**line, "approximate": f"{100 * row['value']:.1f}", "inside the interval": inside}
+            {
+                "option": row["method"],
+                "VLM": f"`{row['vlm']}`",
+                "miniature": row["benchmark"],
+                "n": row["n"],
+                "plain": f"{100 * usual['value']:.1f}",
+                "exact": _value(best),
+                "approximate": f"{100 * row['value']:.1f}",
+                "inside the interval": "yes" if inside else "**no**",
+            }
         )
-    return f"{pd.DataFrame(lines).to_markdown(index=False, disable_numparse=True)}\n\n{sources(stored)}"
+
+    table = pd.DataFrame(lines).to_markdown(index=False, disable_numparse=True)
+    return f"{table}\n\n{sources(stored)}"
+
+
+def _value(record: pd.Series) -> str:
+    """Write the value of a record of ``results.json`` in percent, with its interval."""
+    return f"{100 * record['value']:.1f} [{100 * record['low']:.1f}, {100 * record['high']:.1f}]"
 
 
 def cost_table(found: pd.DataFrame) -> str:
-    """Return the Markdown table of `benchmark_cost`: a figure a line, its limit and whether it is kept."""
-    kept = [
-        ("" if pd.isna(limit) else "yes" if value <= limit else "**no**")
-        for value, limit in zip(found["value"], found["limit"], strict=True)
-    ]
-    shown = {
-        "figure": found["figure"],
-        "value": [f"{value:.3g}" for value in found["value"]],
-        "at most": ["" if pd.isna(limit) else f"{limit:g}" for limit in found["limit"]],
-        "kept": kept,
-    }
+    """Return the Markdown table of `benchmark_cost`: one row per measurement.
+
+    A row holds the measured value, its limit and whether the limit is kept.
+    """
+    lines = []
+    for row in found.to_dict("records"):
+        line = {"figure": row["figure"], "value": f"{row['value']:.3g}", "at most": "", "kept": ""}
+        if not pd.isna(row["limit"]):
+            line["at most"] = f"{row['limit']:g}"
+            line["kept"] = "yes" if row["value"] <= row["limit"] else "**no**"
+        lines.append(line)
+
+    table = pd.DataFrame(lines).to_markdown(index=False, disable_numparse=True)
+
+    # All rows come from the same run.
     first = found.iloc[0]
-    about = f"Median of {first['repeats']} interleaved repeats; answers of {first['examples']} questions; commit {first['commit']}."
-    return f"{pd.DataFrame(shown).to_markdown(index=False, disable_numparse=True)}\n\n{about}"
+    about = (
+        f"Median of {first['repeats']} interleaved repeats; "
+        f"answers of {first['examples']} questions; commit {first['commit']}."
+    )
+    return f"{table}\n\n{about}"
 
 
 def latex_table(cells: pd.DataFrame) -> str:
-    """Return the LaTeX table (booktabs) of mean scores in percent: VLM and method a line, a benchmark a column, the best of a VLM bold."""
+    """Return the LaTeX table (booktabs) of mean scores in percent.
+
+    It has one row per VLM and method, and one column per benchmark. The best score of a VLM is
+    bold; controls do not compete.
+
+    Args:
+        cells: one row per VLM, benchmark and method (`cells`).
+    """
+    # In LaTeX an underscore starts a subscript, so names get spaces.
     scores = cells[cells["n"] > 0].assign(
         score=100 * cells["score"], method=cells["method"].str.replace("_", " ")
     )
     wide = scores.pivot_table(
         index=["vlm", "method"], columns="benchmark", values="score", sort=False
     )
-    wide = wide.rename(index=lambda name: str(name).replace("_", " ")).rename_axis(
-        index=[None, None], columns=None
-    )
-    ours = wide[[not str(method).startswith("control") for _, method in wide.index]]
-    best = ours.groupby(level=0).max()
+    wide = wide.rename(index=lambda name: str(name).replace("_", " "))
+    wide = wide.rename_axis(index=[None, None], columns=None)
+
+    competing = wide[[not str(method).startswith("control") for _, method in wide.index]]
+    best = competing.groupby(level=0).max()  # one row per VLM, one column per benchmark
 
     def bold(column: pd.Series) -> list[str]:
         return [
@@ -260,25 +351,30 @@ def latex_table(cells: pd.DataFrame) -> str:
             for (vlm, _), value in column.items()
         ]
 
-    return (
-        wide.style.format("{:.1f}", na_rep="--")
-        .apply(bold, axis=0)
-        .to_latex(hrules=True, clines="skip-last;data", multirow_align="t")
-    )
+    styled = wide.style.format("{:.1f}", na_rep="--").apply(bold, axis=0)
+    return styled.to_latex(hrules=True, clines="skip-last;data", multirow_align="t")
 
 
 def score_line(rows: pd.DataFrame) -> str:
-    """Return one line for the rows of one VLM, benchmark and method: both scores with 95 % intervals, and what has no score."""
+    """Return one line of text for the rows of one VLM, benchmark and method.
+
+    It holds the plain and the final score with 95 % intervals, how many examples have no score, and
+    the mean time.
+    """
     scored = rows[rows["status"] == "ok"]
     first = rows.iloc[0]
     name = f"{first['vlm']} {first['benchmark']} {first['method']}"
     if scored.empty:
         return f"{name}: no example has a score; the first reason is: {first['reason']}"
-    plain, zoomed = (_with_interval(_mean(scored[column])) for column in ("plain_score", "score"))
-    missing = f", {len(rows) - len(scored)} without a score" if len(scored) < len(rows) else ""
-    took = (
-        f", {scored['seconds'].mean():.2f} s per example" if scored["seconds"].notna().any() else ""
-    )
+
+    plain = _with_interval(_mean(scored["plain_score"]))
+    zoomed = _with_interval(_mean(scored["score"]))
+    without = len(rows) - len(scored)
+    missing = f", {without} without a score" if without else ""
+
+    seconds = scored["seconds"]
+    took = f", {seconds.mean():.2f} s per example" if seconds.notna().any() else ""
+
     return f"{name}: plain {plain}, {first['method']} {zoomed}, n = {len(scored)}{missing}{took}"
 
 
@@ -287,60 +383,84 @@ def _mean(scores: pd.Series) -> Interval:
     return interval(scores.dropna().to_numpy(dtype=float))
 
 
-def _with_interval(found: Interval) -> str:
-    return f"{100 * found.mean:.1f} [{100 * found.low:.1f}, {100 * found.high:.1f}]"
+def _with_interval(score: Interval) -> str:
+    """Write a mean in percent with its interval."""
+    return f"{100 * score.mean:.1f} [{100 * score.low:.1f}, {100 * score.high:.1f}]"
 
 
 def miniatures_table(root: str | Path) -> str:
-    """Return the Markdown table of stored evaluations: every VLM and benchmark, plain, with the oracle's crops, and with the method's.
+    """Return the Markdown table of the stored evaluations of miniatures.
+
+    It has one row per VLM and benchmark, with the scores of the plain answer, with the oracle's
+    crops and with the method's crops.
 
     Args:
-        root: folder with VLM/BENCHMARK/METHOD folders of ``control_oracle`` and ``entropy_gradient``.
+        root: folder with VLM/BENCHMARK/METHOD folders of ``control_oracle`` and
+            ``entropy_gradient``.
     """
-    lines, sources = [], []
+    lines, per_vlm = [], []
     for folder in in_order(Path(root).glob("*/*/control_oracle")):
-        oracle, source = load_rows(folder)
+        oracle, source = load_rows(folder)  # the oracle's rows hold the plain answers, too
         zoomed = folder.with_name("entropy_gradient")
-        found = load_rows(zoomed)[0] if (zoomed / "rows.parquet").is_file() else None
-        vlm, benchmark = source["config"]["vlm"]["name"], source["config"]["benchmark"]["name"]
-        plain, best = _mean(oracle["plain_score"]), _mean(oracle["score"])
-        required, met = meets(benchmark, 100 * plain.mean, 100 * best.mean)
-        lines.append(
-            {
-                "VLM": f"`{vlm}`",
-                "miniature": benchmark.removeprefix("mini_"),
-                "plain": _with_interval(plain),
-                "oracle crop": _with_interval(best),
-                "entropy gradient": "not run"
-                if found is None
-                else _with_interval(_mean(found["score"])),
-                "s per example": ", ".join(
-                    f"{rows['seconds'].mean():.2f}" for rows in (oracle, found) if rows is not None
-                ),
-                "n": int(oracle["score"].notna().sum()),
-                "required": f"{required}: {'yes' if met else 'no'}",
-            }
-        )
-        sources.append((vlm, short_identity(source), source["commit"]))
-    weights = ", ".join(
-        f"`{vlm}` {sha} (commit {commit})" for vlm, sha, commit in dict.fromkeys(sources)
-    )
-    return f"{pd.DataFrame(lines).to_markdown(index=False)}\n\nWeights (SHA-256): {weights}."
+        ours = load_rows(zoomed)[0] if (zoomed / "rows.parquet").is_file() else None
+
+        lines.append(_miniature_line(oracle, ours, source))
+
+        vlm, weights = source["config"]["vlm"]["name"], short_identity(source)
+        per_vlm.append(f"`{vlm}` {weights} (commit {source['commit']})")
+
+    table = pd.DataFrame(lines).to_markdown(index=False)
+    return f"{table}\n\nWeights (SHA-256): {_joined(per_vlm)}."
+
+
+def _miniature_line(
+    oracle: pd.DataFrame, ours: pd.DataFrame | None, source: dict[str, Any]
+) -> dict[str, Any]:
+    """Return the line of one VLM and miniature.
+
+    Args:
+        oracle: rows with the oracle's crops.
+        ours: rows of the method, if it was run.
+        source: manifest of the oracle's rows.
+    """
+    benchmark = source["config"]["benchmark"]["name"]
+    plain, best = _mean(oracle["plain_score"]), _mean(oracle["score"])
+    required, met = meets(benchmark, 100 * plain.mean, 100 * best.mean)
+
+    final, seconds = "not run", f"{oracle['seconds'].mean():.2f}"
+    if ours is not None:
+        final = _with_interval(_mean(ours["score"]))
+        seconds += f", {ours['seconds'].mean():.2f}"
+
+    return {
+        "VLM": f"`{source['config']['vlm']['name']}`",
+        "miniature": benchmark.removeprefix("mini_"),
+        "plain": _with_interval(plain),
+        "oracle crop": _with_interval(best),
+        "entropy gradient": final,
+        "s per example": seconds,
+        "n": int(oracle["score"].notna().sum()),
+        "required": f"{required}: {'yes' if met else 'no'}",
+    }
 
 
 def protocol_table(root: str | Path) -> str:
     """Return the Markdown table of how much each switch moves the plain score of a miniature.
 
     Args:
-        root: VLM/BENCHMARK/base folders; a benchmark's name is that of the miniature, and after ``+`` the switch (``mini_vstar+shuffled``).
+        root: folder with VLM/BENCHMARK/base folders. A benchmark with a switch is named after the
+            miniature, a ``+`` and the switch (``mini_vstar+shuffled``).
     """
     lines = []
     for folder in sorted(Path(root).glob("*/*+*/base")):
         rows, source = load_rows(folder)
         name, _, switch = folder.parent.name.partition("+")
         reference, _ = load_rows(folder.parents[1] / name / "base")
-        usual = set(reference["example_id"])
+
+        # A switch may choose other examples; then both numbers are shown.
+        same = set(reference["example_id"]) == set(rows["example_id"])
         change = 100 * (rows["plain_score"].mean() - reference["plain_score"].mean())
+
         lines.append(
             {
                 "VLM": f"`{source['config']['vlm']['name']}`",
@@ -349,38 +469,45 @@ def protocol_table(root: str | Path) -> str:
                 "default": _with_interval(_mean(reference["plain_score"])),
                 "switched": _with_interval(_mean(rows["plain_score"])),
                 "change": f"{change:+.1f}",
-                "n": f"{len(reference)}, {len(rows)}"
-                if usual != set(rows["example_id"])
-                else f"{len(rows)}",
+                "n": f"{len(rows)}" if same else f"{len(reference)}, {len(rows)}",
                 "weights (SHA-256)": short_identity(source),
                 "commit": source["commit"],
             }
         )
+
     return pd.DataFrame(lines).to_markdown(index=False)
 
 
 def method_scores(
     root: str | Path, methods: Sequence[str] = ("control_oracle", "entropy_gradient")
 ) -> pd.DataFrame:
-    """Return the scores of stored evaluations, one row an example, VLM, benchmark and method; "plain" comes with the first method's rows.
+    """Return the scores of stored evaluations, one row per example, VLM, benchmark and method.
+
+    Args:
+        root: folder with VLM/BENCHMARK/METHOD folders.
+        methods: names of the methods; "plain" is taken from the rows of the first one.
 
     Raises:
-        InputError: when nothing is stored in ``root``.
+        InputError: if nothing is stored in ``root``.
     """
     parts = []
     for folder in in_order(path for method in methods for path in Path(root).glob(f"*/*/{method}")):
         if not (folder / "rows.parquet").is_file():
             continue
+
         rows, source = load_rows(folder)
-        named = {"vlm": rows["vlm"], "benchmark": rows["benchmark"].str.removeprefix("mini_")}
-        label = {"control_oracle": "oracle crop"}.get(
-            source["method_name"], source["method_name"].replace("_", " ")
-        )
-        if source["method_name"] == methods[0]:
-            parts.append(pd.DataFrame({**named, "method": "plain", "score": rows["plain_score"]}))
-        parts.append(pd.DataFrame({**named, "method": label, "score": rows["score"]}))
+        method = source["method_name"]
+        cell = {"vlm": rows["vlm"], "benchmark": rows["benchmark"].str.removeprefix("mini_")}
+        if method == methods[0]:
+            parts.append(pd.DataFrame({**cell, "method": "plain", "score": rows["plain_score"]}))
+
+        label = "oracle crop" if method == "control_oracle" else method.replace("_", " ")
+        parts.append(pd.DataFrame({**cell, "method": label, "score": rows["score"]}))
+
     if not parts:
         raise InputError(
-            f"No stored evaluation in '{root}': run 'python -m entropy_grounding.evaluate' with results_dir={root}."
+            f"No stored evaluation in '{root}': "
+            f"run 'python -m entropy_grounding.evaluate' with results_dir={root}."
         )
+
     return pd.concat(parts, ignore_index=True)

@@ -1,1 +1,1 @@
-"""The tiny VLMs: architectures, tokenizer, training, weights."""
+"""The tiny VLMs: architectures, tokenizer, training batches, training, check and weights."""

@@ -1,4 +1,7 @@
-"""Untrained tiny VLMs: real ``transformers`` classes with a few million weights, and their processors, one recipe a family."""
+"""Untrained tiny VLMs and their processors, one recipe per family.
+
+They use the real ``transformers`` classes, with a few million weights.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -35,42 +38,42 @@ from entropy_grounding.benchmarks.miniature.scenes import canvas_of
 from entropy_grounding.tiny.tokenizer import build_tokenizer
 from entropy_grounding.vlm.processors import without_video
 
-HEADS = 4
-RELEASED_GRIDS = (
-    (1, 2),
-    (2, 1),
-    (2, 2),
-    (3, 1),
-    (1, 3),
-)  # rows and columns of tiles, as in LLaVA-1.6
+HEADS = 4  # attention heads of both transformers
+# Rows and columns of tiles that LLaVA-1.6 allows.
+RELEASED_GRIDS = ((1, 2), (2, 1), (2, 2), (3, 1), (1, 3))
 
 
 def _template(
     user: str, assistant: str, generation: str, image: str, *, images_first: bool = False
 ) -> str:
-    """Write a chat template; ``image`` stands where a picture goes, ``TEXT`` in a turn where its text goes."""
-    place = "{% for c in m['content'] %}{% if c['type'] == 'image' %}IMAGE{% else %}{{ c['text'] }}{% endif %}{% endfor %}"
+    """Return a chat template in Jinja.
+
+    ``TEXT`` in ``user`` and ``assistant`` marks the content of a turn. ``image`` is written for
+    every picture, and ``generation`` in front of the answer. With ``images_first`` all pictures of
+    a turn come before its text.
+    """
+    content = (
+        "{% for c in m['content'] %}{% if c['type'] == 'image' %}IMAGE"
+        "{% else %}{{ c['text'] }}{% endif %}{% endfor %}"
+    )
     if images_first:
-        place = (
+        content = (
             "{% for c in m['content'] if c['type'] == 'image' %}IMAGE{% endfor %}"
             "{% for c in m['content'] if c['type'] == 'text' %}{{ c['text'] }}{% endfor %}"
         )
-    turns = (
-        turn.replace("TEXT", place.replace("IMAGE", "{{ '" + image + "' }}"))
-        for turn in (user, assistant)
-    )
-    spoken, answered = turns
+
+    content = content.replace("IMAGE", "{{ '" + image + "' }}")
     return (
         "{% for m in messages %}{% if m['role'] == 'user' %}"
-        + spoken
+        + user.replace("TEXT", content)
         + "{% else %}"
-        + answered
+        + assistant.replace("TEXT", content)
         + "{% endif %}{% endfor %}"
         "{% if add_generation_prompt %}" + generation + "{% endif %}"
     )
 
 
-# The published formats: LLaVA-1.5 (all images first, one a line), LLaVA-1.6 Mistral, and ChatML.
+# The published formats: LLaVA-1.5 (all images first, one per line), LLaVA-1.6 Mistral, and ChatML.
 LLAVA_TEMPLATE = _template(
     "USER: TEXT ", "ASSISTANT: TEXT </s>", "ASSISTANT:", "<image>\\n", images_first=True
 )
@@ -93,7 +96,11 @@ QWEN_TEMPLATE = _template(
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """Sizes of both transformers; by default those of the tiny VLMs, the same in every family so that weights can be handed on."""
+    """Sizes of both transformers.
+
+    The defaults are those of the tiny VLMs. They are the same in every family, so that weights can
+    be copied from one family to another.
+    """
 
     width: int = 128
     vision_layers: int = 4
@@ -105,6 +112,7 @@ TINY = Size()
 
 
 def _text(tokenizer: PreTrainedTokenizerFast, size: Size) -> dict[str, Any]:
+    """Return the keywords of a language model's configuration."""
     return {
         "vocab_size": len(tokenizer),
         "hidden_size": size.width,
@@ -113,6 +121,7 @@ def _text(tokenizer: PreTrainedTokenizerFast, size: Size) -> dict[str, Any]:
         "num_attention_heads": HEADS,
         "num_key_value_heads": size.key_value_heads,
         "max_position_embeddings": 2048,
+        # Input and output share one matrix, which halves the weights for the vocabulary.
         "tie_word_embeddings": True,
         "bos_token_id": tokenizer.bos_token_id,
         "eos_token_id": tokenizer.eos_token_id,
@@ -132,6 +141,7 @@ def _clip(size: Size, tile: int, patch: int) -> CLIPVisionConfig:
 
 
 def _finished(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> Any:
+    """Set the end and padding tokens of generation, and return the model."""
     assert model.generation_config is not None
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id
@@ -139,16 +149,22 @@ def _finished(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> Any
 
 
 def build_llava(size: Size = TINY, *, tile: int = 64, patch: int = 8) -> tuple[Any, Any]:
-    """Build a randomly initialised LLaVA of about 1.6 M weights and its processor (pictures padded to a square)."""
+    """Build a randomly initialised LLaVA of about 1.6 M weights, and its processor.
+
+    Pictures are padded to a square of ``tile`` pixels. One patch of ``patch`` pixels is one visual
+    token.
+    """
     tokenizer = build_tokenizer({"image_token": "<image>"})
+
     config = LlavaConfig(
         vision_config=_clip(size, tile, patch),
         text_config=LlamaConfig(**_text(tokenizer, size)),
         image_token_index=tokenizer.image_token_id,
-        vision_feature_layer=-1,
+        vision_feature_layer=-1,  # the last layer; released LLaVA models take -2
         vision_feature_select_strategy="default",
         tie_word_embeddings=True,
     )
+
     processor = LlavaProcessor(
         image_processor=LlavaImageProcessorPil(
             do_pad=True, size={"height": tile, "width": tile}, do_center_crop=False
@@ -156,9 +172,10 @@ def build_llava(size: Size = TINY, *, tile: int = 64, patch: int = 8) -> tuple[A
         tokenizer=tokenizer,
         patch_size=patch,
         vision_feature_select_strategy="default",
-        num_additional_image_tokens=1,
+        num_additional_image_tokens=1,  # the class token, which "default" then leaves out
         chat_template=LLAVA_TEMPLATE,
     )
+
     return _finished(LlavaForConditionalGeneration(config), tokenizer), processor
 
 
@@ -169,13 +186,17 @@ def build_llava_next(
     patch: int = 8,
     grids: Sequence[tuple[int, int]] = RELEASED_GRIDS,
 ) -> tuple[Any, Any]:
-    """Build a randomly initialised LLaVA-NeXT: a base tile of 8 x 8 tokens and a canvas of up to 16 x 16 or 8 x 24, with newlines.
+    """Build a randomly initialised LLaVA-NeXT and its processor.
 
-    ``grids`` are the (rows, columns) of tiles that a canvas may have.
+    A picture becomes a base tile of 8 x 8 tokens and a canvas of up to 16 x 16 or 8 x 24 tokens. A
+    newline token ends every row of the canvas. ``grids`` holds the (rows, columns) of tiles that a
+    canvas may have.
     """
     tokenizer = build_tokenizer(
         {"image_token": "<image>", "start_token": "[INST]", "end_token": "[/INST]"}
     )
+
+    # transformers wants (height, width) in pixels, not numbers of tiles.
     pinpoints = [[tile * rows, tile * cols] for rows, cols in grids]
     config = LlavaNextConfig(
         vision_config=_clip(size, tile, patch),
@@ -186,6 +207,7 @@ def build_llava_next(
         vision_feature_select_strategy="default",
         tie_word_embeddings=True,
     )
+
     processor = LlavaNextProcessor(
         image_processor=LlavaNextImageProcessorPil(
             size={"shortest_edge": tile},
@@ -198,6 +220,7 @@ def build_llava_next(
         num_additional_image_tokens=1,
         chat_template=MISTRAL_TEMPLATE,
     )
+
     return _finished(LlavaNextForConditionalGeneration(config), tokenizer), processor
 
 
@@ -209,9 +232,11 @@ def build_internvl(
     tiles: int = 4,
     language: type[PreTrainedConfig] = Qwen2Config,
 ) -> tuple[Any, Any]:
-    """Build a randomly initialised InternVL: two to four tiles, 8 x 8 patches pixel-shuffled to 4 x 4 tokens, and a thumbnail.
+    """Build a randomly initialised InternVL and its processor.
 
-    Two tiles at least (where ``tiles`` allows it): small crops are enlarged, or a token of 16 pixels holds two letters.
+    A picture becomes two to four tiles and a thumbnail. Each of them has 8 x 8 patches, which the
+    pixel shuffle turns into 4 x 4 tokens. There are at least two tiles, where ``tiles`` allows it:
+    small crops are then enlarged. Otherwise a token of 16 pixels would hold two letters.
     """
     images = {
         "start_image_token": "<img>",
@@ -220,7 +245,8 @@ def build_internvl(
         "video_token": "<video>",
     }
     tokenizer = build_tokenizer({**images, **CHATML_TOKENS}, bos=None, eos="<|im_end|>")
-    length = (tile // patch // 2) ** 2
+    length = (tile // patch // 2) ** 2  # visual tokens per tile, after the pixel shuffle
+
     config = InternVLConfig(
         vision_config=InternVLVisionConfig(
             hidden_size=size.width,
@@ -229,6 +255,7 @@ def build_internvl(
             num_attention_heads=HEADS,
             image_size=[tile, tile],
             patch_size=[patch, patch],
+            # Biases, and layer scales of 1, as in CLIP: the tower can start from its weights.
             attention_bias=True,
             layer_scale_init_value=1.0,
         ),
@@ -238,6 +265,7 @@ def build_internvl(
         downsample_ratio=0.5,
         tie_word_embeddings=True,
     )
+
     processor = without_video(InternVLProcessor)(
         image_processor=GotOcr2ImageProcessorPil(
             size={"height": tile, "width": tile},
@@ -249,13 +277,18 @@ def build_internvl(
         image_seq_length=length,
         chat_template=INTERNVL_TEMPLATE,
     )
+
     return _finished(InternVLForConditionalGeneration(config), tokenizer), processor
 
 
 def build_qwen2_5_vl(
     size: Size = TINY, *, patch: int = 4, merge: int = 2, least: int = 64, most: int = 64
 ) -> tuple[Any, Any]:
-    """Build a randomly initialised Qwen2.5-VL: patches of 4 pixels merged two by two, about 64 tokens in the image's shape, M-RoPE."""
+    """Build a randomly initialised Qwen2.5-VL and its processor.
+
+    Patches of 4 pixels are merged two by two. A picture becomes about 64 tokens, in a grid with the
+    picture's own aspect ratio. Positions are M-RoPE. ``least`` and ``most`` are numbers of tokens.
+    """
     images = {
         "image_token": "<|image_pad|>",
         "video_token": "<|video_pad|>",
@@ -263,6 +296,7 @@ def build_qwen2_5_vl(
         "vision_end": "<|vision_end|>",
     }
     tokenizer = build_tokenizer({**images, **CHATML_TOKENS}, bos=None, eos="<|im_end|>")
+
     vision = {
         "hidden_size": size.width,
         "intermediate_size": 2 * size.width,
@@ -272,16 +306,21 @@ def build_qwen2_5_vl(
         "spatial_merge_size": merge,
         "temporal_patch_size": 2,
         "window_size": 4 * patch * merge,
+        # Every second layer sees the whole picture, the others see windows of 4 x 4 tokens.
         "fullatt_block_indexes": [layer for layer in range(size.vision_layers) if layer % 2],
         "out_hidden_size": size.width,
     }
+
+    # M-RoPE divides the frequencies of a head among time, rows and columns, as in the 7B model:
+    # three eighths each for rows and columns, the rest for time.
     frequencies = size.width // HEADS // 2
-    plane = 3 * frequencies // 8  # of them for rows, and for columns, as in the 7B model
+    plane = 3 * frequencies // 8
     rope = {
         "rope_type": "default",
         "mrope_section": [frequencies - 2 * plane, plane, plane],
         "rope_theta": 1e4,
     }
+
     config = Qwen2_5_VLConfig(
         vision_config=vision,
         text_config={**_text(tokenizer, size), "rope_parameters": rope},
@@ -291,7 +330,8 @@ def build_qwen2_5_vl(
         vision_end_token_id=tokenizer.vision_end_id,
         tie_word_embeddings=True,
     )
-    cell = (patch * merge) ** 2
+
+    cell = (patch * merge) ** 2  # pixels per visual token
     processor = without_video(Qwen2_5_VLProcessor)(
         image_processor=Qwen2VLImageProcessorPil(
             patch_size=patch,
@@ -302,17 +342,19 @@ def build_qwen2_5_vl(
         tokenizer=tokenizer,
         chat_template=QWEN_TEMPLATE,
     )
+
     return _finished(Qwen2_5_VLForConditionalGeneration(config), tokenizer), processor
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How a tiny VLM is built, and how large the scenes are that hide small evidence from it.
+    """How a tiny VLM is built, and how large the scenes are in which it cannot see small evidence.
 
     Attributes:
         build: returns the untrained model and its processor.
-        canvas: pixels, side of a scene; twice as large where the family sees twice as many pixels.
-        cell: pixels of the model's input, side of a visual token.
+        canvas: side of a scene in pixels. It is twice as large where the family sees twice as many
+            pixels.
+        cell: side of a visual token in pixels of the model's input.
         projector: name of the projector's last layer.
     """
 

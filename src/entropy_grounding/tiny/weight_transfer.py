@@ -1,4 +1,4 @@
-"""Hand weights on from one tiny VLM to another."""
+"""Copy weights from one tiny VLM to another."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from transformers import InternVLForConditionalGeneration, PreTrainedModel
 
-# CLIP's names and InternVL's for the same weights
+# From CLIP's name of a weight to InternVL's name of the same weight.
 _INTERNVL_NAMES = {
     "encoder.layers.": "encoder.layer.",
     "self_attn.out_proj": "attention.projection_layer",
@@ -20,40 +20,55 @@ _INTERNVL_NAMES = {
 
 
 def shared_words(processor: Any, donor: Any) -> Tensor:
-    """Return the rows of the word embeddings that stand for the same words, ``(words, 2)``: of a processor's model, of a donor's."""
-    own, other = processor.tokenizer.get_vocab(), donor.tokenizer.get_vocab()
+    """Return the token ids of the words that two processors share, ``(words, 2)``.
+
+    A token id is also the row of a word embedding. The first column holds the ids of ``processor``,
+    the second column those of ``donor``. Words are in alphabetical order.
+    """
+    own = processor.tokenizer.get_vocab()
+    other = donor.tokenizer.get_vocab()
     return torch.tensor([(own[word], other[word]) for word in sorted(own) if word in other])
 
 
 def inherit(
     model: PreTrainedModel, donor: PreTrainedModel, words: Tensor, *, language_only: bool = False
 ) -> list[str]:
-    """Copy every weight that the donor has under the same meaning; return the names of those copied.
+    """Copy every weight that has the same meaning in the donor, and return the names of the copies.
+
+    A bias of a projection that the donor lacks becomes zero.
 
     Args:
-        model: what is filled.
+        model: the model whose weights are replaced.
         donor: a model of this or another family.
-        words: from `shared_words`.
-        language_only: leave vision tower and projector as they are.
+        words: pairs of token ids, from `shared_words`.
+        language_only: leave the vision tower and the projector as they are.
     """
     copied = []
     own = model.state_dict()
+
     for name, weight in donor.state_dict().items():
         if isinstance(model, InternVLForConditionalGeneration) and "vision_tower" in name:
             for clip, internvl in _INTERNVL_NAMES.items():
                 name = name.replace(clip, internvl)
+
         if name not in own or (
             language_only and "language_model" not in name and "lm_head" not in name
         ):
             continue
+
         if name.endswith(("embed_tokens.weight", "lm_head.weight")):
+            # Token ids of special tokens differ between families, so rows are copied by word.
             own[name][words[:, 0]] = weight[words[:, 1]]
         elif own[name].numel() == weight.numel():
+            # Position embeddings are (positions, dim) in CLIP and (1, positions, dim) in InternVL.
             own[name].copy_(weight.reshape(own[name].shape))
         else:
             continue
         copied.append(name)
+
+    # A donor without this bias computes what a bias of zero computes.
     for name, weight in own.items():
         if name.endswith(("_proj.bias", "projection.bias")) and name not in copied:
             torch.nn.init.zeros_(weight)
+
     return copied

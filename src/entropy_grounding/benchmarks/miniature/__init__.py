@@ -1,6 +1,7 @@
-"""Seven generated benchmarks, each in the schema, with the prompt and under the metric of the one that it stands for.
+"""Seven generated benchmarks, the miniatures.
 
-They need no download and no GPU, and their evidence boxes are exact. Their figures are about tiny VLMs only.
+Each stands for a published benchmark and has its schema, prompt and metric. Miniatures need no
+download and no GPU, and their evidence boxes are exact. Their scores are about tiny VLMs only.
 """
 
 from collections.abc import Iterator
@@ -23,8 +24,8 @@ from entropy_grounding.benchmarks.schemas import SCHEMAS
 from entropy_grounding.core.errors import InputError
 
 MINIATURES: dict[str, Miniature] = {
-    each.kind: each
-    for each in (
+    miniature.kind: miniature
+    for miniature in (
         MiniTextVQA(),
         MiniVStar(),
         MiniDocVQA(),
@@ -37,13 +38,17 @@ MINIATURES: dict[str, Miniature] = {
 
 
 def miniature_rows(kind: str, name: str | None, split: str, canvas: int) -> IterableDataset:
-    """Return the rows of a miniature, drawn as they are read, with the columns of the published data set and one of evidence boxes.
+    """Return the rows of a miniature. They are drawn while they are read.
+
+    The columns are those of the published data set, and "evidence" with boxes x, y, width, height
+    in pixels.
 
     Args:
-        kind: which one, a key of `MINIATURES`.
-        name: configuration; "images" for the pictures of GQA, which are kept apart.
+        kind: the miniature, a key of `MINIATURES`.
+        name: configuration: "images" for the pictures of GQA, which are apart from its questions,
+            else None.
         split: "test" or "validation".
-        canvas: pixels, side of the pictures.
+        canvas: side of the pictures in pixels.
 
     Raises:
         InputError: for an unknown miniature, split or configuration.
@@ -54,9 +59,12 @@ def miniature_rows(kind: str, name: str | None, split: str, canvas: int) -> Iter
         raise InputError(
             f"The miniature '{kind}' has no split '{split}': use {' or '.join(SPLITS)}."
         )
+
     schema = f"{kind}_{name}" if name else kind
     if schema not in SCHEMAS:
         raise InputError(f"The miniature '{kind}' has no configuration '{name}'.")
+
+    # Pictures that are apart from the questions have no evidence of their own.
     boxes = {} if name else {"evidence": Sequence(Sequence(Value("float32")))}
     features = Features({**SCHEMAS[schema], **boxes})
     return IterableDataset.from_generator(
@@ -67,13 +75,17 @@ def miniature_rows(kind: str, name: str | None, split: str, canvas: int) -> Iter
 
 
 def _rows(kind: str, name: str | None, split: str, canvas: int) -> Iterator[dict[str, Any]]:
+    """Yield the rows of one configuration, with encoded pictures."""
     miniature = MINIATURES[kind]
     for row in miniature.tables(miniature.draw(split, canvas))[name or "default"]:
         yield {**row, "image": _png(row["image"])} if "image" in row else row
 
 
 def _png(image: Image.Image) -> dict[str, bytes | None]:
-    """Return a picture as `datasets` stores it, less compressed than it would be there: four times as fast."""
+    """Return a picture in the form in which `datasets` stores it.
+
+    It is compressed less than `datasets` would do, which is four times as fast.
+    """
     buffer = BytesIO()
     image.save(buffer, "PNG", compress_level=1)
     return {"bytes": buffer.getvalue(), "path": None}

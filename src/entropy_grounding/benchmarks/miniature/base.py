@@ -1,4 +1,8 @@
-"""What the seven miniature benchmarks share: rows drawn from a seed, in the schema of the benchmark that each stands for."""
+"""What the seven miniatures share.
+
+The rows of a miniature are drawn from a seed. They have the schema of the benchmark that the
+miniature stands for.
+"""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -12,13 +16,20 @@ from entropy_grounding.benchmarks.miniature.scenes import Element, Scene, draw_s
 from entropy_grounding.benchmarks.miniature.words import READABLE
 from entropy_grounding.core.geometry import Box
 
-SPLITS = {"test": 0, "validation": 1}
-ROWS = 1000  # in a split
+SPLITS = {"test": 0, "validation": 1}  # first part of the seeds
+ROWS = 1000  # number of rows in a split
 
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """One row before it is one: the scene, its picture, and a question about it."""
+    """What a row is made of.
+
+    Attributes:
+        number: place of the row in its split.
+        scene: the scene.
+        image: picture of the scene.
+        question: a question about the scene.
+    """
 
     number: int
     scene: Scene
@@ -27,14 +38,14 @@ class Drawn:
 
 
 class Miniature:
-    """A generated benchmark; what is particular to one is its scenes, its questions and its columns.
+    """A generated benchmark. Each one has its own scenes, questions and columns.
 
     Attributes:
         kind: the benchmark that it stands for, a key of `BENCHMARKS`.
-        element: what its scenes are made of.
-        sides: pixels, sizes of the elements in the benchmark.
-        trained: pixels, sizes of the elements in training pictures.
-        count: fewest and most elements in a scene.
+        element: kind of the elements of its scenes.
+        sides: smallest and largest side of an element in the benchmark, in pixels.
+        trained: smallest and largest side of an element in training pictures, in pixels.
+        count: smallest and largest number of elements in a scene.
     """
 
     kind: str
@@ -46,6 +57,7 @@ class Miniature:
     def scene(self, rng: np.random.Generator, canvas: int, *, training: bool = False) -> Scene:
         """Draw a scene with at least two elements."""
         sides = self.trained if training else self.sides
+
         while True:
             scene = sample_scene(
                 rng, sides=sides, count=self.count, canvas=canvas, kind=self.element
@@ -62,48 +74,61 @@ class Miniature:
         raise NotImplementedError
 
     def tables(self, drawn: Iterator[Drawn]) -> Mapping[str, Iterator[dict[str, Any]]]:
-        """Return the rows of each configuration; the evidence is one column more than the published data set has."""
-        return {
-            "default": (
-                {**self.row(each), "evidence": [_xywh(box) for box in each.question.evidence]}
-                for each in drawn
-            )
-        }
+        """Return the rows of each configuration.
+
+        The column "evidence" is added to those of the published data set.
+        """
+        return {"default": map(self._with_evidence, drawn)}
+
+    def _with_evidence(self, drawn: Drawn) -> dict[str, Any]:
+        """Return the row with its evidence boxes, each x, y, width, height in pixels."""
+        return {**self.row(drawn), "evidence": [_xywh(box) for box in drawn.question.evidence]}
 
     def questions(self, split: str, canvas: int) -> Iterator[tuple[int, Scene, Question]]:
-        """Draw scenes and questions of a split; four-part seeds, so none is a training picture or a held-out scene of the check."""
+        """Yield (number, scene, question) for each row of a split.
+
+        The seeds have four numbers. Training and the held-out scenes use other lengths, so no scene
+        of a split is seen there.
+        """
+        # A number for the kind. `hash` would differ between two runs of Python.
         name = sum(ord(letter) for letter in self.kind) * 31 + len(self.kind)
+
         for number in range(ROWS):
             rng = np.random.default_rng([SPLITS[split], name, number, canvas])
             scene = self.scene(rng, canvas)
             yield number, scene, self.ask(rng, scene)
 
     def draw(self, split: str, canvas: int) -> Iterator[Drawn]:
-        """Draw the questions of a split with their pictures."""
+        """Yield the questions of a split with their pictures."""
         for number, scene, question in self.questions(split, canvas):
             yield Drawn(number, scene, draw_scene(scene), question)
 
 
-CHOICES = tuple(
-    letter for letter in READABLE if letter not in "ABCD"
-)  # texts of options that cannot be taken for an option's letter
+# Texts of options. None of them can be mistaken for the letter of an option.
+CHOICES = tuple(letter for letter in READABLE if letter not in "ABCD")
 
 
 def with_choices(rng: np.random.Generator, scene: Scene) -> Scene:
     """Return the scene with other letters, all of them from `CHOICES`."""
-    elements = tuple(
-        Element(each.kind, each.color, str(rng.choice(CHOICES)), each.box)
-        for each in scene.elements
-    )
-    return Scene(elements, scene.texture_seed, scene.size, scene.background)
+    elements = []
+    for element in scene.elements:
+        letter = str(rng.choice(CHOICES))
+        elements.append(Element(element.kind, element.color, letter, element.box))
+
+    return Scene(tuple(elements), scene.texture_seed, scene.size, scene.background)
 
 
 def lettered(options: tuple[str, ...], pattern: str) -> str:
-    """Write options one a line; ``pattern`` has LETTER and TEXT."""
-    return "\n".join(
-        pattern.replace("LETTER", "ABCDEF"[i]).replace("TEXT", text)
-        for i, text in enumerate(options)
-    )
+    """Return the options as text, one per line.
+
+    Args:
+        options: texts of at most six options.
+        pattern: form of a line; LETTER and TEXT in it are replaced.
+    """
+    lines = []
+    for i, text in enumerate(options):
+        lines.append(pattern.replace("LETTER", "ABCDEF"[i]).replace("TEXT", text))
+    return "\n".join(lines)
 
 
 def letter_of(question: Question) -> str:
@@ -113,12 +138,13 @@ def letter_of(question: Question) -> str:
 
 def choose(rng: np.random.Generator, answer: str, others: list[str], count: int) -> tuple[str, ...]:
     """Return ``count`` options in random order: the answer and some of the others."""
-    wrong = [
-        str(text)
-        for text in rng.permutation([text for text in others if text != answer])[: count - 1]
-    ]
-    return tuple(str(text) for text in rng.permutation([answer, *wrong]))
+    wrong = [text for text in others if text != answer]
+    chosen = rng.permutation(wrong)[: count - 1]
+
+    # `str` makes Python texts of NumPy ones.
+    return tuple(map(str, rng.permutation([answer, *map(str, chosen)])))
 
 
 def _xywh(box: Box) -> list[float]:
+    """Return a box in the form of the published data sets."""
     return [box.x0, box.y0, box.width, box.height]

@@ -1,4 +1,7 @@
-"""Miniatures whose evidence is too small for the full picture: TextVQA, V*, DocVQA, InfographicVQA, POPE."""
+"""Miniatures that need a zoom: TextVQA, V*, DocVQA, InfographicVQA and POPE.
+
+Their evidence is too small to be read in the full picture.
+"""
 
 from typing import Any
 
@@ -17,11 +20,10 @@ from entropy_grounding.benchmarks.miniature.base import (
 from entropy_grounding.benchmarks.miniature.questions import Question
 from entropy_grounding.benchmarks.miniature.scenes import Element, Scene, sample_scene
 from entropy_grounding.benchmarks.miniature.words import COLORS, READABLE
-from entropy_grounding.core.geometry import Box
 
 
 class MiniTextVQA(Miniature):
-    """Signs with short strings."""
+    """Questions about signs with one or two letters."""
 
     kind = "textvqa"
     element = "sign"
@@ -34,11 +36,13 @@ class MiniTextVQA(Miniature):
         return Question(f"what does the {sign.color} sign say?", sign.text, (sign.evidence,))
 
     def row(self, drawn: Drawn) -> dict[str, Any]:
-        """Return ten answers, of which up to two annotators misread the sign."""
+        """Return the question with ten answers. Up to two annotators misread the sign."""
+        # A generator of its own: the answers of a row do not change its scene.
         rng = np.random.default_rng([drawn.number, 10])
         answers = [drawn.question.answer] * 10
         for index in rng.permutation(10)[: rng.integers(0, 3)]:
             answers[index] = " ".join(rng.choice(READABLE, len(drawn.question.answer.split())))
+
         width, height = drawn.image.size
         return {
             "image_id": f"{drawn.number:016x}",
@@ -58,17 +62,22 @@ class MiniTextVQA(Miniature):
 
 
 class MiniVStar(Miniature):
-    """An attribute of a small card, or the relative position of two, with lettered options."""
+    """Questions with options about a small card, or about the positions of two small cards."""
 
     kind = "vstar"
 
     def scene(self, rng: np.random.Generator, canvas: int, *, training: bool = False) -> Scene:
-        """Draw a scene whose letters may be texts of options."""
+        """Draw a scene whose letters can be texts of options (`CHOICES`)."""
         return with_choices(rng, super().scene(rng, canvas, training=training))
 
     def ask(self, rng: np.random.Generator, scene: Scene) -> Question:
-        """Ask for a letter among four (three of five questions), or for the side among two."""
+        """Ask for a letter among four options, or whether a card is left or right of another.
+
+        Three of five questions ask for a letter.
+        """
+        # A third of the picture apart, so that the side is clear.
         pairs = apart(scene, scene.size[0] / 3, axis=0)
+
         if rng.random() < 0.6 or not pairs:
             card = _one(rng, scene)
             options = choose(rng, card.text, list(CHOICES), 4)
@@ -79,8 +88,10 @@ class MiniVStar(Miniature):
                 options,
                 "direct_attributes",
             )
+
         first, second = pairs[rng.integers(len(pairs))]
         side = "left" if first.box.center[0] < second.box.center[0] else "right"
+
         text = f"Is the {first.color} card on the left or right side of the {second.color} card?"
         return Question(
             text,
@@ -94,6 +105,7 @@ class MiniVStar(Miniature):
         """Return the question with its options and instruction in one text."""
         question = drawn.question
         text = f"{question.text}\n{lettered(question.options, '(LETTER) TEXT')}\n{LETTER}"
+
         return {
             "image": drawn.image,
             "text": text,
@@ -104,7 +116,7 @@ class MiniVStar(Miniature):
 
 
 class MiniDocVQA(Miniature):
-    """A page of small key-value rows; a key is a color."""
+    """Questions about a page of small rows. Each row has a colored key and a value."""
 
     kind = "docvqa"
     element = "row"
@@ -131,7 +143,7 @@ class MiniDocVQA(Miniature):
 
 
 class MiniInfoVQA(Miniature):
-    """A bar chart whose bars carry small letters; every answer needs two bars."""
+    """Questions about a chart whose bars have small letters. Every question needs two bars."""
 
     kind = "infovqa"
     element = "bar"
@@ -139,33 +151,43 @@ class MiniInfoVQA(Miniature):
     count = (3, 5)
 
     def ask(self, rng: np.random.Generator, scene: Scene) -> Question:
-        """Ask for the letters of two bars, or whether they are the same: "yes" half of the time, in charts that allow both."""
+        """Ask for the letters of two bars, or whether both bars have the same letter.
+
+        Letters are compared only in charts with equal and different ones. The answer is then "yes"
+        in half of the questions.
+        """
         pairs = [(a, b) for a in scene.elements for b in scene.elements if a is not b]
         equal = rng.random() < 0.5
         pool = [pair for pair in pairs if (pair[0].text == pair[1].text) == equal]
-        compared = rng.random() < 0.4 and len({bar.text for bar in scene.elements}) == 2 < len(
-            scene.elements
-        )
-        first, second = (pool if compared else pairs)[
-            rng.integers(len(pool if compared else pairs))
-        ]
+
+        # Two letters on more than two bars: some bars are equal and some are not.
+        letters = {bar.text for bar in scene.elements}
+        compared = rng.random() < 0.4 and len(letters) == 2 < len(scene.elements)
+        candidates = pool if compared else pairs
+        first, second = candidates[rng.integers(len(candidates))]
         evidence = (first.evidence, second.evidence)
+
         if not compared:
             text = f"What letters are on the {first.color} and {second.color} bars?"
             return Question(text, f"{first.text} {second.text}", evidence, group="letters")
+
         text = f"Do the {first.color} and {second.color} bars have the same letter?"
         return Question(text, "yes" if first.text == second.text else "no", evidence, group="same")
 
     def scene(self, rng: np.random.Generator, canvas: int, *, training: bool = False) -> Scene:
-        """Draw a chart with at least two bars; in most of them two letters are in use, so that equal ones are common."""
+        """Draw a chart with at least two bars.
+
+        Three of four charts use only two letters, so that equal letters are common.
+        """
         scene = super().scene(rng, canvas, training=training)
         few = rng.choice(READABLE, 2, replace=False)
         if rng.random() < 0.25:
             return scene
-        bars = tuple(
-            Element(bar.kind, bar.color, str(rng.choice(few)), bar.box) for bar in scene.elements
-        )
-        return Scene(bars, scene.texture_seed, scene.size, scene.background)
+
+        bars = []
+        for bar in scene.elements:
+            bars.append(Element(bar.kind, bar.color, str(rng.choice(few)), bar.box))
+        return Scene(tuple(bars), scene.texture_seed, scene.size, scene.background)
 
     def row(self, drawn: Drawn) -> dict[str, Any]:
         """Return the question with its one answer."""
@@ -183,31 +205,43 @@ class MiniInfoVQA(Miniature):
 
 
 class MiniPOPE(Miniature):
-    """Is there a card of this color: very small ones among the "yes" questions, three kinds of absent ones among the others."""
+    """Questions whether there is a card of a color.
+
+    Some of the cards that are there are very small. The colors that are not there are of three
+    kinds: random, popular and adversarial.
+    """
 
     kind = "pope"
     sides = (3.0, 16.0)
     trained = (3.0, 40.0)
 
     def scene(self, rng: np.random.Generator, canvas: int, *, training: bool = False) -> Scene:
-        """Draw a scene of up to five cards, very small ones among them."""
+        """Draw a scene of one to five cards, some of them very small."""
         sides = self.trained if training else self.sides
         scene = sample_scene(rng, sides=sides, count=(2, 5), canvas=canvas)
+
         return scene if scene.elements else self.scene(rng, canvas, training=training)
 
     def ask(self, rng: np.random.Generator, scene: Scene) -> Question:
-        """Ask for a present color (half of the time), or an absent one: any, one of a fixed half, or the partner of a present one."""
+        """Ask for a color that is there in half of the questions, else for one that is not.
+
+        A color that is not there is any ("random"), one of a fixed half of the colors ("popular"),
+        or one that is easily confused with a color that is there ("adversarial").
+        """
         present = {element.color: element.box for element in scene.elements}
         group = str(rng.choice(["random", "popular", "adversarial"]))
+
         if rng.random() < 0.5:
             color = str(rng.choice(list(present)))
             return Question(_is_there(color), "yes", (present[color],), group=group)
+
         absent = [color for color in COLORS if color not in present]
         partners = [color for color in absent if _PARTNER[color] in present]
         popular = [color for color in absent if color in _POPULAR]
-        pool = {"random": absent, "popular": popular or absent, "adversarial": partners or absent}[
-            group
-        ]
+
+        # A group without a color in this scene asks for any absent color.
+        pools = {"random": absent, "popular": popular, "adversarial": partners}
+        pool = pools[group] or absent
         return Question(_is_there(str(rng.choice(pool))), "no", (), group=group)
 
     def row(self, drawn: Drawn) -> dict[str, Any]:
@@ -223,29 +257,35 @@ class MiniPOPE(Miniature):
         }
 
 
-# Colors that are easily taken for each other, in pairs; and the half of the colors that "popular" negatives come from.
+# Pairs of colors that are easily confused.
 _PAIRS = (("red", "orange"), ("yellow", "green"), ("cyan", "blue"), ("purple", "pink"))
-_PARTNER = {a: b for pair in _PAIRS for a, b in (pair, pair[::-1])}
+_PARTNER = dict(_PAIRS) | {second: first for first, second in _PAIRS}
+
+# The half of the colors that "popular" negatives come from.
 _POPULAR = ("red", "yellow", "blue", "purple")
 
 
 def _is_there(color: str) -> str:
+    """Return the question of POPE for a color."""
     return f"Is there a {color} card in the image?"
 
 
 def _one(rng: np.random.Generator, scene: Scene) -> Element:
+    """Draw one element of a scene."""
     return scene.elements[rng.integers(len(scene.elements))]
 
 
 def apart(scene: Scene, distance: float, axis: int) -> list[tuple[Element, Element]]:
-    """Return the ordered pairs of elements whose centers differ by at least ``distance`` pixels along x (0) or y (1)."""
+    """Return the ordered pairs of elements that are far apart along one axis.
 
-    def center(box: Box) -> float:
-        return box.center[axis]
-
-    return [
-        (a, b)
-        for a in scene.elements
-        for b in scene.elements
-        if abs(center(a.box) - center(b.box)) >= distance
-    ]
+    Args:
+        scene: the scene.
+        distance: smallest distance of the two centers, in pixels.
+        axis: 0 for x, 1 for y.
+    """
+    pairs = []
+    for a in scene.elements:
+        for b in scene.elements:
+            if abs(a.box.center[axis] - b.box.center[axis]) >= distance:
+                pairs.append((a, b))
+    return pairs

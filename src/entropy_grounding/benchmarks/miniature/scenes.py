@@ -1,7 +1,8 @@
-"""Scenes of the tiny VLMs: coloured cards, signs, form rows and chart bars with letters on them, drawn from a seed.
+"""Scenes of the tiny VLMs, drawn from a seed.
 
-A small card keeps its colour when the whole scene is shrunk to the model's input, but not its text: the model can *find* the
-evidence and cannot *read* it without zooming, which is the situation of the paper.
+A scene has colored cards, signs, form rows or chart bars with letters on them. When a whole scene
+is shrunk to the model's input, a small card keeps its color and loses its text. The model can then
+*find* the evidence and cannot *read* it without a zoom, which is the situation of the paper.
 """
 
 from dataclasses import dataclass
@@ -15,14 +16,21 @@ from PIL import Image, ImageDraw, ImageFont
 from entropy_grounding.benchmarks.miniature.words import COLORS, READABLE
 from entropy_grounding.core.geometry import Box
 
-CANVAS = 256  # pixels, width and height of a scene; families that see more pixels get larger scenes
-SMALL = (14.0, 18.0)  # side in pixels of evidence that the full picture hides
+CANVAS = 256  # width and height of a scene in pixels, for the families that see the fewest
+SMALL = (14.0, 18.0)  # side in pixels of evidence that is hidden in the full picture
 _FONT = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans-Bold.ttf"
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A part of an element that looks the same all over: its box, color name, letter ("" for none), place in a text of several."""
+    """A part of an element: one rectangle of one color.
+
+    Attributes:
+        box: the rectangle, in pixels of the scene.
+        color: name of the color.
+        letter: its letter, or an empty text.
+        place: "first" or "last" in a text of several letters, else an empty text.
+    """
 
     box: Box
     color: str
@@ -32,13 +40,14 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Element:
-    """One thing in a scene, its box in pixels of the scene.
+    """One thing in a scene.
 
     Attributes:
-        kind: "card" (one letter), "sign" (several), "row" (a colored key, then the value), "bar" (a letter on top of a colored bar).
+        kind: "card" (one letter), "sign" (several letters), "row" (a colored key, then the value),
+            or "bar" (a letter at the top of a colored bar).
         color: name of the color.
         text: its letters, separated by spaces.
-        box: all of it; the cells of signs and rows are squares.
+        box: the whole element, in pixels of the scene. The cells of signs and rows are squares.
     """
 
     kind: str
@@ -53,37 +62,45 @@ class Element:
 
     @property
     def evidence(self) -> Box:
-        """What must be seen to read the element: all of it, of a bar the top."""
+        """The part that must be seen to read the element: the top of a bar, else all of it."""
         return self.cells()[0].box if self.kind == "bar" else self.box
 
     def cells(self) -> list[Cell]:
-        """Return the parts that are drawn, and labelled in training."""
+        """Return the parts of the element. They are drawn, and they are labelled in training."""
         box, letters = self.box, self.letters
         if self.kind == "bar":
+            # A square with the letter, and the rest of the bar below it.
             top = Box(box.x0, box.y0, box.x1, box.y0 + box.width)
-            return [Cell(top, self.color, letters[0])] + (
-                [Cell(Box(box.x0, top.y1, box.x1, box.y1), self.color)] if box.y1 > top.y1 else []
-            )
-        side = box.height
+            parts = [Cell(top, self.color, letters[0])]
+            if box.y1 > top.y1:
+                parts.append(Cell(Box(box.x0, top.y1, box.x1, box.y1), self.color))
+            return parts
+
+        # The key of a row is a square without a letter.
         shown = ["", *letters] if self.kind == "row" else letters
-        first = len(shown) - len(letters)
-        places = [""] * first + (
-            ["first", *[""] * (len(letters) - 2), "last"] if len(letters) > 1 else [""]
-        )
-        return [
-            Cell(
-                Box(box.x0 + i * side, box.y0, box.x0 + (i + 1) * side, box.y1),
-                self.color,
-                letter,
-                places[i],
-            )
-            for i, letter in enumerate(shown)
-        ]
+        places = [""] * len(shown)
+        if len(letters) > 1:
+            places[-len(letters)] = "first"
+            places[-1] = "last"
+
+        side = box.height
+        cells = []
+        for i, letter in enumerate(shown):
+            square = Box(box.x0 + i * side, box.y0, box.x0 + (i + 1) * side, box.y1)
+            cells.append(Cell(square, self.color, letter, places[i]))
+        return cells
 
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """Elements on a background, "texture" or "page"; ``texture_seed`` fixes it, so a scene is drawn the same everywhere."""
+    """Elements on a background.
+
+    Attributes:
+        elements: the elements; no two have the same color or overlap.
+        texture_seed: seed of the background, so that a scene looks the same everywhere.
+        size: width and height in pixels.
+        background: "texture" or "page".
+    """
 
     elements: tuple[Element, ...]
     texture_seed: int
@@ -91,7 +108,7 @@ class Scene:
     background: str = "texture"
 
     def find(self, color: str) -> Element | None:
-        """Return the element of this color, or None."""
+        """Return the element of this color, or None if there is none."""
         return next((element for element in self.elements if element.color == color), None)
 
 
@@ -103,23 +120,30 @@ def sample_scene(
     canvas: int = CANVAS,
     kind: str = "card",
 ) -> Scene:
-    """Draw a scene of ``count`` elements, each of another color, none overlapping.
+    """Draw a scene whose elements all have different colors and do not overlap.
 
     Args:
         rng: source of all choices.
-        sides: pixels, height of a card, sign or row, width of a bar; log-uniform.
-        count: fewest and most elements.
-        canvas: pixels, side of the scene.
-        kind: of all elements; signs and rows have one or two letters, rows and bars stand on a page.
+        sides: smallest and largest height of a card, sign or row, or width of a bar, in pixels.
+            The distribution is log-uniform.
+        count: smallest and largest number of elements. The scene has fewer if there is no room.
+        canvas: side of the scene in pixels.
+        kind: kind of all elements. Signs and rows have one or two letters. Rows and bars have the
+            background "page".
     """
+    # The order of the draws is fixed: another order would change all published rows.
     colors = rng.permutation(list(COLORS))[: rng.integers(count[0], count[1] + 1)]
     elements: list[Element] = []
+
     for color in colors:
         length = int(rng.integers(1, 3)) if kind in ("sign", "row") else 1
-        box = _free_box(rng, sides, [element.box for element in elements], canvas, kind, length)
+        taken = [element.box for element in elements]
+        box = _free_box(rng, sides, taken, canvas, kind, length)
+
         if box is not None:
             letters = [str(rng.choice(READABLE)) for _ in range(length)]
             elements.append(Element(kind, str(color), " ".join(letters), box))
+
     background = "page" if kind in ("row", "bar") else "texture"
     return Scene(tuple(elements), int(rng.integers(2**31)), (canvas, canvas), background)
 
@@ -133,27 +157,36 @@ def _free_box(
     length: int,
     tries: int = 50,
 ) -> Box | None:
-    """Draw a place for an element of ``length`` letters; bars stand on a line near the lower edge, rows start in one of two columns."""
-    floor = canvas - max(4, canvas // 32)
+    """Draw a box for an element of ``length`` letters, or return None if no try is free.
+
+    Bars stand on a line near the lower edge. Rows start in one of two columns.
+    """
+    floor = canvas - max(4, canvas // 32)  # y of the line on which bars stand
+
     for _ in range(tries):
+        # Log-uniform: 14 to 28 pixels is as frequent as 28 to 56.
         side = float(np.round(np.exp(rng.uniform(*np.log(sides)))))
-        width = side * (length + (kind == "row"))
+        width = side * (length + (kind == "row"))  # a row has one square more for its key
         if width > canvas:
             continue
-        height = (
-            float(rng.integers(int(side), max(int(side), floor - 4), endpoint=True))
-            if kind == "bar"
-            else side
-        )
-        x, y = (float(v) for v in rng.integers(0, canvas - int(side), 2, endpoint=True))
+
+        height = side
+        if kind == "bar":
+            height = float(rng.integers(int(side), max(int(side), floor - 4), endpoint=True))
+        corner = rng.integers(0, canvas - int(side), 2, endpoint=True)
+        x, y = float(corner[0]), float(corner[1])
+
         if kind == "bar":
             y = floor - height
         if kind == "row":
             x = float(canvas // 16 if x < canvas / 2 else canvas * 9 // 16)
         x = min(x, canvas - width)
+
+        # Elements stay at least 2 pixels apart.
         box = Box(x, y, x + width, y + height)
         if all(box.expand(2.0).intersection(other) is None for other in taken):
             return box
+
     return None
 
 
@@ -161,6 +194,7 @@ def draw_scene(scene: Scene) -> Image.Image:
     """Draw the scene as an RGB picture of ``scene.size`` (width, height) pixels."""
     rng = np.random.default_rng(scene.texture_seed)
     picture = _page(rng, scene.size) if scene.background == "page" else _texture(rng, scene.size)
+
     canvas = ImageDraw.Draw(picture)
     for element in scene.elements:
         for cell in element.cells():
@@ -169,38 +203,47 @@ def draw_scene(scene: Scene) -> Image.Image:
 
 
 def _texture(rng: np.random.Generator, size: tuple[int, int]) -> Image.Image:
-    """Muted smooth noise plus fine grain, so that a blank patch is never constant."""
+    """Return smooth noise in muted colors with fine grain, so that no empty patch is constant."""
     width, height = size
+
+    # One brightness and a small shift of color in each of 8 x 8 fields, made smooth by resizing.
     coarse = rng.uniform(70, 185, (8, 8, 1)) + rng.uniform(-18, 18, (8, 8, 3))
     smooth = np.asarray(
         Image.fromarray(coarse.astype(np.uint8)).resize(size, Image.Resampling.BILINEAR),
         dtype=np.float32,
-    )
+    )  # (height, width, 3)
+
     grain = rng.standard_normal((height, width, 1), dtype=np.float32) * 9
     return Image.fromarray(np.clip(smooth + grain, 0, 255).astype(np.uint8))
 
 
 def _page(rng: np.random.Generator, size: tuple[int, int]) -> Image.Image:
-    """Paper: nearly white, with faint grain."""
+    """Return paper: nearly white, with faint grain."""
     width, height = size
     paper = rng.uniform(225, 245) + rng.standard_normal((height, width, 1), dtype=np.float32) * 4
+
+    # The one channel is repeated for red, green and blue.
     return Image.fromarray(np.clip(np.repeat(paper, 3, 2), 0, 255).astype(np.uint8))
 
 
 def _draw_cell(canvas: ImageDraw.ImageDraw, cell: Cell, *, tinted: bool) -> None:
-    """Fill a cell and put its letter in the middle; the value of a row is on a lighter tint of its key's color."""
+    """Fill a cell and write its letter in the middle.
+
+    A tinted cell has a lighter tint of its color. The value of a row is tinted, its key is not.
+    """
     box, fill = cell.box, COLORS[cell.color]
     if tinted:
         fill = ((fill[0] + 255) // 2, (fill[1] + 255) // 2, (fill[2] + 255) // 2)
     canvas.rectangle((box.x0, box.y0, box.x1 - 1, box.y1 - 1), fill=fill)
     if not cell.letter:
         return
+
+    # Black on light colors, white on dark ones (luma weights of ITU-R BT.601).
     luminance = 0.299 * fill[0] + 0.587 * fill[1] + 0.114 * fill[2]
     ink = (0, 0, 0) if luminance > 120 else (255, 255, 255)
     center = ((box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2)
-    canvas.text(
-        center, cell.letter, fill=ink, font=_font(max(1, round(0.85 * box.height))), anchor="mm"
-    )
+    font = _font(max(1, round(0.85 * box.height)))
+    canvas.text(center, cell.letter, fill=ink, font=font, anchor="mm")
 
 
 @lru_cache(maxsize=256)
@@ -208,10 +251,10 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(str(_FONT), size)
 
 
-# A family that sees twice as many pixels gets scenes of twice the side, so that small evidence stays hidden.
+# A family that sees more pixels gets larger scenes, so that small evidence stays hidden.
 CANVASES = {"llava": CANVAS, "llava_next": 2 * CANVAS, "internvl": 2 * CANVAS, "qwen2_5_vl": CANVAS}
 
 
 def canvas_of(model_type: str) -> int:
-    """Return the side in pixels of the scenes for this kind of model; a family without a recipe gets the smallest."""
+    """Return the side of the scenes for a kind of model, in pixels; `CANVAS` for unknown kinds."""
     return CANVASES.get(model_type, CANVAS)

@@ -1,5 +1,6 @@
 """Colors and letters of the miniatures."""
 
+# Names as the questions use them, with their (red, green, blue) values from 0 to 255.
 COLORS: dict[str, tuple[int, int, int]] = {
     "red": (215, 40, 40),
     "orange": (245, 140, 20),

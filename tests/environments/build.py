@@ -1,9 +1,10 @@
 """Try this repository in several environments: `make environments`, or `python tests/environments/build.py [NAME ...]`.
 
-Each environment is built by uv below ``outputs/environments`` and kept: a second call only checks it
-again. In each, `check.py` answers questions of two miniatures with every tiny VLM and compares them
-with the stored rows, and the trained cases of the contract run. The wheel is installed alone and used
-outside the checkout. Everything that was seen goes to ``outputs/environments/environments.json``.
+Each environment is built by uv below ``outputs/environments`` and kept: a second call only checks
+it again. In each, `check.py` answers questions of two miniatures with every tiny VLM and compares
+them with the stored rows, and the trained cases of the contract run. The wheel is installed alone
+and used outside the checkout. Everything that was seen goes to
+``outputs/environments/environments.json``.
 """
 
 import json

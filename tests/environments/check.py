@@ -1,7 +1,7 @@
 """Answer stored questions again in this environment: `python check.py RESULTS REPORT.json`.
 
-Uses the installed package alone. For each tiny VLM it evaluates the first questions of two miniatures
-and counts the rows whose answers and crops equal the stored ones.
+Uses the installed package alone. For each tiny VLM it evaluates the first questions of two
+miniatures and counts the rows whose answers and crops equal the stored ones.
 """
 
 import json
@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import entropy_grounding as eg
+from entropy_grounding.core.config import compose_config
 from entropy_grounding.core.environment import environment_of
 from entropy_grounding.evaluation.config import EvaluateConfig
 from entropy_grounding.evaluation.run import evaluate
@@ -46,7 +47,9 @@ def answered_again(vlm: eg.VLM, results: Path) -> dict:
     equal = asked = 0
 
     for benchmark in BENCHMARKS:
-        stored, _ = eg.load_rows(results / "table1" / vlm.name / benchmark / "entropy_gradient")
+        stored, _ = eg.load_rows(
+            results / "rows" / "table1" / vlm.name / benchmark / "entropy_gradient"
+        )
         with tempfile.TemporaryDirectory() as folder:
             rows = evaluate(configuration(vlm.name, benchmark, folder), vlm)
         asked += len(rows)
@@ -59,7 +62,7 @@ def answered_again(vlm: eg.VLM, results: Path) -> dict:
 
 def configuration(vlm: str, benchmark: str, folder: str) -> EvaluateConfig:
     """Return an evaluation of the paper's preset whose rows go to a folder that is thrown away."""
-    composed = eg.compose_config(
+    composed = compose_config(
         [
             f"vlm={vlm}",
             f"benchmark={benchmark}",

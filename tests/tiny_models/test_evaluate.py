@@ -3,6 +3,7 @@
 import math
 import signal
 import time
+from argparse import Namespace
 from dataclasses import replace
 
 import pandas as pd
@@ -171,7 +172,7 @@ def test_out_of_memory_without_a_way_out_is_a_failed_row(tmp_path, tiny_vlm):
 def test_fewer_pixels_are_fewer_visual_tokens_for_a_while(name, halved, scene):
     vlm = load_vlm(name)
     before = len(vlm.encode(scene[0]).features)
-    with pixels_scaled(vlm, 0.5) as possible:
+    with pixels_scaled(vlm.processor, 0.5) as possible:
         assert possible == halved
         assert (len(vlm.encode(scene[0]).features) < before) == halved
     assert len(vlm.encode(scene[0]).features) == before
@@ -482,7 +483,7 @@ def test_in_a_multirun_the_others_go_on_and_the_status_tells(tmp_path, monkeypat
     ]
     monkeypatch.setattr("sys.argv", ["evaluate", "-m", "shard=9/8,1/1", *options])
     with pytest.raises(SystemExit) as ended:
-        main()
+        main(Namespace())
     assert ended.value.code == 2
     said = capsys.readouterr()
     assert "tiny_llava mini_gqa base: " in said.out

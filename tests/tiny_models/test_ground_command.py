@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from argparse import Namespace
 
 import numpy as np
 import pytest
@@ -100,7 +101,7 @@ def test_bad_input_ends_in_one_message_and_no_output(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.argv", ["ground", "run_dir=run", *arguments])
     with pytest.raises(SystemExit) as ended:
-        main()
+        main(Namespace())
     (message,) = capsys.readouterr().err.splitlines()
     assert ended.value.code == 2
     assert message.startswith("error: ")
@@ -122,7 +123,7 @@ def answer(monkeypatch, capsys, *arguments):
     monkeypatch.setattr("sys.argv", ["ground", "tracking=disabled", *arguments])
     status = 0
     try:
-        main()
+        main(Namespace())
     except SystemExit as ended:
         status = ended.code
     return status, capsys.readouterr()

@@ -18,6 +18,7 @@ from entropy_grounding.app.question import ground_config
 from entropy_grounding.core.environment import differences, environment_of
 from entropy_grounding.core.errors import InputError
 from entropy_grounding.core.identity import UnresolvedError
+from entropy_grounding.evaluation.archive import PUBLISHED, source_of
 from entropy_grounding.tiny.architectures import Size, build_llava
 from entropy_grounding.tiny.train import save_release
 from entropy_grounding.vlm.config import VLMConfig
@@ -200,11 +201,7 @@ def test_several_weight_files_load_as_one(folder, tmp_path):
 
 
 def test_the_identity_of_released_weights_is_their_file():
-    manifest = json.loads(
-        (
-            TINY.parents[3] / "results/table1/tiny_llava/mini_gqa/entropy_gradient/manifest.json"
-        ).read_text()
-    )
+    manifest = source_of(PUBLISHED / "table1" / "tiny_llava" / "mini_gqa" / "entropy_gradient")
     assert weights_identities("tiny:llava") == {"weights": manifest["weights_sha256"]}
 
 

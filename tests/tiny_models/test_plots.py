@@ -151,12 +151,18 @@ def test_the_settings_of_the_caller_stay(scene):
 
 @pytest.mark.parametrize("benchmark", ["mini_docvqa", "mini_pope"])
 def test_a_stored_example_is_grounded_again_as_it_was(tiny_vlm, pytestconfig, benchmark):
-    """Also from a manifest of the first version, and with the benchmark's own length of answers."""
+    """With the benchmark's own length of answers."""
     from entropy_grounding.evaluation.archive import load_rows
     from entropy_grounding.reporting.gallery import regrounded
 
     rows, source = load_rows(
-        pytestconfig.rootpath / "results" / "table1" / "tiny_llava" / benchmark / "entropy_gradient"
+        pytestconfig.rootpath
+        / "results"
+        / "rows"
+        / "table1"
+        / "tiny_llava"
+        / benchmark
+        / "entropy_gradient"
     )
     stored = rows.iloc[3]
     grounding, _ = regrounded(tiny_vlm, source, stored["example_id"])

@@ -16,7 +16,7 @@ from entropy_grounding.core.errors import InputError
 from entropy_grounding.core.geometry import Box
 from entropy_grounding.core.paths import CONF_DIR
 from entropy_grounding.grounding import ground
-from entropy_grounding.method.attribution import SIGNALS
+from entropy_grounding.method.attribution import ATTRIBUTIONS
 from entropy_grounding.method.gate import calibrated
 from entropy_grounding.method.options import GroundingOptions, WindowOptions
 from entropy_grounding.method.target import max_log_probability
@@ -175,13 +175,13 @@ def test_the_pixel_gradient_agrees_with_finite_differences(vlm, case):
     torch.testing.assert_close(found.gradient, laid_out)
 
 
-@pytest.mark.parametrize("signal", SIGNALS)
+@pytest.mark.parametrize("signal", ATTRIBUTIONS)
 def test_every_signal_runs_the_loop(vlm, case, signal):
     options = GroundingOptions(signal=signal, neutral_question="vlm")
     grounding = ground(vlm, case.image(), QUESTION, options)
     assert grounding.steps
     most = (
-        2 * len(grounding.steps) * SIGNALS[signal].backwards
+        2 * len(grounding.steps) * ATTRIBUTIONS[signal].backwards
     )  # fewer where crops were proposed again
     assert min(most, 2) <= grounding.cost.backwards <= most
 

@@ -45,7 +45,7 @@ def test_a_prompt_is_what_the_processor_makes_of_text_and_pictures(case):
         vlm.encode(image, Box(10, 10, 60, 30)),
     ]
     for answer in ("", "red A"):
-        text = vlm._text("What does it say?\nAnswer.", 3, answer)
+        text = vlm.chat_text("What does it say?\nAnswer.", 3, answer)
         made = vlm.processor(
             text=text, images=[picture.image for picture in pictures], return_tensors="pt"
         )
@@ -72,7 +72,8 @@ def test_logits_equal_the_ordinary_forward_from_pixels(random_vlm, scene, crops)
 def test_gradient_matches_finite_differences(random_vlm, prompt):
     """Central differences; norm layers stay in float32, hence the tolerance.
 
-    A random direction is nearly orthogonal to the gradient, so each is tilted towards it: a wrong gradient then shows.
+    A random direction is nearly orthogonal to the gradient, so each is tilted towards it: a wrong
+    gradient then shows.
     """
     found = random_vlm.gradient(prompt, next_token_entropy)
     generator = torch.Generator().manual_seed(0)

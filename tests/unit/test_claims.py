@@ -1,6 +1,5 @@
 """Sentences that name results, each held against the stored rows."""
 
-import json
 import re
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from entropy_grounding.benchmarks.miniature.requirements import HIDDEN
 from entropy_grounding.evaluation.archive import read_summary
 from entropy_grounding.reporting.claims import CLAIMS, above, gains, verdict, without, worse
 from entropy_grounding.reporting.comparisons import differences, dominating_methods, mean_costs
+from entropy_grounding.reporting.experiment import summary_records
 
 ROOT = Path(__file__).resolve().parents[2]
 README = " ".join((ROOT / "README.md").read_text().split())
@@ -20,12 +20,11 @@ README = " ".join((ROOT / "README.md").read_text().split())
 
 def cells(experiment):
     """The summary of an experiment as `report` stores it."""
-    stored = json.loads((ROOT / "results" / experiment / "results.json").read_text())
-    return pd.DataFrame(stored).rename(columns={"value": "score"})
+    return summary_records(ROOT / "results", experiment).rename(columns={"value": "score"})
 
 
 def league():
-    return read_summary(ROOT / "results" / "league" / "cells.json")
+    return read_summary(ROOT / "results" / "measured" / "cells.json")
 
 
 def count(check, experiment):

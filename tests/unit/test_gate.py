@@ -64,7 +64,7 @@ def test_the_calibrated_score_is_a_logistic_function():
 
 
 def test_the_calibrated_score_needs_weights():
-    with pytest.raises(InputError, match=r"no weights: run entropy_grounding\.calibrate"):
+    with pytest.raises(InputError, match=r"no weights: run eg calibrate"):
         score(LOW, "calibrated")
 
 
@@ -308,7 +308,7 @@ def test_the_summary_says_what_of_gain_and_passes_is_kept(tmp_path):
                 backwards=[backwards for _, backwards in spent],
             )
             write_results(
-                tmp_path / "results" / root / "tiny_llava" / benchmark / name,
+                tmp_path / "results" / "rows" / root / "tiny_llava" / benchmark / name,
                 table,
                 {"weights_sha256": "abcdef0123456789", "commit": "1234567"},
             )

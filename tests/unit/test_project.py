@@ -93,7 +93,7 @@ def test_the_table_of_cost_comes_from_stored_figures():
 def test_calibrations_are_those_of_the_stored_validation_rows(path):
     from entropy_grounding.evaluation.thresholds import calibrate
 
-    rows, source = load_rows(ROOT / "results" / "calibration" / path.stem)
+    rows, source = load_rows(ROOT / "results" / "measured" / "calibration" / path.stem)
     found = calibrate(rows, source["accept"])
     stored = OmegaConf.to_container(OmegaConf.load(path))
     assert stored == {
@@ -123,7 +123,7 @@ def test_the_attention_layers_of_the_tiny_vlms_are_those_measured():
 
 
 @pytest.mark.parametrize(
-    "path", sorted((ROOT / "results" / "executed").glob("*.ipynb")), ids=lambda path: path.stem
+    "path", sorted((ROOT / "results" / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem
 )
 def test_executed_notebooks_ran_the_code_of_the_notebooks(path):
     source, executed = (
@@ -143,10 +143,10 @@ def test_summaries_come_from_stored_rows():
     from entropy_grounding.evaluation.archive import read_summary
     from entropy_grounding.reporting.summary import cell
 
-    stored = read_summary(ROOT / "results" / "league" / "cells.json")
+    stored = read_summary(ROOT / "results" / "measured" / "cells.json")
     for expected in stored.sample(8, random_state=0).to_dict("records"):
         found = cell(
-            ROOT / "results" / "table1",
+            ROOT / "results" / "rows" / "table1",
             expected["vlm"],
             f"mini_{expected['benchmark']}",
             expected["method"],

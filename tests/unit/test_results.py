@@ -22,9 +22,16 @@ from fuzz import tries
 from entropy_grounding.benchmarks.config import BenchmarkConfig
 from entropy_grounding.benchmarks.identity import data_identities
 from entropy_grounding.core.errors import InputError
-from entropy_grounding.evaluation.archive import load_rows, write_results
+from entropy_grounding.evaluation.archive import (
+    is_complete,
+    load_rows,
+    publish,
+    stored_evaluations,
+    stored_index,
+    write_results,
+)
 from entropy_grounding.evaluation.config import check_name, parse_shard
-from entropy_grounding.evaluation.coverage import Coverage, coverage, is_complete, missing_text
+from entropy_grounding.evaluation.coverage import Coverage, coverage, missing_text
 from entropy_grounding.evaluation.merge import merge
 from entropy_grounding.evaluation.provenance import config_hash
 from entropy_grounding.evaluation.rows import SCHEMA, Row
@@ -206,23 +213,87 @@ def test_a_flipped_bit_is_never_read_as_another_row(tmp_path):
         path.write_bytes(contents[path])
 
 
-@pytest.mark.parametrize(
-    "folder",
-    sorted((ROOT / "results" / "table1" / "tiny_llava").glob("*/entropy_gradient")),
-    ids=str,
-)
-def test_published_rows_carry_their_digest(folder):
-    manifest = json.loads((folder / "manifest.json").read_text())
-    assert (
-        manifest["rows_sha256"]
-        == hashlib.sha256((folder / "rows.parquet").read_bytes()).hexdigest()
-    )
+PACKS = sorted((ROOT / "results" / "rows").glob("*/*.parquet"))
 
 
-def test_every_published_result_carries_its_digest():
-    manifests = [json.loads(path.read_text()) for path in (ROOT / "results").rglob("manifest.json")]
-    assert len(manifests) > 1000
-    assert all(len(manifest["rows_sha256"]) == 64 for manifest in manifests)
+@pytest.mark.parametrize("pack", PACKS, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_published_rows_carry_their_digest(pack):
+    about = json.loads(pack.with_suffix(".json").read_text())
+    assert about["rows_sha256"] == hashlib.sha256(pack.read_bytes()).hexdigest()
+
+
+def test_every_published_evaluation_is_complete_and_found_by_its_hash():
+    index = stored_index(ROOT / "results" / "rows")
+    assert len(index) > 1000
+    for path in (index[name] for name in sorted(index)[::100]):
+        rows, manifest = load_rows(path)
+        assert set(rows["config_hash"]) == {manifest["config_hash"]}
+        assert list(rows["number"]) == sorted(rows["number"])
+        assert is_complete(path, manifest["config"]["benchmark"]["examples"])
+
+
+@pytest.fixture
+def experiment(tmp_path):
+    """Two joined evaluations of one experiment in a working store."""
+    for method in ("m", "n"):
+        folder = tmp_path / "outputs" / "results" / "mine" / "a" / "b" / method
+        store = RowStore(folder, {**source(), "method_name": method}, "1/1")
+        with store.locked():
+            store.begin(ENVIRONMENT)
+            for number in range(3):
+                store.add(row(number, method=method, answer=f"{method}{number}"), flush_every=2)
+        store.finish(examples=3, rows=3)
+        merge(folder)
+    return tmp_path / "outputs" / "results" / "mine"
+
+
+def test_a_pack_holds_the_rows_and_manifests_of_finished_evaluations(experiment, tmp_path):
+    before = {path.name: load_rows(path) for path in stored_evaluations(experiment)}
+    packed = publish(experiment, "mine", tmp_path / "results")
+
+    assert stored_evaluations(tmp_path / "results" / "rows" / "mine") == packed
+    assert sorted(path.name for path in (tmp_path / "results" / "rows" / "mine").iterdir()) == [
+        "a.json",
+        "a.parquet",
+    ]
+    for path in packed:
+        rows, manifest = load_rows(path)
+        stored_as, stored_from = before[path.name]
+        pd.testing.assert_frame_equal(rows, stored_as, check_dtype=False)
+        assert manifest == {k: v for k, v in stored_from.items() if k != "rows_sha256"}
+
+
+def test_publishing_again_replaces_one_evaluation_and_keeps_the_others(experiment, tmp_path):
+    first, second = publish(experiment, "mine", tmp_path / "results")
+    folder = experiment / "a" / "b" / "n"
+    store = RowStore(folder, source(), "1/1")
+    with store.locked():
+        store.add(row(0, method="n", answer="new"), flush_every=2)
+    merge(folder)
+
+    assert publish(folder, "mine", tmp_path / "results") == [second]
+    assert list(load_rows(second)[0]["answer"]) == ["new", "n1", "n2"]
+    assert list(load_rows(first)[0]["answer"]) == ["m0", "m1", "m2"]
+
+
+def test_an_unexperiment_evaluation_is_not_published(tmp_path):
+    write(tmp_path / "a" / "b" / "m", [row(0)])
+    merge(tmp_path / "a" / "b" / "m")
+    with pytest.raises(InputError, match="is not complete"):
+        publish(tmp_path, "mine", tmp_path / "results")
+    with pytest.raises(InputError, match="holds no joined rows"):
+        publish(tmp_path / "results", "mine", tmp_path / "results")
+
+
+@pytest.mark.parametrize("at", [0.1, 0.5, 0.9])
+def test_a_damaged_pack_is_refused(experiment, tmp_path, at):
+    path = publish(experiment, "mine", tmp_path / "results")[0]
+    pack = tmp_path / "results" / "rows" / "mine" / "a.parquet"
+    content = bytearray(pack.read_bytes())
+    content[int(at * len(content))] ^= 1
+    pack.write_bytes(content)
+    with pytest.raises(InputError, match="is damaged"):
+        load_rows(path)
 
 
 def test_a_kill_between_rows_and_manifest_leaves_both_readable(tmp_path):

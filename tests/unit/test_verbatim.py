@@ -114,7 +114,7 @@ def test_every_place_and_text_arrives_as_it_was_typed(command, shift):
     names = verbatim_options(options)
     typed = {name: NASTY[(shift + number) % len(NASTY)] for number, name in enumerate(names)}
     extra = ["method_name=m"] if options is EvaluateConfig else []
-    found = ground_config(
+    found = compose_config(
         [*quote_text([f"{name}={text}" for name, text in typed.items()], names), *extra],
         command,
         options,

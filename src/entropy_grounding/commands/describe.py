@@ -67,7 +67,7 @@ The surest answers are then given without zooming.
   eg calibrate vlm=tiny_llava
   eg calibrate vlm=llava_1_5_7b benchmarks=[textvqa] split=train examples=500
 
-Writes conf/calibration/VLM.yaml and results/calibration/VLM. Then:
+Writes conf/calibration/VLM.yaml and results/measured/calibration/VLM. Then:
 
   eg evaluate vlm=tiny_llava benchmark=mini_gqa method=gated""",
     "train": """Train a tiny VLM from scratch, in stages that checkpoint and resume.

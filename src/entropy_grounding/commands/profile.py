@@ -31,10 +31,10 @@ def passes(options: Namespace) -> None:
     table = measure(options.repeats, options.examples)
     shown = table[["figure", "value", "limit"]]
     print(shown.to_string(index=False, float_format=lambda value: f"{value:.4g}"))
-    write_summary(Path(expanded(options.results)) / BENCHMARK_COST, table)
+    write_summary(Path(expanded(options.results)) / "measured" / BENCHMARK_COST, table)
 
 
 def layers(options: Namespace) -> None:
     """Write ``attention_layers.json``: the energy in the evidence by VLM, question and layer."""
     torch.set_num_threads(1)
-    write_summary(Path(expanded(options.results)) / ATTENTION_LAYERS, measure_all())
+    write_summary(Path(expanded(options.results)) / "measured" / ATTENTION_LAYERS, measure_all())

@@ -103,7 +103,9 @@ def stored_folder(config: EvaluateConfig, index: dict[str, Path]) -> Path | None
     own = results_folder(config)
     try:
         wanted = fingerprint(config)
-    except UnresolvedError:  # nobody knows which weights or data it would have, so nothing is stored
+    except (
+        UnresolvedError
+    ):  # nobody knows which weights or data it would have, so nothing is stored
         return None
 
     for evaluation in dict.fromkeys((own, index.get(wanted, own))):

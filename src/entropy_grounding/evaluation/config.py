@@ -32,8 +32,8 @@ class EvaluateConfig:
         tracking: Weights & Biases.
         method_name: for labels and folders.
         results_dir: folder of the rows; each VLM, benchmark and method gets its own folder in it.
-        shard: "i/n" takes every n-th row of the data set, from the i-th on. Shards run side by side,
-            and `eg merge` joins them.
+        shard: "i/n" takes every n-th row of the data set, from the i-th on. Shards run side by
+            side, and `eg merge` joins them.
         flush_every: rows in a part file; that many may have to be done again after a power cut.
         retry_failed: do examples again whose stored row has failed.
         threads: of torch on a CPU.

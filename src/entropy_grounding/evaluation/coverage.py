@@ -21,7 +21,8 @@ class Coverage:
 
     Attributes:
         rows: number of examples that have a row.
-        total: number of rows of the data set that were asked for; None if nobody has read to its end.
+        total: number of rows of the data set that were asked for; None if nobody has read to its
+            end.
         missing: how many of these have no row; None if the total is not known.
         size: number of rows of the data set; None if nobody has read to its end.
     """

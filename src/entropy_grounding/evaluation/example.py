@@ -200,7 +200,7 @@ def _answer_within_memory(
 
 
 def _out_of_memory(error: Exception) -> bool:
-    """Tell whether an error says that memory ran out; on a CPU torch raises a plain RuntimeError."""
+    """Tell whether an error says that memory ran out; on a CPU it is a plain RuntimeError."""
     known = isinstance(error, (torch.OutOfMemoryError, MemoryError))
     return known or "not enough memory" in str(error)
 

@@ -17,7 +17,7 @@ from entropy_grounding.evaluation.store import stored_rows
 
 
 def merge(folder: str | Path) -> tuple[Path, int]:
-    """Join the part files of a folder into ``rows.parquet``; return its path and the number of rows.
+    """Join the part files of a folder into ``rows.parquet``; return its path and row count.
 
     Rows are in the order of the data set, one per example, whatever the shards and interruptions
     were. What the shards recorded about the end of the data goes into the manifest, once no row is
@@ -52,7 +52,7 @@ def _no_rows(folder: Path) -> InputError:
 def _with_end(folder: Path, config_hash: str) -> Mapping[str, Any]:
     """Return the manifest of a folder, with the end of the data if no row is missing."""
     path = folder / MANIFEST
-    source = {"config": {}, "config_hash": config_hash}
+    source: dict[str, Any] = {"config": {}, "config_hash": config_hash}
     if path.is_file():
         source = read_manifest(path)
 

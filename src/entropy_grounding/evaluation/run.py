@@ -173,7 +173,7 @@ def _answer_all(
 def _examples(
     loaded: LoadedBenchmark, config: EvaluateConfig, done: set[str]
 ) -> Iterator[tuple[int, Example | Unusable]]:
-    """Yield the examples of this shard that have no row, with the number of their row in the data."""
+    """Yield (number of the row of the data, example) for the examples without a stored row."""
     shard, shards = parse_shard(config.shard)
     # With rotations a row of the data set has several examples, each with an id of its own.
     several = config.benchmark.protocol.option_order == "rotations"
@@ -226,7 +226,8 @@ class _Evaluation:
             self._copied.get(example.id),
         )
         if not self.keep_times:
-            row = replace(row, **dict.fromkeys(WALL_TIMES))
+            unknown: dict[str, Any] = dict.fromkeys(WALL_TIMES)
+            row = replace(row, **unknown)
         self.store.add(row, flush_every=self.config.flush_every)
 
         report = self._means.add(row)
@@ -328,7 +329,8 @@ class _Failures:
 def _crops_to_copy(config: EvaluateConfig) -> dict[str, tuple[Box, ...]]:
     """Return the crops that a control copies, by example id, from stored rows of the paper's loop.
 
-    The rows must have otherwise the same configuration. A control without them runs the loop itself.
+    The rows must have otherwise the same configuration. A control without them runs the loop
+    itself.
     """
     if config.method.crops in _OWN_CROPS:
         return {}

@@ -179,7 +179,7 @@ class RowStore:
             self.flush()
 
     def flush(self) -> None:
-        """Write the waiting rows to a part file, and join parts of the same size if there are many."""
+        """Write the waiting rows to a part file, and join parts of one size if there are many."""
         if not self.waiting:
             return
 
@@ -312,6 +312,6 @@ def _all_tables(folder: Path, schema: pa.Schema) -> pa.Table:
         if _is_whole(path, content):
             tables.append(parsed(path, content, schema))
         else:
-            warnings.warn(f"The part '{path}' is damaged and left out.", stacklevel=4)
+            warnings.warn(f"The part '{path}' is damaged and left out.", stacklevel=5)
 
     return pa.concat_tables(tables) if tables else schema.empty_table()

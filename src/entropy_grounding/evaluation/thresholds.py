@@ -251,7 +251,7 @@ def risk_curves(folder: Path) -> pd.DataFrame:
     """Return the risk-coverage curves of plain answers, for every calibrated VLM.
 
     Args:
-        folder: the folder of the stored validation rows, ``results/calibration``.
+        folder: the folder of the stored validation rows, ``results/measured/calibration``.
 
     Returns:
         A table with the columns ``vlm``, ``score``, ``coverage`` and ``risk``.

@@ -10,7 +10,6 @@ from omegaconf import OmegaConf
 from entropy_grounding.benchmarks.load import benchmark_config
 from entropy_grounding.core.config import register
 from entropy_grounding.core.errors import InputError
-from entropy_grounding.core.paths import CONF_DIR
 from entropy_grounding.core.verbatim import Place
 from entropy_grounding.evaluation.archive import write_results
 from entropy_grounding.evaluation.config import EvaluateConfig
@@ -49,7 +48,7 @@ class CalibrateConfig:
     examples: int = 300
     accept: str = "margin"
     results_dir: Place = "outputs/calibration"
-    rows_dir: Place = "results/calibration"
+    rows_dir: Place = "results/measured/calibration"
 
 
 register("calibrate_schema", CalibrateConfig)
@@ -157,4 +156,3 @@ def write(vlm: str, found: Calibration, source: dict[str, Any]) -> None:
     # YAML has no tuples.
     values = {**asdict(found), "weights": list(found.weights)}
     path.write_text(head + OmegaConf.to_yaml(OmegaConf.create(values)), encoding="utf-8")
-    print(f"written: {path.relative_to(CONF_DIR.parent)}")

@@ -37,7 +37,7 @@ def finish(
     """
     accept = options.gate.accept != OFF
 
-    # With kept passes the uncertainties cost nothing; otherwise each would take a forward pass of its own.
+    # With kept passes the uncertainties cost nothing; otherwise each would take a forward pass.
     known = accept or (session.reuse and not session.choices)
     before = first_token_uncertainty(session, question, ()) if known else None
     after = first_token_uncertainty(session, question, crops) if known and crops else before

@@ -2,8 +2,8 @@
 
 ``eg profile layers`` measures this for every tiny VLM, on validation rows of three miniatures. The
 figure is the share of the first map's energy in the evidence boxes, divided by that of a constant
-map. The figures go to results/attention_layers.json. The table in docs/baselines.md and the values
-of ``vlm.attention_layer`` come from that file, and a test compares them.
+map. The figures go to results/measured/attention_layers.json. The table in docs/baselines.md and
+the values of ``vlm.attention_layer`` come from that file, and a test compares them.
 """
 
 from collections.abc import Iterator

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from entropy_grounding.evaluation.archive import load_rows
+from entropy_grounding.evaluation.archive import load_rows, stored_evaluations
 from entropy_grounding.metrics.statistics import holm, share_explained
 from entropy_grounding.reporting.summary import ORACLES, OURS, in_order
 
@@ -109,11 +109,12 @@ def location_shares(root: str | Path) -> pd.DataFrame:
         where the oracle is not significantly better than random crops.
     """
     lines = []
-    folders = {path.parents[1] for path in Path(root).glob(f"*/*/{OURS}/rows.parquet")}
+    stored = set(stored_evaluations(root))
+    folders = {evaluation.parent for evaluation in stored if evaluation.name == OURS}
 
     for folder in in_order(folders):
         methods = [folder / name for name in (OURS, "control_random", "control_oracle_budget")]
-        if not all((path / "rows.parquet").is_file() for path in methods):
+        if not stored.issuperset(methods):
             continue
 
         # One row per example, one column per method; only examples with all three scores count.

@@ -1,17 +1,15 @@
 """Write the tables of the README and of docs from stored rows."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
-from tqdm.auto import tqdm
 
 from entropy_grounding.evaluation.archive import (
-    check_repository,
     load_rows,
     read_summary,
     stored_folder,
     stored_index,
-    write_summary,
 )
 from entropy_grounding.experiments.config import (
     ExperimentConfig,
@@ -21,10 +19,10 @@ from entropy_grounding.experiments.config import (
 )
 from entropy_grounding.profiling.attention_layers import ATTENTION_LAYERS, layers_table
 from entropy_grounding.profiling.passes import BENCHMARK_COST
-from entropy_grounding.reporting.comparisons import dominating, location_shares
-from entropy_grounding.reporting.experiment import report_experiment
+from entropy_grounding.reporting.comparisons import dominating
+from entropy_grounding.reporting.experiment import summary_records
 from entropy_grounding.reporting.gate_tables import calibration_table, gate_table
-from entropy_grounding.reporting.summary import METHODS, OURS, cells
+from entropy_grounding.reporting.summary import METHODS, OURS
 from entropy_grounding.reporting.tables import (
     cost_table,
     headline_table,
@@ -99,7 +97,7 @@ def _missing(found: pd.DataFrame) -> list[str]:
     return missing
 
 
-SUMMARIES = ("cells.json", "location_shares.json")  # files in results/league, in this order
+SUMMARIES = ("cells.json", "location_shares.json")  # files in results/measured, in this order
 
 
 def replace_between(text: str, name: str, content: str) -> str:
@@ -124,9 +122,9 @@ def readme_with_tables(root: Path) -> str:
         root: folder of the repository.
     """
     text = (root / "README.md").read_text(encoding="utf-8")
-    table1 = root / "results" / "table1"
+    table1 = root / "results" / "rows" / "table1"
 
-    league = read_summary(root / "results" / "league" / SUMMARIES[0])
+    league = read_summary(root / "results" / "measured" / SUMMARIES[0])
     shown = league[league["method"].isin(["plain", OURS])]
     text = replace_between(text, "headline", f"{headline_table(league)}\n\n{sources(shown)}")
 
@@ -149,7 +147,7 @@ def tiny_vlms_with_tables(root: Path) -> str:
 
     folders = []
     for family in RECIPES:
-        folder = root / "results" / "tiny_check" / f"tiny_{family}"
+        folder = root / "results" / "measured" / "tiny_check" / f"tiny_{family}"
         if folder.is_dir():
             folders.append(folder)
 
@@ -168,8 +166,8 @@ def experiments_table(root: Path) -> str:
     Args:
         root: folder of the repository.
     """
-    index = stored_index(root / "results")
-    results = str(root / "results")
+    index = stored_index(root / "results" / "rows")
+    results = str(root / "results" / "rows")
 
     setups = [load_experiment(name, "mini", results_dir=results) for name in experiments()]
     setups.sort(key=lambda setup: setup.experiment.notebook)
@@ -177,7 +175,7 @@ def experiments_table(root: Path) -> str:
     lines = []
     for setup in setups:
         notebook = setup.experiment.notebook
-        copy = f"results/executed/{notebook}.ipynb"
+        copy = f"results/notebooks/{notebook}.ipynb"
         executed = f"[executed]({copy})" if (root / copy).is_file() else ""
 
         full = load_experiment(setup.experiment.name, "full", results_dir=setup.results_dir)
@@ -221,7 +219,7 @@ def protocol_with_table(root: Path) -> str:
     """
     text = (root / "docs" / "protocol.md").read_text(encoding="utf-8")
 
-    return replace_between(text, "protocol", protocol_table(root / "results" / "protocol"))
+    return replace_between(text, "protocol", protocol_table(root / "results" / "rows" / "protocol"))
 
 
 def baselines_with_tables(root: Path) -> str:
@@ -232,11 +230,11 @@ def baselines_with_tables(root: Path) -> str:
     """
     text = (root / "docs" / "baselines.md").read_text(encoding="utf-8")
 
-    layers = read_summary(root / "results" / ATTENTION_LAYERS)
+    layers = read_summary(root / "results" / "measured" / ATTENTION_LAYERS)
     text = replace_between(text, "layers", layers_table(layers))
 
     # The summaries are the two arguments of `report`, in its order.
-    summaries = [read_summary(root / "results" / "league" / name) for name in SUMMARIES]
+    summaries = [read_summary(root / "results" / "measured" / name) for name in SUMMARIES]
     return replace_between(text, "league", report(*summaries))
 
 
@@ -247,41 +245,24 @@ def cost_with_table(root: Path) -> str:
         root: folder of the repository.
     """
     text = (root / "docs" / "cost.md").read_text(encoding="utf-8")
-    measured = read_summary(root / "results" / BENCHMARK_COST)
+    measured = read_summary(root / "results" / "measured" / BENCHMARK_COST)
 
     text = replace_between(text, "gate", gate_table(root))
-    text = replace_between(text, "calibration", calibration_table(root / "results" / "calibration"))
-    text = replace_between(text, "savings", savings_table(root / "results" / "ablation_savings"))
+    text = replace_between(
+        text, "calibration", calibration_table(root / "results" / "measured" / "calibration")
+    )
+    text = replace_between(
+        text, "savings", savings_table(summary_records(root / "results", "ablation_savings"))
+    )
 
     return replace_between(text, "benchmark", cost_table(measured)) if len(measured) else text
 
 
-def run(root: Path) -> None:
-    """Make all summaries, tables and documents of a repository, and show the progress.
-
-    Args:
-        root: folder of the repository.
-
-    Raises:
-        InputError: if there is no repository in the folder.
-    """
-    check_repository(root)
-    results = root / "results"
-
-    # The documents read the summaries and tables, so these come first.
-    summaries = (cells(results / "table1"), location_shares(results / "table1"))
-    for name, table in zip(SUMMARIES, summaries, strict=True):
-        write_summary(results / "league" / name, table)
-
-    for name in tqdm(experiments(), desc="experiments"):
-        report_experiment(name, results)
-
-    documents = {
-        "baselines": baselines_with_tables,
-        "protocol": protocol_with_table,
-        "cost": cost_with_table,
-        "tiny_vlms": tiny_vlms_with_tables,
-    }
-    for name, with_tables in documents.items():
-        (root / "docs" / f"{name}.md").write_text(with_tables(root), encoding="utf-8")
-    (root / "README.md").write_text(readme_with_tables(root), encoding="utf-8")
+# The documents with tables, by their path in the repository.
+DOCUMENTS: dict[str, Callable[[Path], str]] = {
+    "docs/baselines.md": baselines_with_tables,
+    "docs/protocol.md": protocol_with_table,
+    "docs/cost.md": cost_with_table,
+    "docs/tiny_vlms.md": tiny_vlms_with_tables,
+    "README.md": readme_with_tables,
+}

@@ -1,6 +1,6 @@
 """Executed notebooks for visitors: ``eg executed [NAME ...]`` runs them from the stored rows.
 
-The copies go to ``results/executed`` and the figures to ``figures``. A copy has less than 500 KB,
+The copies go to ``results/notebooks`` and the figures to ``figures``. A copy has less than 500 KB,
 since its pictures are encoded again. Run the command in the repository's folder. Without names, it
 runs all notebooks whose rows are complete.
 """

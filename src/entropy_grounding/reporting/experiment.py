@@ -8,11 +8,14 @@ from typing import Any
 
 import pandas as pd
 
-from entropy_grounding.evaluation.archive import stored_folder, stored_index
+from entropy_grounding.evaluation.archive import (
+    OUTPUTS,
+    PUBLISHED,
+    stored_folder,
+    stored_index,
+)
 from entropy_grounding.experiments.complete import complete
 from entropy_grounding.experiments.config import (
-    OUTPUTS,
-    STORED,
     ExperimentConfig,
     evaluations,
     load_experiment,
@@ -46,6 +49,9 @@ def summary(setup: ExperimentConfig, folders: dict[tuple[str, str, str], Path]) 
             lines.append(summarised(folder, reference, variant, setup.run.examples))
 
     return pd.DataFrame(lines)
+
+
+SUMMARY = "summary.json"  # in the folder of the published results: one record per score
 
 
 @dataclass(frozen=True)
@@ -85,7 +91,7 @@ def open_experiment(
             ``tracking``.
     """
     setup = load_experiment(name, run, overrides, results_dir=results_dir or str(OUTPUTS), **chosen)
-    folders = complete(setup, roots=() if results_dir else (STORED,))
+    folders = complete(setup, roots=() if results_dir else (PUBLISHED,))
 
     return Opened(setup, folders, summary(setup, folders))
 
@@ -151,15 +157,16 @@ def paper_table(setup: ExperimentConfig) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-def write_tables(cells: pd.DataFrame, folder: Path) -> list[Path]:
+def write_tables(cells: pd.DataFrame, folder: Path, name: str = "table") -> list[Path]:
     """Write the tables of an experiment, as Markdown and as LaTeX, and return their paths.
 
     Args:
         cells: the table that `summary` returns.
-        folder: folder for ``table.md`` and ``table.tex``; it is made if it is missing.
+        folder: folder for the files; it is made if it is missing.
+        name: their name, without ``.md`` and ``.tex``.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    markdown, latex = folder / "table.md", folder / "table.tex"
+    markdown, latex = folder / f"{name}.md", folder / f"{name}.tex"
 
     parts = [f"**`{vlm}`**\n\n{score_table(cells, vlm)}" for vlm in cells["vlm"].drop_duplicates()]
     markdown.write_text("\n\n".join([*parts, sources(cells)]) + "\n", encoding="utf-8")
@@ -187,20 +194,20 @@ def results_json(setup: ExperimentConfig, cells: pd.DataFrame) -> list[dict[str,
     return json.loads(table.to_json(orient="records", double_precision=10))
 
 
-def report_experiment(name: str, results: Path) -> pd.DataFrame:
-    """Write results.json and the tables of one experiment from its stored rows.
+def report_experiment(name: str, results: Path) -> list[dict[str, Any]]:
+    """Write the tables of one experiment from its published rows, and return its records.
 
     Nothing is written if only the rows of the reference variant are stored.
 
     Args:
         name: name of a file in ``conf/experiment``.
-        results: folder with the stored rows; the files go to its subfolder ``name``.
+        results: folder of the published results; the tables go to its subfolder ``tables``.
 
     Returns:
-        The `summary` of the experiment; an empty table if nothing was written.
+        The `results_json` of the experiment; none if nothing was written.
     """
-    setup = load_experiment(name, "mini", results_dir=str(results))
-    index = stored_index(results)
+    setup = load_experiment(name, "mini", results_dir=str(results / "rows"))
+    index = stored_index(results / "rows")
 
     folders = {}
     for variant, config in evaluations(setup):
@@ -209,12 +216,19 @@ def report_experiment(name: str, results: Path) -> pd.DataFrame:
             folders[config.vlm.name, config.benchmark.name, variant.name] = folder
 
     if {variant for *_, variant in folders} <= {setup.experiment.reference}:
-        return pd.DataFrame()
+        return []
 
     cells = summary(setup, folders)
-    if len(cells):
-        write_tables(cells, results / name)
-        records = json.dumps(results_json(setup, cells), indent=1)
-        (results / name / "results.json").write_text(records + "\n", encoding="utf-8")
+    if cells.empty:
+        return []
 
-    return cells
+    write_tables(cells, results / "tables", name)
+    return results_json(setup, cells)
+
+
+def summary_records(results: Path, experiment: str) -> pd.DataFrame:
+    """Return the records of one experiment from the published summary; none if there are none."""
+    path = results / SUMMARY
+    records = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+
+    return pd.DataFrame([each for each in records if each["experiment"] == experiment])

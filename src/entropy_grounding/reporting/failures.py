@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from entropy_grounding.core.geometry import Box
-from entropy_grounding.evaluation.archive import load_rows
+from entropy_grounding.evaluation.archive import load_rows, stored_evaluations
 from entropy_grounding.metrics.localization import overlap
 from entropy_grounding.reporting.summary import OURS, in_order
 
@@ -21,17 +21,18 @@ def failures(root: str | Path, vlm: str) -> pd.DataFrame:
     """Return the failures of `OURS` in all stored benchmarks of a VLM.
 
     Args:
-        root: folder with VLM/BENCHMARK/METHOD folders.
+        root: folder of an experiment, for example ``results/rows/table1``.
         vlm: name of the VLM.
 
     Returns:
         The rows of `failures_among`, with a column ``benchmark``.
     """
     parts = []
-    folders = {path.parents[1] for path in Path(root).glob(f"{vlm}/*/{OURS}/rows.parquet")}
+    stored = set(stored_evaluations(root))
+    folders = {path.parent for path in stored if path.name == OURS and path.parts[-3] == vlm}
 
     for folder in in_order(folders):
-        if (folder / "control_oracle" / "rows.parquet").is_file():
+        if folder / "control_oracle" in stored:
             rows = load_rows(folder / OURS)[0]
             oracle = load_rows(folder / "control_oracle")[0]
             parts.append(failures_among(rows, oracle).assign(benchmark=folder.name))

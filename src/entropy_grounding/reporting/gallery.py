@@ -119,12 +119,7 @@ def regrounded(vlm: VLM, source: dict[str, Any], identity: str) -> tuple[Groundi
     data = build(BenchmarkConfig, source["config"]["benchmark"])
     longest = data.protocol.max_new_tokens or BENCHMARKS[data.kind].max_new_tokens
 
-    # Manifests of the first version name a length among the method's options. Evaluations never
-    # used it.
-    method = dict(source["config"]["method"])
-    method.pop("max_new_tokens", None)
-    options = build(GroundingOptions, method)
-
+    options = build(GroundingOptions, source["config"]["method"])
     grounding = ground(vlm, example.image, example.prompt, options, max_new_tokens=longest)
 
     return grounding, example.image

@@ -7,8 +7,12 @@ from typing import Any
 import pandas as pd
 
 from entropy_grounding.benchmarks.miniature.requirements import HIDDEN
-from entropy_grounding.evaluation.archive import load_rows
-from entropy_grounding.evaluation.provenance import read_manifest
+from entropy_grounding.evaluation.archive import (
+    is_stored,
+    load_rows,
+    source_of,
+    stored_evaluations,
+)
 from entropy_grounding.evaluation.thresholds import cross_validated
 from entropy_grounding.reporting.summary import OURS
 from entropy_grounding.reporting.tables import sources
@@ -27,12 +31,15 @@ def gate_table(root: Path) -> str:
         root: folder of the repository.
     """
     pairs, lines, about = [], [], []
-    for folder in sorted((root / "results" / GATE).glob("*/*/gated")):
+    for folder in stored_evaluations(root / "results" / "rows" / GATE):
+        if folder.name != "gated":
+            continue
+
         rows, ungated = _with_ungated(folder)
         pairs.append((rows, ungated))
         lines.append(_gate_line(folder, rows, ungated))
 
-        source = read_manifest(folder / "manifest.json")
+        source = source_of(folder)
         about.append(_origin(folder.parts[-3], source, len(rows)))
 
     if not pairs:
@@ -56,7 +63,7 @@ def _gate_line(folder: Path, rows: pd.DataFrame, ungated: pd.DataFrame) -> dict[
     }
 
     every = folder.with_name("gated_all")
-    if every.is_dir():
+    if is_stored(every):
         return line | _gated(every.name, load_rows(every)[0], ungated)
 
     return line | {every.name: "not run"}

@@ -9,7 +9,7 @@ import pandas as pd
 
 from entropy_grounding.benchmarks.load import BENCHMARKS
 from entropy_grounding.core.errors import InputError
-from entropy_grounding.evaluation.archive import load_rows
+from entropy_grounding.evaluation.archive import last_change, load_rows, stored_evaluations
 from entropy_grounding.metrics.statistics import compare, interval
 from entropy_grounding.tiny.architectures import RECIPES
 from entropy_grounding.vlm.weights import short_identity
@@ -69,7 +69,7 @@ def cells(root: str | Path) -> pd.DataFrame:
     Benchmarks without rows of `OURS` are left out, since there is nothing to compare with.
 
     Args:
-        root: folder with VLM/BENCHMARK/METHOD folders.
+        root: folder of an experiment, for example ``results/rows/table1``.
 
     Returns:
         A table with these columns. ``score`` with ``score_low`` and ``score_high`` (95 %, BCa);
@@ -83,19 +83,18 @@ def cells(root: str | Path) -> pd.DataFrame:
         InputError: if nothing is stored in ``root``.
     """
     lines = []
-    for folder in in_order({path.parent.parent for path in Path(root).glob("*/*/*/rows.parquet")}):
-        stored = {path.parent.name for path in folder.glob("*/rows.parquet")}
-        if OURS not in stored:
+    stored = set(stored_evaluations(root))
+    for folder in in_order({evaluation.parent for evaluation in stored}):
+        if folder / OURS not in stored:
             continue
 
         for method in METHODS:
-            if method == "plain" or method in stored:
+            if method == "plain" or folder / method in stored:
                 lines.append(cell(root, folder.parent.name, folder.name, method))
 
     if not lines:
         raise InputError(
-            f"No stored evaluation in '{root}': "
-            f"run 'python -m entropy_grounding.evaluate' with results_dir={root}."
+            f"No stored evaluation in '{root}': run 'eg evaluate' with results_dir={root}."
         )
 
     return pd.DataFrame(lines)
@@ -122,8 +121,7 @@ def summarised(
         method: name of the method.
         examples: how many examples of the data set count, from the first on; None counts all.
     """
-    files = [path / "rows.parquet" for path in (folder, reference)]
-    changed = tuple(file.stat().st_mtime_ns for file in files)
+    changed = (*last_change(folder), *last_change(reference))
     line = _summarised(folder, reference, method == "plain", examples, changed)
 
     return {**line, "method": method}  # a copy: the cached line stays as it is
@@ -192,12 +190,8 @@ def _summarise(
     if plain:
         return {**line, "passes": 1.0}
 
-    for name in ("iou", "pointing", "energy", "chance", "seconds"):
+    for name in ("iou", "pointing", "energy", "chance", "seconds", "visual_tokens"):
         line[name] = float(scored[name].mean())
-
-    # Old rows lack `lm_tokens`; their `visual_tokens` counted the kept tokens, too.
-    counted = scored["visual_tokens"].where(scored["lm_tokens"].notna())
-    line["visual_tokens"] = float(counted.mean())
 
     # A backward pass costs as much as two forward passes.
     passes = scored["forwards"] + 2 * scored["backwards"]

@@ -1,6 +1,5 @@
 """Tables in Markdown and LaTeX, from summaries."""
 
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import pandas as pd
 from entropy_grounding.benchmarks.load import BENCHMARKS
 from entropy_grounding.benchmarks.miniature.requirements import HIDDEN, meets
 from entropy_grounding.core.errors import InputError
-from entropy_grounding.evaluation.archive import load_rows
+from entropy_grounding.evaluation.archive import load_rows, stored_evaluations
 from entropy_grounding.metrics.statistics import Interval, holm, interval
 from entropy_grounding.reporting.comparisons import differences, mean_costs
 from entropy_grounding.reporting.summary import METHODS, OURS, in_order
@@ -253,19 +252,14 @@ def headline_table(cells: pd.DataFrame) -> str:
     return table.to_markdown(disable_numparse=True)
 
 
-def savings_table(folder: Path) -> str:
+def savings_table(stored: pd.DataFrame) -> str:
     """Return the Markdown table of approximations, compared with the exact method.
 
     It has one row per approximation, VLM and benchmark. Without stored scores it is "Not run.".
 
     Args:
-        folder: folder with the ``results.json`` of the experiment.
+        stored: the records of the experiment, from `summary_records`.
     """
-    path = folder / "results.json"
-    if not path.is_file():
-        return "Not run."
-
-    stored = pd.DataFrame(json.loads(path.read_text(encoding="utf-8")))
     if stored.empty:
         return "Not run."
 
@@ -295,7 +289,7 @@ def savings_table(folder: Path) -> str:
 
 
 def _value(record: pd.Series) -> str:
-    """Write the value of a record of ``results.json`` in percent, with its interval."""
+    """Write the value of a record in percent, with its interval."""
     return f"{100 * record['value']:.1f} [{100 * record['low']:.1f}, {100 * record['high']:.1f}]"
 
 
@@ -399,10 +393,11 @@ def miniatures_table(root: str | Path) -> str:
             ``entropy_gradient``.
     """
     lines, per_vlm = [], []
-    for folder in in_order(Path(root).glob("*/*/control_oracle")):
+    stored = set(stored_evaluations(root))
+    for folder in in_order(path for path in stored if path.name == "control_oracle"):
         oracle, source = load_rows(folder)  # the oracle's rows hold the plain answers, too
         zoomed = folder.with_name("entropy_gradient")
-        ours = load_rows(zoomed)[0] if (zoomed / "rows.parquet").is_file() else None
+        ours = load_rows(zoomed)[0] if zoomed in stored else None
 
         lines.append(_miniature_line(oracle, ours, source))
 
@@ -452,7 +447,10 @@ def protocol_table(root: str | Path) -> str:
             miniature, a ``+`` and the switch (``mini_vstar+shuffled``).
     """
     lines = []
-    for folder in sorted(Path(root).glob("*/*+*/base")):
+    for folder in stored_evaluations(root):
+        if "+" not in folder.parent.name:
+            continue
+
         rows, source = load_rows(folder)
         name, _, switch = folder.parent.name.partition("+")
         reference, _ = load_rows(folder.parents[1] / name / "base")
@@ -491,10 +489,8 @@ def method_scores(
         InputError: if nothing is stored in ``root``.
     """
     parts = []
-    for folder in in_order(path for method in methods for path in Path(root).glob(f"*/*/{method}")):
-        if not (folder / "rows.parquet").is_file():
-            continue
-
+    stored = [path for path in stored_evaluations(root) if path.name in methods]
+    for folder in in_order(stored):
         rows, source = load_rows(folder)
         method = source["method_name"]
         cell = {"vlm": rows["vlm"], "benchmark": rows["benchmark"].str.removeprefix("mini_")}
@@ -506,8 +502,7 @@ def method_scores(
 
     if not parts:
         raise InputError(
-            f"No stored evaluation in '{root}': "
-            f"run 'python -m entropy_grounding.evaluate' with results_dir={root}."
+            f"No stored evaluation in '{root}': run 'eg evaluate' with results_dir={root}."
         )
 
     return pd.concat(parts, ignore_index=True)

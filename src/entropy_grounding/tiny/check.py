@@ -125,7 +125,7 @@ class CheckConfig:
     first_seed: int = 0
     threads: int = 1
     workers: int = 1
-    results_dir: Place = "results/tiny_check"
+    results_dir: Place = "results/measured/tiny_check"
     methods: dict[str, list[str]] = field(default_factory=dict)
 
 

@@ -39,7 +39,7 @@ check: $(READY)  ## lint, format, types, stripped notebooks
 	$(BIN)/nbstripout --verify --keep-count --extra-keys "$(EXTRA)" notebooks/*.ipynb
 
 contract: $(READY)  ## the contract of every VLM adapter as a table, check by family
-	$(BIN)/python -m pytest -q --contract-table tests/tiny_models/test_contract.py
+	$(BIN)/python -m pytest -q --contract-table tests/tiny_models/vlm/test_contract.py
 
 environments: $(READY)  ## the tiny VLMs in other environments (torchvision, lowest, newest, Python 3.12, the wheel): 20 minutes, 30 GB
 	$(BIN)/python tests/environments/build.py $(ONLY)

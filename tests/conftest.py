@@ -1,16 +1,13 @@
-import sys
-from pathlib import Path
-
 import matplotlib
 import pytest
 import torch
 from hypothesis import settings
 from jaxtyping import install_import_hook
 
-sys.path.insert(0, str(Path(__file__).parent))
-from contract_table import contract_table
+import support.typecheck  # noqa: F401, the hook looks it up by its name
+from support.contract_table import contract_table
 
-install_import_hook("entropy_grounding", "typecheck.tower")
+install_import_hook("entropy_grounding", "support.typecheck.tower")
 matplotlib.use("Agg")
 settings.register_profile("same examples every time", derandomize=True, deadline=None)
 settings.load_profile("same examples every time")

@@ -64,9 +64,8 @@ def ground(
         raise InputError("The question is empty: pass a question about the image.")
     if options.crops.startswith("oracle") and given is None:
         raise InputError(
-            f"method.crops is '{options.crops}': such crops need evidence boxes, so use it in an "
-            "evaluation "
-            "only."
+            f"method.crops is '{options.crops}': "
+            "such crops need evidence boxes, so use it in an evaluation only."
         )
 
     with frozen(vlm.model):

@@ -1,4 +1,6 @@
-"""Try this repository in several environments: `make environments`, or `python tests/environments/build.py [NAME ...]`.
+"""Try this repository in several environments, made with uv.
+
+``make environments``, or ``python tests/environments/build.py [NAME ...]``.
 
 Each environment is built by uv below ``outputs/environments`` and kept: a second call only checks
 it again. In each, `check.py` answers questions of two miniatures with every tiny VLM and compares
@@ -19,7 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 OUT = ROOT / "outputs" / "environments"
 CHECK = Path(__file__).with_name("check.py")
-CONTRACT = [ROOT / "tests/tiny_models/test_contract.py", "-k", "tiny_"]
+CONTRACT = [ROOT / "tests/tiny_models/vlm/test_contract.py", "-k", "tiny_"]
 
 
 @dataclass(frozen=True)
@@ -151,16 +153,16 @@ def built_wheel(folder: Path) -> Path:
 
 def wheel_commands(python: Path, folder: Path) -> dict[str, bool]:
     """Ask one question and evaluate twenty with what the wheel installed, far from the checkout."""
-    module = [python, "-m"]
-    ground = ["entropy_grounding.ground", "seed=6", "tracking=disabled", "run_dir=ground"]
+    command = [python, "-m", "entropy_grounding"]
+    ground = ["ground", "seed=6", "tracking=disabled", "run_dir=ground"]
     evaluate = [
-        *("entropy_grounding.evaluate", "vlm=tiny_internvl", "benchmark=mini_vstar"),
+        *("evaluate", "vlm=tiny_internvl", "benchmark=mini_vstar"),
         *("benchmark.examples=20", "tracking=disabled", "results_dir=rows"),
     ]
 
     return {
-        "ground": run([*module, *ground], cwd=folder) == 0,
-        "evaluate": run([*module, *evaluate], cwd=folder) == 0,
+        "ground": run([*command, *ground], cwd=folder) == 0,
+        "evaluate": run([*command, *evaluate], cwd=folder) == 0,
     }
 
 
@@ -201,7 +203,7 @@ def versions_of(found: dict) -> str:
 
 
 def run(command: list, cwd: Path = ROOT) -> int:
-    """Run a command with one thread and without the checkout's source on its path; return its status."""
+    """Run a command, one thread, without the checkout's source on its path; return its status."""
     clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     environment = {**clean, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1"}
 
@@ -209,7 +211,7 @@ def run(command: list, cwd: Path = ROOT) -> int:
 
 
 def quietly(*command: object) -> None:
-    """Run a command that must succeed; what it says on its standard error goes into the exception."""
+    """Run a command that must succeed; what it says on standard error goes into the exception."""
     subprocess.run([str(each) for each in command], check=True, stderr=subprocess.PIPE, text=True)
 
 

@@ -1,11 +1,14 @@
-"""Opt-in: attention kernels that exist on a GPU only. ``pytest -m gpu tests/gpu/test_kernels.py``; needs no checkpoint."""
+"""Opt-in: attention kernels that exist on a GPU only.
+
+``pytest -m gpu tests/gpu/test_kernels.py``; needs no checkpoint.
+"""
 
 import pytest
 import torch
-from families import GEOMETRIES, Case
 from transformers.utils import is_flash_attn_2_available
 
 from entropy_grounding.method.target import next_token_entropy
+from support.families import GEOMETRIES, Case
 
 pytestmark = [
     pytest.mark.gpu,

@@ -1,4 +1,7 @@
-"""Opt-in: the real LLaVA-1.5 7B on a GPU. ``pytest -m gpu tests/gpu`` with the checkpoint in the hub cache."""
+"""Opt-in: the real LLaVA-1.5 7B on a GPU.
+
+``pytest -m gpu tests/gpu`` with the checkpoint in the hub cache.
+"""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The test of the test: nbval fails for a notebook that raises, and for one whose kept output changed."""
+"""nbval fails for a notebook that raises, and for one whose kept output changed."""
 
 import subprocess
 import sys

@@ -1,4 +1,7 @@
-"""Opt-in: a real SLURM of one node on the loopback. ``pytest -m slurm tests/slurm``, as root, with slurm-wlm and munge installed."""
+"""Opt-in: a real SLURM of one node on the loopback.
+
+``pytest -m slurm tests/slurm``, as root, with slurm-wlm and munge installed.
+"""
 
 import os
 import shutil
@@ -45,7 +48,11 @@ def cluster(tmp_path_factory):
 
 
 def results_within(jobs, seconds):
-    """The results of the jobs; ``job.result()`` alone waits for ever for a job that was killed, as no accounting tells of its end."""
+    """The results of the jobs.
+
+    ``job.result()`` alone waits for ever for a job that was killed, as no accounting tells of its
+    end.
+    """
     until = time.monotonic() + seconds
     while not all(job.paths.result_pickle.exists() for job in jobs):
         if time.monotonic() > until:

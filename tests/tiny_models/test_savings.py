@@ -1,4 +1,7 @@
-"""What is saved is exact: kept passes, shared prefixes, checkpointing, variants that share; and what is approximate is bounded."""
+"""What is saved is exact: kept passes, shared prefixes, checkpointing, shared variants.
+
+What is approximate is bounded.
+"""
 
 import math
 from dataclasses import replace
@@ -7,7 +10,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from families import GEOMETRIES, TINY, Case
 
 from entropy_grounding.benchmarks.config import Protocol
 from entropy_grounding.core.config import compose_config
@@ -24,6 +26,7 @@ from entropy_grounding.method.target import next_token_entropy
 from entropy_grounding.profiling.passes import big_figures
 from entropy_grounding.profiling.random_vlm import SHAPES, random_vlm
 from entropy_grounding.vlm.session import ImageSession
+from support.families import GEOMETRIES, TINY, Case
 
 QUESTION = "what is it ?"
 CROPS = (Box(8, 6, 48, 38), Box(0, 0, 40, 40))
@@ -171,7 +174,7 @@ def test_smaller_crops_have_fewer_visual_tokens():
     vlm, image = case.vlm(), case.image()
     box = Box(0, 0, image.width / 2, image.height / 2)
     whole, half = (
-        len(ImageSession(vlm, image, crop_scale=scale).pictures([box])[1].features)
+        len(ImageSession(vlm, image, crop_scale=scale).encode([box])[1].features)
         for scale in (1.0, 0.25)
     )
     assert half < whole

@@ -25,7 +25,8 @@ from entropy_grounding.tracking import TrackingConfig, tracked_run
 
 def main():
     for number in range(2):
-        with tracked_run(TrackingConfig(), Path(sys.argv[1]) / str(number), job_type="test", config={}) as tracked:
+        folder = Path(sys.argv[1]) / str(number)
+        with tracked_run(TrackingConfig(), folder, job_type="test", config={}) as tracked:
             tracked.log({"x": 1})
             if number == 0:
                 for child in psutil.Process().children(recursive=True):
@@ -158,7 +159,8 @@ def test_disabled_starts_nothing(tmp_path):
 def test_online_without_a_login_is_refused_before_the_work(monkeypatch):
     with pytest.raises(
         InputError,
-        match="tracking=online needs a login to Weights & Biases, and there is none: run 'wandb login'",
+        match="tracking=online needs a login to Weights & Biases, and there is none: "
+        "run 'wandb login'",
     ):
         TrackingConfig(mode="online")
     with pytest.raises(InputError, match="run 'wandb login', or pass tracking=offline"):

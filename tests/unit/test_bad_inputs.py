@@ -3,7 +3,8 @@
 import re
 
 import pytest
-from bad_inputs import CASES, message
+
+from support.bad_inputs import CASES, message
 
 
 @pytest.mark.parametrize("case", list(CASES))

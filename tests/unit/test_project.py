@@ -119,7 +119,7 @@ def test_the_attention_layers_of_the_tiny_vlms_are_those_measured():
         path.stem: yaml.safe_load(path.read_text())["attention_layer"]
         for path in (ROOT / "conf" / "vlm").glob("tiny_*.yaml")
     }
-    assert stored == best_layers(read_summary(ROOT / "results" / ATTENTION_LAYERS))
+    assert stored == best_layers(read_summary(ROOT / "results" / "measured" / ATTENTION_LAYERS))
 
 
 @pytest.mark.parametrize(

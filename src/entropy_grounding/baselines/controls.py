@@ -250,8 +250,7 @@ def upscaled(
         if not possible:
             raise InputError(
                 f"'{session.vlm.name}' has no budget of pixels or tiles to raise: "
-                "method.crops=upscaled "
-                "needs one."
+                "method.crops=upscaled needs one."
             )
         larger = ImageSession(
             session.vlm,

@@ -193,8 +193,8 @@ def _content(path: str, identity: str, folder: Path | None, urls: bool) -> bytes
         or not place.is_file()
     ):
         raise InputError(
-            f"The image of example '{identity}' is '{path[:100]}', which is no file inside the "
-            "data set's folder."
+            f"The image of example '{identity}' is '{path[:100]}', "
+            "which is no file inside the data set's folder."
         )
     return place.read_bytes()
 

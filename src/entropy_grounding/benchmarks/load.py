@@ -92,9 +92,9 @@ def with_reachable_boxes(config: BenchmarkConfig, *, warn: bool = False) -> Benc
 
     if warn:
         warnings.warn(
-            f"No boxes: no localisation. '{config.path}' is a local copy, so the boxes of "
-            f"'{config.boxes}' are not fetched; name a local copy of them with "
-            "benchmark.boxes=FOLDER.",
+            f"No boxes: no localisation. '{config.path}' is a local copy, "
+            f"so the boxes of '{config.boxes}' are not fetched; "
+            "name a local copy of them with benchmark.boxes=FOLDER.",
             stacklevel=3,
         )
     return replace(config, boxes=None)

@@ -45,8 +45,8 @@ def shown_orders(
     right = letter_of(answer, options)
     if right is None:
         raise InputError(
-            f"Example '{identity}' has the answer '{answer}', which is none of its options "
-            f"{', '.join(options)}."
+            f"Example '{identity}' has the answer '{answer}', "
+            f"which is none of its options {', '.join(options)}."
         )
 
     # The letters keep their order; the texts move, and the right letter moves with its text.

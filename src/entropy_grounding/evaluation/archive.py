@@ -69,8 +69,8 @@ def source_of(evaluation: Path) -> dict[str, Any]:
     manifests = evaluations_in(pack) if pack.is_file() else {}
     if evaluation not in manifests:
         raise InputError(
-            f"No {ROWS} in the result folder '{evaluation}', and no pack holds it: run the command "
-            "that writes it first."
+            f"No {ROWS} in the result folder '{evaluation}', "
+            "and no pack holds it: run the command that writes it first."
         )
     return {"config": {}, **manifests[evaluation]}
 
@@ -103,9 +103,7 @@ def stored_folder(config: EvaluateConfig, index: dict[str, Path]) -> Path | None
     own = results_folder(config)
     try:
         wanted = fingerprint(config)
-    except (
-        UnresolvedError
-    ):  # nobody knows which weights or data it would have, so nothing is stored
+    except UnresolvedError:  # of unknown weights or data nothing is stored
         return None
 
     for evaluation in dict.fromkeys((own, index.get(wanted, own))):
@@ -161,8 +159,8 @@ def load_rows(evaluation: str | Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     for name in (ROWS, MANIFEST):
         if not (evaluation / name).is_file():
             raise InputError(
-                f"No {name} in the result folder '{evaluation}': run the command that writes it "
-                "first."
+                f"No {name} in the result folder '{evaluation}': "
+                "run the command that writes it first."
             )
     source = read_manifest(evaluation / MANIFEST)
     rows = joined_table(evaluation, source).to_pandas()
@@ -187,8 +185,8 @@ def publish(folder: str | Path, experiment: str, results: Path = RESULTS) -> lis
     evaluations = sorted(path.parent for path in Path(folder).rglob(ROWS))
     if not evaluations:
         raise InputError(
-            f"The folder '{folder}' holds no joined rows: run 'eg evaluate', or 'eg merge' for "
-            "shards, first."
+            f"The folder '{folder}' holds no joined rows: "
+            "run 'eg evaluate', or 'eg merge' for shards, first."
         )
 
     packs: dict[str, dict[str, tuple[pd.DataFrame, dict[str, Any]]]] = {}
@@ -197,8 +195,8 @@ def publish(folder: str | Path, experiment: str, results: Path = RESULTS) -> lis
         asked = source["config"].get("benchmark", {}).get("examples")
         if not is_complete(evaluation, asked):
             raise InputError(
-                f"The evaluation '{evaluation}' is not complete: run the same command again to "
-                "finish it, then publish it."
+                f"The evaluation '{evaluation}' is not complete: "
+                "run the same command again to finish it, then publish it."
             )
         name = f"{evaluation.parent.name}/{evaluation.name}"
         packs.setdefault(evaluation.parents[1].name, {})[name] = rows, source
@@ -256,6 +254,6 @@ def check_repository(root: Path) -> None:
     missing = [name for name in needed if not (root / name).exists()]
     if missing:
         raise InputError(
-            f"'{root}' is no clone of this project's repository (no {missing[0]}): go there, or "
-            "name it."
+            f"'{root}' is no clone of this project's repository "
+            f"(no {missing[0]}): go there, or name it."
         )

@@ -161,6 +161,6 @@ def check_name(option: str, name: str) -> None:
     """
     if not re.fullmatch(r"\w[\w.+=-]{0,99}", name):
         raise InputError(
-            f"{option} is '{name}': it names a folder, so use letters, digits, and any of . _ + = "
-            "- (at most 100)."
+            f"{option} is '{name}': it names a folder, so use letters, "
+            "digits, and any of . _ + = - (at most 100)."
         )

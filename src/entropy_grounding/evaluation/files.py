@@ -185,6 +185,6 @@ def parsed(path: Path, content: bytes, schema: pa.Schema | None = SCHEMA) -> pa.
     except Exception as error:  # of pyarrow, which has many of them for broken files
         first = " ".join(str(error).split())[:200]
         raise InputError(
-            f"The rows file '{path}' is broken ({first}): delete it and run again; its examples "
-            "are then done anew."
+            f"The rows file '{path}' is broken ({first}): "
+            "delete it and run again; its examples are then done anew."
         ) from error

@@ -61,8 +61,8 @@ def rows_in(pack: Path, benchmark: str, method: str) -> pd.DataFrame:
         raise InputError(f"The pack '{pack}' has no rows of {benchmark} with {method}.")
     if file_digest(pack) not in digests_in(about):
         raise InputError(
-            f"The pack '{pack}' is damaged: its SHA-256 is not the one beside it. Restore it (git "
-            "checkout)."
+            f"The pack '{pack}' is damaged: "
+            "its SHA-256 is not the one beside it. Restore it (git checkout)."
         )
 
     group = about["groups"].index(benchmark)
@@ -82,8 +82,8 @@ def _about(pack: Path) -> dict[str, Any]:
         return _parsed(beside, beside.stat().st_mtime_ns)
     except OSError as error:
         raise InputError(
-            f"The manifests '{beside}' cannot be read ({error.strerror or error}): restore them "
-            "(git checkout)."
+            f"The manifests '{beside}' cannot be read ({error.strerror or error}): "
+            "restore them (git checkout)."
         ) from error
 
 

@@ -120,8 +120,8 @@ def _check_alike(configs: Sequence[EvaluateConfig]) -> None:
     shared = (first.vlm, first.benchmark, first.shard)
     if any((config.vlm, config.benchmark, config.shard) != shared for config in configs):
         raise InputError(
-            "Only methods may differ between configurations that are evaluated together: use one "
-            "VLM and one benchmark."
+            "Only methods may differ between configurations that "
+            "are evaluated together: use one VLM and one benchmark."
         )
 
 
@@ -321,8 +321,8 @@ class _Failures:
         if self.count == STOP_AFTER:
             raise InputError(
                 f"{STOP_AFTER} examples in a row failed for the same reason ({self.reason}): "
-                "stopped. Their rows are kept; when the reason is mended, run the same command "
-                "with retry_failed=true."
+                "stopped. Their rows are kept; when the reason is mended, "
+                "run the same command with retry_failed=true."
             )
 
 

@@ -126,9 +126,9 @@ class RowStore:
         if changed:
             named = "; ".join(f"{name} was {old}, here {now}" for name, old, now in changed)
             raise InputError(
-                f"The rows in '{self.folder}' were made in another environment ({named}), which "
-                "may change answers: go on there, or choose another results_dir=... and start "
-                "anew."
+                f"The rows in '{self.folder}' were made in another "
+                f"environment ({named}), which may change answers: "
+                "go on there, or choose another results_dir=... and start anew."
             )
 
     def finish(self, *, examples: int | None, rows: int) -> None:
@@ -233,8 +233,8 @@ def _check_same(folder: Path, source: Mapping[str, Any]) -> None:
     raise InputError(
         f"The results folder '{folder}' holds rows of another configuration "
         f"({stored.get('config_hash')}, not {source['config_hash']}: "
-        f"{differing or 'other weights or data'}). Choose another results_dir=..., or move that "
-        "folder away."
+        f"{differing or 'other weights or data'}). "
+        "Choose another results_dir=..., or move that folder away."
     )
 
 

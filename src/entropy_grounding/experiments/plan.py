@@ -113,8 +113,8 @@ def plan_text(plan: pd.DataFrame, results_dir: str) -> str:
     noted += f"counted: the rows in {results_dir}"
     if published:
         noted += (
-            f"; {published} more evaluations are published in results/rows, which notebooks show "
-            "and a rerun computes again"
+            f"; {published} more evaluations are published in results/rows, "
+            "which notebooks show and a rerun computes again"
         )
 
     return (

@@ -87,8 +87,8 @@ def score(unsure: Uncertainty, name: str, weights: tuple[float, ...] | None = No
         return float(getattr(unsure, name))
     if weights is None:
         raise InputError(
-            "method.gate asks for calibrated scores and has no weights: run eg calibrate, or use "
-            "entropy."
+            "method.gate asks for calibrated scores and has no weights: "
+            "run eg calibrate, or use entropy."
         )
 
     bias, entropy, margin = weights
@@ -121,8 +121,8 @@ def _refuse_names(name: str, value: object) -> None:
     """Refuse a name where a value is needed; `calibrated` puts values in place of names."""
     if value in CHOSEN:
         raise InputError(
-            f"method.gate.{name} is '{value}', which only a VLM's calibration knows: use a value "
-            "here."
+            f"method.gate.{name} is '{value}', "
+            "which only a VLM's calibration knows: use a value here."
         )
 
 
@@ -174,8 +174,8 @@ def calibrated(options: GateOptions, vlm: str, benchmark: str | None = None) -> 
     path = calibration_path(vlm)
     if not path.exists():
         raise InputError(
-            f"method.gate needs a calibration of '{vlm}', which has none: run eg calibrate "
-            f"vlm={vlm}"
+            f"method.gate needs a calibration of '{vlm}', "
+            f"which has none: run eg calibrate vlm={vlm}"
         )
     stored: Any = OmegaConf.to_container(OmegaConf.load(path))
 
@@ -196,7 +196,7 @@ def _value(by_benchmark: dict[str, Any], asked: str, vlm: str, benchmark: str | 
     if key not in by_benchmark:
         known = ", ".join(by_benchmark)
         raise InputError(
-            f"The calibration of '{vlm}' has nothing for '{key}', only for {known}: use "
-            "method=gated_all."
+            f"The calibration of '{vlm}' has nothing for '{key}', "
+            f"only for {known}: use method=gated_all."
         )
     return by_benchmark[key]

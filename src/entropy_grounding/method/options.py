@@ -149,9 +149,8 @@ def _check_attribution(options: GroundingOptions) -> None:
     places = (options.answer_token, options.decoder_layers, options.gradient_layer)
     if options.signal != "gradient" and places != (1, None, None):
         raise InputError(
-            f"method.signal is '{options.signal}': answer_token, decoder_layers and gradient_layer "
-            "are for "
-            "signal=gradient."
+            f"method.signal is '{options.signal}': answer_token, "
+            "decoder_layers and gradient_layer are for signal=gradient."
         )
 
 
@@ -165,7 +164,6 @@ def _check_savings(options: GroundingOptions) -> None:
     own_pass = options.differentiates_prompts and options.neutral_question is None
     if options.reground == "crops" and not (options.reuse == "exact" and own_pass):
         raise InputError(
-            "method.reground is 'crops': it needs reuse=exact and signal=gradient, without "
-            "answer_token, "
-            "layers or neutral_question."
+            "method.reground is 'crops': it needs reuse=exact and signal=gradient, "
+            "without answer_token, layers or neutral_question."
         )

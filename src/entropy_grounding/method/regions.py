@@ -149,9 +149,8 @@ def threshold_value(values: np.ndarray, threshold: str | float) -> float:
         return float(threshold)
     except ValueError as error:
         raise InputError(
-            f"Unknown threshold '{threshold}': use elbow, otsu, max:0.5 (fraction of the largest "
-            "value), "
-            "quantile:0.9, or a number."
+            f"Unknown threshold '{threshold}': use elbow, otsu, "
+            "max:0.5 (fraction of the largest value), quantile:0.9, or a number."
         ) from error
 
 

@@ -62,8 +62,8 @@ def _check_options(config: VLMConfig) -> None:
         )
     if kind == "mps" and not torch.backends.mps.is_available():
         raise InputError(
-            f"vlm.device is '{config.device}', but torch sees no Apple GPU: use vlm.device=cpu or "
-            "auto."
+            f"vlm.device is '{config.device}', but torch sees no Apple GPU: "
+            "use vlm.device=cpu or auto."
         )
     check_choice("vlm.device", kind, ("auto", "cpu", "cuda", "mps", "xpu", "meta"))
 
@@ -139,9 +139,7 @@ def _loading(config: VLMConfig, source: str) -> Iterator[None]:
         yield
     except InputError:
         raise
-    except (
-        Exception
-    ) as error:  # of transformers, tokenizers, safetensors, jinja2: no list is complete
+    except Exception as error:  # of transformers, safetensors, jinja2: no list is complete
         raise InputError(_why(config, source, error)) from error
 
 
@@ -174,11 +172,9 @@ def _check_keys(report: Mapping[str, Any], config: VLMConfig) -> None:
     unknown = sorted(report["unexpected_keys"])
     said = f"; it has {_first(unknown)}, which belong nowhere" if unknown else ""
     raise InputError(
-        f"The weights '{config.weights}' do not fit the model '{config.name}': {_first(missing)} "
-        "are "
-        f"missing or of another shape{said}. The model would be partly random: download the "
-        "checkpoint "
-        "again, or save it with save_pretrained."
+        f"The weights '{config.weights}' do not fit the model '{config.name}': "
+        f"{_first(missing)} are missing or of another shape{said}. The model would be "
+        "partly random: download the checkpoint again, or save it with save_pretrained."
     )
 
 
@@ -223,10 +219,8 @@ def _check_preset(about: PreTrainedConfig, config: VLMConfig) -> None:
     if differing:
         raise InputError(
             f"The weights '{config.weights}' are not those of '{config.name}' "
-            f"({'; '.join(differing)}): "
-            "give them a name of their own with vlm.name=NAME, and look through the other options "
-            "of the "
-            "preset."
+            f"({'; '.join(differing)}): give them a name of their own with vlm.name=NAME, "
+            "and look through the other options of the preset."
         )
 
 
@@ -241,19 +235,17 @@ def _rehearse(vlm: VLM, config: VLMConfig) -> None:
     placeholder = vlm.model.config.image_token_id
     if not 0 <= placeholder < vocabulary:
         raise InputError(
-            f"The image token {placeholder} of '{config.weights}' is none of its {vocabulary} "
-            "tokens: check "
-            "its config.json."
+            f"The image token {placeholder} of '{config.weights}' is "
+            f"none of its {vocabulary} tokens: check its config.json."
         )
 
     picture = vlm.encode(Image.new("RGB", (96, 64), "gray"))
     placed = int((picture.tokens == placeholder).sum())
     if placed != len(picture.features):
         raise InputError(
-            f"The processor of '{config.weights}' makes {placed} placeholders of a picture and the "
-            "model "
-            f"{len(picture.features)} visual tokens: use the processor files that came with these "
-            "weights."
+            f"The processor of '{config.weights}' makes {placed} placeholders "
+            f"of a picture and the model {len(picture.features)} visual tokens: "
+            "use the processor files that came with these weights."
         )
 
 
@@ -281,8 +273,8 @@ def _quantization(config: VLMConfig, device: torch.device) -> BitsAndBytesConfig
         )
     if config.quantization == "4bit" and device.type == "cpu":
         raise InputError(
-            "vlm.quantization=4bit needs a GPU: on a CPU its kernels drop gradients. Use 8bit or "
-            "none."
+            "vlm.quantization=4bit needs a GPU: "
+            "on a CPU its kernels drop gradients. Use 8bit or none."
         )
 
     skipped = ["lm_head", "vision_tower", "visual", "multi_modal_projector"]
@@ -303,9 +295,8 @@ def _why(config: VLMConfig, source: str, error: Exception) -> str:
         advice = remedy
     elif local:
         advice = (
-            "A file of it is damaged, missing, or of another checkpoint: copy or download the "
-            "whole folder "
-            "again"
+            "A file of it is damaged, missing, or of another checkpoint: "
+            "copy or download the whole folder again"
         )
     else:
         advice = (
@@ -314,7 +305,6 @@ def _why(config: VLMConfig, source: str, error: Exception) -> str:
             f"and pass vlm.weights=weights/{config.name}"
         )
     return (
-        f"Could not load the VLM '{config.name}' from {where} ({first}). {advice}; "
-        "HYDRA_FULL_ERROR=1 shows "
-        "where it happened."
+        f"Could not load the VLM '{config.name}' from {where} ({first}). "
+        f"{advice}; HYDRA_FULL_ERROR=1 shows where it happened."
     )

@@ -58,10 +58,9 @@ def warn_of_large_models(loaded: PreTrainedConfig, config: VLMConfig) -> None:
 
     free = psutil.virtual_memory().available / 1e9
     warnings.warn(
-        f"'{config.name}' runs on the CPU: about {need.weights:.0f} GB of weights in "
-        f"{str(dtype).removeprefix('torch.')} and {need.map_per_1000_tokens:.1f} GB per 1,000 "
-        "visual "
-        f"tokens of a map, with {free:.0f} GB free; expect minutes for one map. "
-        "A GPU (vlm.device=cuda) or vlm=tiny_llava is faster.",
+        f"'{config.name}' runs on the CPU: about {need.weights:.0f} GB of weights "
+        f"in {str(dtype).removeprefix('torch.')} and {need.map_per_1000_tokens:.1f} "
+        f"GB per 1,000 visual tokens of a map, with {free:.0f} GB free; "
+        "expect minutes for one map. A GPU (vlm.device=cuda) or vlm=tiny_llava is faster.",
         stacklevel=4,
     )

@@ -286,8 +286,8 @@ class VLM(PromptBuilder):
 
         if not torch.isfinite(gradients).all():
             raise InputError(
-                "The gradient at the visual tokens is NaN or infinite: try dtype=float32 or "
-                "bfloat16."
+                "The gradient at the visual tokens is NaN or infinite: "
+                "try dtype=float32 or bfloat16."
             )
         parts = zip(
             run.logits.detach(),
@@ -325,9 +325,8 @@ class VLM(PromptBuilder):
             )
             if not out.attentions or out.attentions[0] is None:
                 raise InputError(
-                    f"The model '{self.name}' returns no attention weights: use a signal of "
-                    "gradients "
-                    "(method.signal=gradient)."
+                    f"The model '{self.name}' returns no attention weights: "
+                    "use a signal of gradients (method.signal=gradient)."
                 )
             logits = out.logits[0, -1]
             gradients = differentiate(target(logits), out.attentions) if target else None
@@ -364,9 +363,8 @@ class VLM(PromptBuilder):
     def _no_gradient(self, why: str) -> InputError:
         name = self.name or type(self.model).__name__
         return InputError(
-            f"The model '{name}' passes no gradient to its visual tokens ({why}): load it "
-            "unquantised, "
-            "attention=sdpa."
+            f"The model '{name}' passes no gradient to its visual tokens ({why}): "
+            "load it unquantised, attention=sdpa."
         )
 
     # --- Answers ---

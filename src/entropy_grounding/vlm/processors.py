@@ -64,10 +64,9 @@ def check_backend(processor: Any) -> None:
     """
     if not isinstance(processor.image_processor, PilBackend):
         raise InputError(
-            f"The image processor {type(processor.image_processor).__name__} is not of the Pillow "
-            "backend: "
-            "its pixels, and with them answers, differ from those of the stored rows. Load it with "
-            "backend='pil'."
+            f"The image processor {type(processor.image_processor).__name__} "
+            "is not of the Pillow backend: its pixels, and with them answers, "
+            "differ from those of the stored rows. Load it with backend='pil'."
         )
 
 
@@ -86,8 +85,8 @@ def apply_budgets(image_processor: Any, config: VLMConfig) -> None:
     if config.max_pixels is not None:
         if "longest_edge" not in image_processor.size:
             raise InputError(
-                f"vlm.max_pixels has no meaning for '{config.name}': its pictures have a fixed "
-                "size."
+                f"vlm.max_pixels has no meaning for '{config.name}': "
+                "its pictures have a fixed size."
             )
         smallest = min(image_processor.size["shortest_edge"], config.max_pixels)
         image_processor.size = {"shortest_edge": smallest, "longest_edge": config.max_pixels}
@@ -114,9 +113,8 @@ def padded(processor: ProcessorMixin, config: VLMConfig | None = None) -> LlavaI
     if not isinstance(released, CLIPImageProcessorPil | LlavaImageProcessorPil):
         name = config.name if config else type(processor).__name__
         raise InputError(
-            f"vlm.image_fit=pad has no meaning for '{name}': only LLaVA-1.5 cuts pictures to a "
-            "square; use "
-            "as_released."
+            f"vlm.image_fit=pad has no meaning for '{name}': "
+            "only LLaVA-1.5 cuts pictures to a square; use as_released."
         )
 
     side = released.crop_size["height"]

@@ -48,8 +48,8 @@ class PromptBuilder:
     ) -> None:
         if not getattr(processor, "chat_template", None):
             raise InputError(
-                f"The processor of '{name or type(model).__name__}' has no chat template: use an "
-                "instruction-tuned model."
+                f"The processor of '{name or type(model).__name__}' "
+                "has no chat template: use an instruction-tuned model."
             )
         if grounding not in ("default", "all", *family.view_names):
             raise InputError(
@@ -166,9 +166,8 @@ class PromptBuilder:
         placeholder = self.processor.image_token
         if placeholder in question:
             raise InputError(
-                f"The question holds '{placeholder}', which stands for an image in this model's "
-                "prompts: "
-                "leave it out."
+                f"The question holds '{placeholder}', "
+                "which stands for an image in this model's prompts: leave it out."
             )
 
         inputs = self.prepared(question, pictures)
@@ -251,10 +250,9 @@ class PromptBuilder:
         context = self.model.config.get_text_config().max_position_embeddings
         if length > context:
             raise ContextError(
-                f"The prompt of {pictures} pictures has {length} tokens, more than the {context} "
-                "of the "
-                "model's context: use fewer crops (method.regions.max_regions) or a smaller "
-                "vlm.max_pixels or vlm.max_tiles."
+                f"The prompt of {pictures} pictures has {length} tokens, "
+                f"more than the {context} of the model's context: use fewer crops "
+                "(method.regions.max_regions) or a smaller vlm.max_pixels or vlm.max_tiles."
             )
 
 

@@ -31,8 +31,7 @@ def family_of(about: PreTrainedConfig, config: VLMConfig) -> Family:
     architecture = (about.architectures or ["none"])[0]
     if architecture not in FAMILIES:
         raise InputError(
-            f"The architecture {architecture} of '{config.weights}' is not supported: supported "
-            "are "
-            f"{', '.join(FAMILIES)}."
+            f"The architecture {architecture} of '{config.weights}' is not supported: "
+            f"supported are {', '.join(FAMILIES)}."
         )
     return FAMILIES[architecture]

@@ -103,9 +103,8 @@ class ImageSession:
         with pixels_scaled(self.vlm.processor, self.crop_scale) as possible:
             if not possible:
                 raise InputError(
-                    f"method.crop_scale is {self.crop_scale}: the pictures of '{self.vlm.name}' "
-                    "have no "
-                    "budget to lower; use 1."
+                    f"method.crop_scale is {self.crop_scale}: "
+                    f"the pictures of '{self.vlm.name}' have no budget to lower; use 1."
                 )
             return self.vlm.encode(self._cut_from, box)
 
@@ -137,8 +136,8 @@ class ImageSession:
 
             if len(kept) < len(crops):
                 warnings.warn(
-                    f"{len(crops)} crops do not fit into the context: the first {len(kept)} by "
-                    "rank are used.",
+                    f"{len(crops)} crops do not fit into the context: "
+                    f"the first {len(kept)} by rank are used.",
                     stacklevel=2,
                 )
             return replace(prompt, crops=kept)

@@ -114,9 +114,8 @@ def weight_files(folder: Path) -> list[Path]:
     if wrong or not names:
         named = wrong[0] if wrong else "no file"
         raise InputError(
-            f"The index '{index}' names {named}: only safetensors files in its own folder are "
-            "loaded; "
-            "download it again."
+            f"The index '{index}' names {named}: "
+            "only safetensors files in its own folder are loaded; download it again."
         )
     return [folder / name for name in names]
 
@@ -130,9 +129,8 @@ def _check_folder(folder: Path) -> None:
         names = (needed,) if isinstance(needed, str) else needed
         if not any((folder / name).is_file() for name in names):
             raise InputError(
-                f"The weights folder '{folder}' has no {' or '.join(names)}: save model and "
-                "processor with "
-                "save_pretrained."
+                f"The weights folder '{folder}' has no {' or '.join(names)}: "
+                "save model and processor with save_pretrained."
             )
 
     for path in weight_files(folder):
@@ -145,16 +143,15 @@ def _check_weights(path: Path) -> None:
         pickled = any(path.parent.glob("*.bin"))
         more = "; pickled weights (.bin, .pt) are not read" if pickled else ""
         raise InputError(
-            f"The weights folder '{path.parent}' has no {path.name}: copy it there, or download "
-            "the "
-            f"checkpoint again{more}."
+            f"The weights folder '{path.parent}' has no {path.name}: "
+            f"copy it there, or download the checkpoint again{more}."
         )
 
     with path.open("rb") as file:
         if file.read(len(_POINTER)) == _POINTER:
             raise InputError(
-                f"The file '{path}' is a git-lfs pointer, not the weights: run 'git lfs pull' in "
-                "its folder."
+                f"The file '{path}' is a git-lfs pointer, not the weights: "
+                "run 'git lfs pull' in its folder."
             )
 
 
@@ -168,9 +165,8 @@ def check_released(folder: Path) -> None:
         digest, _, name = line.partition("  ")
         if name.startswith(f"{folder.name}/") and file_digest(TINY / name) != digest:
             raise InputError(
-                f"The file '{TINY / name}' is not the one that was released (its SHA-256 differs): "
-                "restore "
-                "it with git, or install again."
+                f"The file '{TINY / name}' is not the one that was released "
+                "(its SHA-256 differs): restore it with git, or install again."
             )
 
 

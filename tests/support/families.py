@@ -1,0 +1,86 @@
+"""Untrained models of every family: small, with the geometry of the real ones."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from transformers import Qwen3Config
+
+from entropy_grounding.tiny.architectures import (
+    Size,
+    build_internvl,
+    build_llava,
+    build_llava_next,
+    build_qwen2_5_vl,
+)
+from entropy_grounding.vlm.load import load_vlm
+from entropy_grounding.vlm.model import VLM
+from entropy_grounding.vlm.registry import FAMILIES
+
+SMALL = Size(width=32, vision_layers=2, text_layers=2, key_value_heads=2)
+
+
+def committed(_, family):
+    vlm = load_vlm(f"tiny_{family}")
+    return vlm.model, vlm.processor
+
+
+@dataclass(frozen=True)
+class Case:
+    """A family in one geometry, asked about a picture of one size (width, height)."""
+
+    name: str
+    build: Callable
+    options: dict
+    size: tuple[int, int]
+
+    def vlm(self, grounding="default"):
+        torch.manual_seed(0)
+        model, processor = self.build(SMALL, **self.options)
+        return VLM(model.eval(), processor, FAMILIES[type(model).__name__], self.name, grounding)
+
+    def image(self):
+        width, height = self.size
+        return Image.fromarray(
+            np.random.default_rng(1).integers(0, 255, (height, width, 3), dtype=np.uint8)
+        )
+
+
+THREE_TILES = ((1, 2), (2, 1), (2, 2))
+SIZES = [(200, 120), (60, 150), (300, 40), (64, 64)]  # (width, height)
+GEOMETRIES = {
+    "llava": (build_llava, [{}, {"tile": 42, "patch": 7}], [*SIZES[:3], (96, 96)]),
+    "llava_next": (
+        build_llava_next,
+        [
+            {"tile": 56, "patch": 14, "grids": THREE_TILES},
+            {"tile": 42, "patch": 14, "grids": ((1, 3), (3, 1), (2, 2))},
+        ],
+        SIZES,
+    ),
+    "internvl": (
+        build_internvl,
+        [
+            {"tile": 56, "patch": 7, "tiles": 6},
+            {"tile": 28, "patch": 7, "tiles": 12, "language": Qwen3Config},
+            {"tile": 56, "patch": 7, "tiles": 1},
+        ],
+        SIZES,
+    ),
+    "qwen2_5_vl": (build_qwen2_5_vl, [{"least": 16, "most": 400}, {"least": 4, "most": 64}], SIZES),
+}
+UNTRAINED = [
+    Case(f"{name}-{number}-{size[0]}x{size[1]}", build, options, size)
+    for name, (build, variants, sizes) in GEOMETRIES.items()
+    for number, options in enumerate(variants)
+    for size in sizes
+]
+TRAINED = tuple(GEOMETRIES)
+TINY = [
+    Case(f"tiny_{name}-{width}x{height}", committed, {"family": name}, (width, height))
+    for name in TRAINED
+    for width, height in ((200, 120), (60, 150))
+]
+CASES = UNTRAINED + TINY

@@ -1,5 +1,0 @@
-"""The runtime checker of shapes and types, used in tests only; an int is accepted where a float is declared."""
-
-from beartype import BeartypeConf, beartype
-
-tower = beartype(conf=BeartypeConf(is_pep484_tower=True))

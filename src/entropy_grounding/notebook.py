@@ -1,4 +1,4 @@
-"""What every notebook needs: its configuration, its output folder, and a way to save figures.
+"""What every notebook needs: its configuration, its output folder, and a way to show results.
 
 ``eg notebooks 00_quickstart out.ipynb image=photo.jpg`` executes a notebook from the command line.
 """
@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
+from IPython.display import Markdown, display
 from matplotlib.figure import Figure
 
 from entropy_grounding.app.question import GroundConfig
@@ -53,22 +55,31 @@ def output_folder(given: str, name: str, default: Path | None = None) -> Path:
         name: the name of the folder in ``outputs`` of the repository, where no other is given.
         default: the folder where the user names none.
     """
-    folder = Path(expanded(given)) if given else default or repository_folder("outputs") / name
+    folder = Path(expanded(given)) if given else default or ROOT / "outputs" / name
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
-def repository_folder(name: str) -> Path:
-    """Return a folder of the repository, such as ``results``."""
-    return ROOT / name
+def show_markdown(text: str) -> None:
+    """Show Markdown below the cell of a notebook; a table in it is shown as a table."""
+    display(Markdown(text))
 
 
-def save_figure(figure: Figure, path: Path) -> None:
-    """Save a figure at 120 dots per inch.
+def show_figure(figure: Figure, folder: Path, name: str) -> None:
+    """Save a figure as ``NAME.png``, show it below the cell of a notebook, and close it.
 
-    The name and version of the drawing software are left out, because they would change the file.
+    Args:
+        figure: the figure. It can still be logged afterwards.
+        folder: the folder of the file.
+        name: the name of the file, without ".png".
     """
-    figure.savefig(path, dpi=120, bbox_inches="tight", metadata={"Software": None})
+    # The name and version of the drawing software would change the file.
+    figure.savefig(
+        folder / f"{name}.png", dpi=120, bbox_inches="tight", metadata={"Software": None}
+    )
+
+    display(figure)
+    plt.close(figure)
 
 
 def run_name(given: str) -> str:

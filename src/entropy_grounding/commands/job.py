@@ -17,9 +17,9 @@ from entropy_grounding.core.processes import TERMINATED, end_together, end_with_
 from entropy_grounding.experiments.job import JobConfig, run_job
 
 
-@hydra.main(config_path=str(CONF_DIR), config_name="cell", version_base="1.3")
+@hydra.main(config_path=str(CONF_DIR), config_name="job", version_base="1.3")
 def job(config: Any) -> None:
-    """Run one cell; a failure is told and leaves the other cells alone.
+    """Run one job. Its failure is told, and the other jobs go on.
 
     A cluster that takes its node back tells every process to end, also that of the notebook, and
     runs the job again.

@@ -12,9 +12,9 @@ from entropy_grounding.core.verbatim import expanded
 from entropy_grounding.evaluation.archive import check_repository, write_summary
 from entropy_grounding.experiments.config import experiments
 from entropy_grounding.reporting.comparisons import location_shares
-from entropy_grounding.reporting.documents import DOCUMENTS, SUMMARIES
+from entropy_grounding.reporting.documents import DOCUMENTS
 from entropy_grounding.reporting.experiment import SUMMARY, report_experiment
-from entropy_grounding.reporting.summary import cells
+from entropy_grounding.reporting.summary import SUMMARIES, cells
 
 
 def main(options: Namespace) -> None:

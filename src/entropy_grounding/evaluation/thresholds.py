@@ -12,8 +12,10 @@ from jaxtyping import Float
 from scipy.optimize import minimize
 
 from entropy_grounding.core.records import Uncertainty
-from entropy_grounding.evaluation.archive import load_rows
+from entropy_grounding.evaluation.archive import RESULTS, load_rows
 from entropy_grounding.method.gate import OF_ALL, OFF, SCORES, Calibration, score
+
+CALIBRATION = RESULTS / "measured" / "calibration"  # the published validation rows
 
 PRICE = 0.005  # score that one pass through the model is worth: half a point
 MIN_GAIN = 0.04  # with less gain in score, zooming is not worth several times a plain answer
@@ -247,11 +249,11 @@ def _gated(rows: pd.DataFrame, others: pd.DataFrame, name: str, accept: str) -> 
     )
 
 
-def risk_curves(folder: Path) -> pd.DataFrame:
+def risk_curves(folder: Path = CALIBRATION) -> pd.DataFrame:
     """Return the risk-coverage curves of plain answers, for every calibrated VLM.
 
     Args:
-        folder: the folder of the stored validation rows, ``results/measured/calibration``.
+        folder: the folder of the validation rows; by default the published one.
 
     Returns:
         A table with the columns ``vlm``, ``score``, ``coverage`` and ``risk``.

@@ -79,7 +79,7 @@ class JobConfig:
         }
 
 
-register("cell_schema", JobConfig)
+register("job_schema", JobConfig)
 
 
 def run_job(config: JobConfig) -> Path:

@@ -44,7 +44,7 @@ def launcher_options(gpus: int, given: Sequence[str]) -> list[str]:
         options = ["hydra/launcher=joblib", f"hydra.launcher.n_jobs={gpus}", *options]
 
     # A wrong option is an error here, before any job starts.
-    compose_config(options, "cell", JobConfig)
+    compose_config(options, "job", JobConfig)
     return options
 
 

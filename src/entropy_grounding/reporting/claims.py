@@ -1,6 +1,6 @@
 """The claims of the notebooks. A check of the stored rows decides each part of a claim.
 
-A notebook prints `verdict`. A sentence that the rows refute is therefore called refuted right where
+A notebook shows `verdict`. A sentence that the rows refute is therefore called refuted right where
 it stands.
 """
 
@@ -44,7 +44,7 @@ def verdict(notebook: str, cells: pd.DataFrame) -> str:
     """
     lines = [_line(claim, claim.check(cells)) for claim in CLAIMS[notebook]]
 
-    return "**Verdict**, from the rows above:\n\n" + "\n".join(lines)
+    return "**Verdict**, from the stored rows:\n\n" + "\n".join(lines)
 
 
 def _line(claim: Claim, outcome: Outcome) -> str:

@@ -31,7 +31,7 @@ def mean_costs(found: pd.DataFrame, cost: str = "passes") -> pd.DataFrame:
 
 
 def dominating(found: pd.DataFrame, reference: str = OURS) -> str:
-    """Name the methods that dominate the reference, in one line of text per VLM.
+    """Return a Markdown list that names the methods that dominate the reference, VLM by VLM.
 
     A method dominates when its mean score is at least as high, for no more passes. Controls do not
     compete.
@@ -48,7 +48,7 @@ def dominating(found: pd.DataFrame, reference: str = OURS) -> str:
             named.append(f"{row.method} ({points:+.1f} points, {row.passes:.1f} passes)")
 
         lines.append(
-            f"{vlm}: {', '.join(named) or 'none'}; {reference} takes {ours['passes']:.1f} passes."
+            f"- {vlm}: {', '.join(named) or 'none'}; {reference} takes {ours['passes']:.1f} passes."
         )
 
     return "\n".join(lines)

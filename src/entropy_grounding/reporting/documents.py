@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from entropy_grounding.evaluation.archive import (
+    RESULTS,
     load_rows,
     read_summary,
     stored_folder,
@@ -17,35 +18,32 @@ from entropy_grounding.experiments.config import (
     experiments,
     load_experiment,
 )
-from entropy_grounding.profiling.attention_layers import ATTENTION_LAYERS, layers_table
 from entropy_grounding.profiling.passes import BENCHMARK_COST
 from entropy_grounding.reporting.comparisons import dominating
 from entropy_grounding.reporting.experiment import summary_records
-from entropy_grounding.reporting.gate_tables import calibration_table, gate_table
-from entropy_grounding.reporting.summary import METHODS, OURS
+from entropy_grounding.reporting.gate_tables import gate_summary
+from entropy_grounding.reporting.long_tables import LONG_TABLES, check_folders
+from entropy_grounding.reporting.summary import METHODS, OURS, SUMMARIES
 from entropy_grounding.reporting.tables import (
     cost_table,
     headline_table,
     location_table,
     mean_table,
     miniatures_table,
-    place_table,
     protocol_table,
-    savings_table,
+    savings_summary,
     score_line,
-    score_table,
     sources,
-    wins_table,
+    wins_sentence,
 )
-from entropy_grounding.tiny.architectures import RECIPES
-from entropy_grounding.tiny.check import check_table, families_table
+from entropy_grounding.tiny.check import families_table
 
 
 def report(found: pd.DataFrame, shares: pd.DataFrame) -> str:
-    """Return the whole Markdown section about the compared methods.
+    """Return the Markdown section about the compared methods.
 
-    It holds the scores, the places and costs, the means, the share of the gain that location
-    explains, and the cells where another method wins.
+    It holds the mean scores with their cost, the share of the gain that location explains, and how
+    often another method wins. The tables of single benchmarks are in `LONG_TABLES`.
 
     Args:
         found: one row per VLM, benchmark and method (`cells`).
@@ -54,27 +52,19 @@ def report(found: pd.DataFrame, shares: pd.DataFrame) -> str:
     missing = _missing(found)
     parts = [f"**Not run:** {', '.join(missing)}."] if missing else []
 
-    for vlm in found["vlm"].drop_duplicates():
-        parts += [
-            f"### `{vlm}`",
-            score_table(found, vlm),
-            "Where it looked and what it took, means over the five miniatures that hide evidence:",
-            place_table(found, vlm),
-        ]
-
     parts += [
         "### Accuracy against cost",
-        "Mean score over all benchmarks, in parentheses forwards + 2 x backwards a question:",
+        "Mean score over all benchmarks, in parentheses forwards + 2 x backwards per question:",
         mean_table(found),
         f"What scores at least as much as `{OURS}` for no more passes:",
-        "\n".join(f"- {line}" for line in dominating(found).splitlines()),
+        dominating(found),
     ]
 
     parts += [
         "### What location explains",
         location_table(shares),
-        "### Where another method is better than `entropy_gradient`",
-        wins_table(found),
+        f"### Where another method is better than `{OURS}`",
+        wins_sentence(found),
         sources(found),
     ]
 
@@ -97,7 +87,13 @@ def _missing(found: pd.DataFrame) -> list[str]:
     return missing
 
 
-SUMMARIES = ("cells.json", "location_shares.json")  # files in results/measured, in this order
+def stored_summaries(results: Path = RESULTS) -> list[pd.DataFrame]:
+    """Return the stored `cells` and the stored `location_shares`, the arguments of `report`.
+
+    Args:
+        results: folder of the published results.
+    """
+    return [read_summary(results / "measured" / name) for name in SUMMARIES]
 
 
 def replace_between(text: str, name: str, content: str) -> str:
@@ -124,7 +120,7 @@ def readme_with_tables(root: Path) -> str:
     text = (root / "README.md").read_text(encoding="utf-8")
     table1 = root / "results" / "rows" / "table1"
 
-    league = read_summary(root / "results" / "measured" / SUMMARIES[0])
+    league, _ = stored_summaries(root / "results")
     shown = league[league["method"].isin(["plain", OURS])]
     text = replace_between(text, "headline", f"{headline_table(league)}\n\n{sources(shown)}")
 
@@ -136,25 +132,14 @@ def readme_with_tables(root: Path) -> str:
 
 
 def tiny_vlms_with_tables(root: Path) -> str:
-    """Return docs/tiny_vlms.md of the repository with new tables about the checks of tiny VLMs.
-
-    The tables are made from the stored rows (`check_table`, `families_table`).
+    """Return docs/tiny_vlms.md of the repository with a new table about the checks of tiny VLMs.
 
     Args:
         root: folder of the repository.
     """
     text = (root / "docs" / "tiny_vlms.md").read_text(encoding="utf-8")
 
-    folders = []
-    for family in RECIPES:
-        folder = root / "results" / "measured" / "tiny_check" / f"tiny_{family}"
-        if folder.is_dir():
-            folders.append(folder)
-
-    for folder in folders:
-        text = replace_between(text, f"tiny_check/{folder.name}", check_table(folder))
-
-    return replace_between(text, "tiny_check", families_table(folders))
+    return replace_between(text, "tiny_check", families_table(check_folders(root)))
 
 
 def experiments_table(root: Path) -> str:
@@ -230,12 +215,7 @@ def baselines_with_tables(root: Path) -> str:
     """
     text = (root / "docs" / "baselines.md").read_text(encoding="utf-8")
 
-    layers = read_summary(root / "results" / "measured" / ATTENTION_LAYERS)
-    text = replace_between(text, "layers", layers_table(layers))
-
-    # The summaries are the two arguments of `report`, in its order.
-    summaries = [read_summary(root / "results" / "measured" / name) for name in SUMMARIES]
-    return replace_between(text, "league", report(*summaries))
+    return replace_between(text, "league", report(*stored_summaries(root / "results")))
 
 
 def cost_with_table(root: Path) -> str:
@@ -247,19 +227,16 @@ def cost_with_table(root: Path) -> str:
     text = (root / "docs" / "cost.md").read_text(encoding="utf-8")
     measured = read_summary(root / "results" / "measured" / BENCHMARK_COST)
 
-    text = replace_between(text, "gate", gate_table(root))
-    text = replace_between(
-        text, "calibration", calibration_table(root / "results" / "measured" / "calibration")
-    )
-    text = replace_between(
-        text, "savings", savings_table(summary_records(root / "results", "ablation_savings"))
-    )
+    text = replace_between(text, "gate", gate_summary(root))
+    records = summary_records(root / "results", "ablation_savings")
+    text = replace_between(text, "savings", savings_summary(records))
 
     return replace_between(text, "benchmark", cost_table(measured)) if len(measured) else text
 
 
-# The documents with tables, by their path in the repository.
+# The documents with tables and the long tables, by their path in the repository.
 DOCUMENTS: dict[str, Callable[[Path], str]] = {
+    **LONG_TABLES,
     "docs/baselines.md": baselines_with_tables,
     "docs/protocol.md": protocol_with_table,
     "docs/cost.md": cost_with_table,

@@ -1,20 +1,12 @@
-"""An experiment with its rows: open it, summarise it and write its tables."""
+"""An experiment with its rows: summarise it and write its tables."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from entropy_grounding.evaluation.archive import (
-    OUTPUTS,
-    PUBLISHED,
-    stored_folder,
-    stored_index,
-)
-from entropy_grounding.experiments.complete import complete
+from entropy_grounding.evaluation.archive import stored_folder, stored_index
 from entropy_grounding.experiments.config import (
     ExperimentConfig,
     evaluations,
@@ -52,48 +44,6 @@ def summary(setup: ExperimentConfig, folders: dict[tuple[str, str, str], Path]) 
 
 
 SUMMARY = "summary.json"  # in the folder of the published results: one record per score
-
-
-@dataclass(frozen=True)
-class Opened:
-    """An experiment whose rows are all stored.
-
-    Attributes:
-        setup: its options.
-        folders: the folder of each (VLM, benchmark, variant).
-        cells: the `summary` of these folders.
-    """
-
-    setup: ExperimentConfig
-    folders: dict[tuple[str, str, str], Path]
-    cells: pd.DataFrame
-
-
-def open_experiment(
-    name: str,
-    run: str = "mini",
-    *,
-    results_dir: str = "",
-    overrides: Sequence[str] = (),
-    **chosen: str,
-) -> Opened:
-    """Return an experiment with its rows. Evaluations that are not stored yet are run first.
-
-    The notebooks with tables start with this call.
-
-    Args:
-        name: name of a file in ``conf/experiment``.
-        run: name of a file in ``conf/run``.
-        results_dir: folder where rows are read and written. If it is empty, this is outputs/results
-            of the repository, and rows in the repository's results folder are used, too.
-        overrides: Hydra overrides of every evaluation.
-        chosen: ``vlm``, ``benchmark``, ``method`` (comma-separated, empty for all) and
-            ``tracking``.
-    """
-    setup = load_experiment(name, run, overrides, results_dir=results_dir or str(OUTPUTS), **chosen)
-    folders = complete(setup, roots=() if results_dir else (PUBLISHED,))
-
-    return Opened(setup, folders, summary(setup, folders))
 
 
 def directions(cells: pd.DataFrame, setup: ExperimentConfig) -> pd.DataFrame:

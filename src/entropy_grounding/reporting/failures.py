@@ -1,14 +1,12 @@
 """Failures of the method, sorted by kind."""
 
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
 from entropy_grounding.core.geometry import Box
-from entropy_grounding.evaluation.archive import load_rows, stored_evaluations
 from entropy_grounding.metrics.localization import overlap
-from entropy_grounding.reporting.summary import OURS, in_order
 
 # Kinds of failures. HARMED is tested first, then MISSED and CUT; MISREAD is what remains.
 MISSED = "some evidence is in no crop"
@@ -16,43 +14,38 @@ CUT = "evidence is cut off"
 HARMED = "a right answer got lost"
 MISREAD = "seen and misread"
 
-
-def failures(root: str | Path, vlm: str) -> pd.DataFrame:
-    """Return the failures of `OURS` in all stored benchmarks of a VLM.
-
-    Args:
-        root: folder of an experiment, for example ``results/rows/table1``.
-        vlm: name of the VLM.
-
-    Returns:
-        The rows of `failures_among`, with a column ``benchmark``.
-    """
-    parts = []
-    stored = set(stored_evaluations(root))
-    folders = {path.parent for path in stored if path.name == OURS and path.parts[-3] == vlm}
-
-    for folder in in_order(folders):
-        if folder / "control_oracle" in stored:
-            rows = load_rows(folder / OURS)[0]
-            oracle = load_rows(folder / "control_oracle")[0]
-            parts.append(failures_among(rows, oracle).assign(benchmark=folder.name))
-
-    if not parts:
-        return pd.DataFrame(columns=["benchmark", "kind"])
-
-    return pd.concat(parts, ignore_index=True)
+# The rows and the manifest of each (VLM, benchmark).
+Evaluations = Mapping[tuple[str, str], tuple[pd.DataFrame, dict[str, Any]]]
 
 
-def failures_among(rows: pd.DataFrame, oracle: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows with a wrong answer that could have been right, with their ``kind``.
+def failures(method: Evaluations, oracle: Evaluations) -> pd.DataFrame:
+    """Return the wrong answers of all evaluations that could have been right.
 
     An answer could have been right if the plain answer or the answer from the oracle's crops is
     right.
 
     Args:
-        rows: rows of the method.
-        oracle: rows of the same examples with the oracle's crops.
+        method: the evaluations of the method.
+        oracle: the evaluations of the same examples with the oracle's crops.
+
+    Returns:
+        The rows of these answers, with the columns ``vlm``, ``benchmark`` and ``kind``.
     """
+    parts = []
+    for (vlm, benchmark), (rows, _) in method.items():
+        found = _failures_among(rows, oracle[vlm, benchmark][0])
+        parts.append(found.assign(vlm=vlm, benchmark=benchmark))
+
+    return pd.concat(parts, ignore_index=True)
+
+
+def failures_by_kind(found: pd.DataFrame) -> pd.DataFrame:
+    """Count the `failures`: one row per VLM and benchmark, one column per kind."""
+    return pd.crosstab([found["vlm"], found["benchmark"]], found["kind"])
+
+
+def _failures_among(rows: pd.DataFrame, oracle: pd.DataFrame) -> pd.DataFrame:
+    """Return the `failures` of one evaluation, with their ``kind``."""
     both = rows.merge(oracle[["example_id", "score"]], on="example_id", suffixes=("", "_oracle"))
 
     # A score of one half or more counts as right.

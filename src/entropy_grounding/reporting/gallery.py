@@ -57,7 +57,7 @@ def rescued(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 @literal_text()
-def plot_answers(rows: pd.DataFrame, examples: dict[str, Example], *, title: str = "") -> Figure:
+def plot_answers(rows: pd.DataFrame, source: dict[str, Any], *, title: str = "") -> Figure:
     """Draw examples side by side.
 
     Each panel shows the numbered crops and the dashed evidence on the image. Its title holds the
@@ -65,9 +65,10 @@ def plot_answers(rows: pd.DataFrame, examples: dict[str, Example], *, title: str
 
     Args:
         rows: stored rows, one per panel.
-        examples: the examples of these rows, by id.
+        source: the manifest of these rows, which names their benchmark.
         title: title of the figure.
     """
+    examples = examples_of(source, list(rows["example_id"]))
     count = max(len(rows), 1)
     figure, grid = plt.subplots(1, count, figsize=(_PANEL * count, _PANEL + 1), squeeze=False)
 

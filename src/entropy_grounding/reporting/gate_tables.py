@@ -1,6 +1,6 @@
 """Tables about the gate, which decides when to zoom and when to keep the zoomed answer."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,33 +22,48 @@ GATE = "gate"
 
 
 def gate_table(root: Path) -> str:
-    """Return the Markdown tables of the gated method next to the ungated one.
+    """Return the Markdown table of the gated method next to the ungated one.
 
-    The first table says what the gate keeps and what it costs; the second holds every VLM and
-    benchmark.
+    It has one row per VLM and benchmark.
 
     Args:
         root: folder of the repository.
     """
-    pairs, lines, about = [], [], []
-    for folder in stored_evaluations(root / "results" / "rows" / GATE):
-        if folder.name != "gated":
-            continue
-
-        rows, ungated = _with_ungated(folder)
-        pairs.append((rows, ungated))
+    lines, about = [], []
+    for folder, rows, ungated in _gated_evaluations(root):
         lines.append(_gate_line(folder, rows, ungated))
+        about.append(_origin(folder.parts[-3], source_of(folder), len(rows)))
 
-        source = source_of(folder)
-        about.append(_origin(folder.parts[-3], source, len(rows)))
-
-    if not pairs:
+    if not lines:
         return "Not run."
 
     # Lines without "gated_all" lack some columns.
     table = pd.DataFrame(lines).fillna("").to_markdown(index=False, disable_numparse=True)
+    return f"{table}\n\n{sources(pd.DataFrame(about))}"
 
-    return "\n\n".join([_gate_summary(pairs), table, sources(pd.DataFrame(about))])
+
+def gate_summary(root: Path) -> str:
+    """Return the Markdown table of what the gate keeps and what it costs, one row per VLM.
+
+    Args:
+        root: folder of the repository.
+    """
+    pairs, about = [], []
+    for folder, rows, ungated in _gated_evaluations(root):
+        pairs.append((rows, ungated))
+        about.append(_origin(folder.parts[-3], source_of(folder), len(rows)))
+
+    if not pairs:
+        return "Not run."
+
+    return f"{_gate_summary(pairs)}\n\n{sources(pd.DataFrame(about))}"
+
+
+def _gated_evaluations(root: Path) -> Iterator[tuple[Path, pd.DataFrame, pd.DataFrame]]:
+    """Yield the path of every gated evaluation, its rows, and those without a gate."""
+    for folder in stored_evaluations(root / "results" / "rows" / GATE):
+        if folder.name == "gated":
+            yield folder, *_with_ungated(folder)
 
 
 def _gate_line(folder: Path, rows: pd.DataFrame, ungated: pd.DataFrame) -> dict[str, Any]:
@@ -82,7 +97,7 @@ def _origin(vlm: str, source: dict[str, Any], count: int) -> dict[str, Any]:
 def calibration_table(folder: Path) -> str:
     """Return the Markdown table of the gate on its validation rows, cross-validated.
 
-    It has the columns of the first table of `gate_table`.
+    It has the columns of `gate_summary`.
 
     Args:
         folder: folder with one folder of validation rows per VLM.

@@ -62,6 +62,9 @@ METHODS = (
 # These methods know the evidence, so they do not compete.
 ORACLES = ("control_oracle", "control_oracle_budget")
 
+# Files in results/measured: the tables of `cells` and of `location_shares`.
+SUMMARIES = ("cells.json", "location_shares.json")
+
 
 def cells(root: str | Path) -> pd.DataFrame:
     """Return one row per VLM, benchmark and method of stored evaluations, and one for each "plain".

@@ -10,7 +10,7 @@ import pandas as pd
 from entropy_grounding.benchmarks.load import BENCHMARKS
 from entropy_grounding.benchmarks.miniature.requirements import HIDDEN, meets
 from entropy_grounding.core.errors import InputError
-from entropy_grounding.evaluation.archive import load_rows, stored_evaluations
+from entropy_grounding.evaluation.archive import PUBLISHED, load_rows, stored_evaluations
 from entropy_grounding.metrics.statistics import Interval, holm, interval
 from entropy_grounding.reporting.comparisons import differences, mean_costs
 from entropy_grounding.reporting.summary import METHODS, OURS, in_order
@@ -146,9 +146,30 @@ def wins_table(found: pd.DataFrame, reference: str = OURS) -> str:
 
     A sentence above it says how many of them stay significant after the adjustment.
     """
+    better, heading = _wins(found, reference)
+    if better.empty:
+        return heading
+
+    return f"{heading} (change in points):\n\n{_changes(better, ['p', 'adjusted p'])}"
+
+
+def wins_sentence(found: pd.DataFrame, reference: str = OURS) -> str:
+    """Return the sentence above `wins_table`, with the methods and benchmarks of the sure wins."""
+    better, heading = _wins(found, reference)
+    if better.empty:
+        return heading
+
+    sure = better[better["adjusted p"] < 0.05]
+    pairs = sorted({f"`{row.method}` on {row.benchmark}" for row in sure.itertuples()})
+    named = f" Significant: {', '.join(pairs)}." if pairs else ""
+    return f"{heading}.{named}"
+
+
+def _wins(found: pd.DataFrame, reference: str) -> tuple[pd.DataFrame, str]:
+    """Return the gains with unadjusted p < 0.05, and how many of them are significant."""
     tested = differences(found, reference).rename(columns={"p": "adjusted p", "p_ours": "p"})
     if tested.empty:
-        return "No other method was run yet."
+        return tested, "No other method was run yet."
 
     better = tested[(tested["p"] < 0.05) & (tested["change"] > 0)].sort_values("p")
     sure = (better["adjusted p"] < 0.05).sum()
@@ -157,10 +178,9 @@ def wins_table(found: pd.DataFrame, reference: str = OURS) -> str:
         "(adjusted p < 0.05)"
     )
     if better.empty:
-        return f"{heading}, and none has an unadjusted p < 0.05."
+        return better, f"{heading}, and none has an unadjusted p < 0.05."
 
-    heading += f"; with an unadjusted p < 0.05: {len(better)} (change in points):"
-    return f"{heading}\n\n{_changes(better, ['p', 'adjusted p'])}"
+    return better, f"{heading}; with an unadjusted p < 0.05: {len(better)}"
 
 
 def _changes(cells: pd.DataFrame, tests: list[str]) -> str:
@@ -281,6 +301,37 @@ def savings_table(stored: pd.DataFrame) -> str:
                 "exact": _value(best),
                 "approximate": f"{100 * row['value']:.1f}",
                 "inside the interval": "yes" if inside else "**no**",
+            }
+        )
+
+    table = pd.DataFrame(lines).to_markdown(index=False, disable_numparse=True)
+    return f"{table}\n\n{sources(stored)}"
+
+
+def savings_summary(stored: pd.DataFrame) -> str:
+    """Return the Markdown table of approximations, one row per approximation and VLM.
+
+    Args:
+        stored: the records of the experiment, from `summary_records`.
+    """
+    if stored.empty:
+        return "Not run."
+
+    exact = stored[stored["method"] == OURS].set_index(["vlm", "benchmark"])
+    others = stored[~stored["method"].isin(["plain", OURS])]
+
+    lines = []
+    for (option, vlm), rows in others.groupby(["method", "vlm"], sort=False):
+        best = exact.loc[vlm].loc[rows["benchmark"]]
+        values = rows["value"].to_numpy()
+        inside = (best["low"].to_numpy() <= values) & (values <= best["high"].to_numpy())
+        lines.append(
+            {
+                "option": option,
+                "VLM": f"`{vlm}`",
+                "mean, exact": f"{100 * best['value'].mean():.1f}",
+                "mean, approximate": f"{100 * values.mean():.1f}",
+                "inside the interval": f"{inside.sum()} of {len(rows)}",
             }
         )
 
@@ -477,17 +528,18 @@ def protocol_table(root: str | Path) -> str:
 
 
 def method_scores(
-    root: str | Path, methods: Sequence[str] = ("control_oracle", "entropy_gradient")
+    root: str | Path = "", methods: Sequence[str] = ("control_oracle", "entropy_gradient")
 ) -> pd.DataFrame:
     """Return the scores of stored evaluations, one row per example, VLM, benchmark and method.
 
     Args:
-        root: folder with VLM/BENCHMARK/METHOD folders.
+        root: folder with VLM/BENCHMARK/METHOD folders; by default that of the published Table 1.
         methods: names of the methods; "plain" is taken from the rows of the first one.
 
     Raises:
         InputError: if nothing is stored in ``root``.
     """
+    root = root or PUBLISHED / "table1"
     parts = []
     stored = [path for path in stored_evaluations(root) if path.name in methods]
     for folder in in_order(stored):

@@ -20,7 +20,7 @@ def test_every_name_has_one_method():
 
 
 def by_hand(values, size, window):
-    """The description of ViCrop's search, loop by loop (arXiv 2502.17422, its released constants)."""
+    """Search as ViCrop does, loop by loop (arXiv 2502.17422, constants as released)."""
     rows, cols = values.shape
     cell = size[0] / cols, size[1] / rows
     results = []

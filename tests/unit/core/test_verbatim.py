@@ -26,7 +26,7 @@ COMMANDS = {
     "evaluate": EvaluateConfig,
     "calibrate": CalibrateConfig,
     "rerun": ExperimentConfig,
-    "cell": JobConfig,
+    "job": JobConfig,
     "train": TrainConfig,
     "check": CheckConfig,
 }
@@ -123,7 +123,7 @@ def test_a_cell_gets_the_places_and_overrides_of_a_rerun(text, tmp_path):
         3,
     )
     found = compose_config(
-        quote_text(command_line([given]), verbatim_options(JobConfig)), "cell", JobConfig
+        quote_text(command_line([given]), verbatim_options(JobConfig)), "job", JobConfig
     )
     assert (found.results_dir, found.output_dir) == (folder, folder)
     assert found == given

@@ -8,7 +8,8 @@ from entropy_grounding.core.errors import InputError
 from entropy_grounding.evaluation.archive import write_results
 from entropy_grounding.reporting.comparisons import dominating, location_shares, mean_costs
 from entropy_grounding.reporting.documents import report
-from entropy_grounding.reporting.failures import failures
+from entropy_grounding.reporting.failures import failures, failures_by_kind
+from entropy_grounding.reporting.long_tables import by_vlm
 from entropy_grounding.reporting.summary import cells
 from entropy_grounding.reporting.tables import (
     cost_table,
@@ -136,8 +137,9 @@ def test_a_method_that_scores_as_much_for_less_is_said_to_dominate():
         vlm="tiny_llava", benchmark="vstar", n=40
     )
     said = dominating(found)
-    assert said == "tiny_llava: gated (+2.0 points, 5.0 passes); entropy_gradient takes 8.0 passes."
-    assert dominating(found[found["method"] != "gated"]).startswith("tiny_llava: none;")
+    expected = "gated (+2.0 points, 5.0 passes); entropy_gradient takes 8.0 passes."
+    assert said == f"- tiny_llava: {expected}"
+    assert dominating(found[found["method"] != "gated"]).startswith("- tiny_llava: none;")
 
 
 def test_means_are_of_methods_with_all_benchmarks():
@@ -204,7 +206,7 @@ def test_nothing_stored_is_an_error(tmp_path):
         ([[10, 10, 60, 60]], 1.0, "a right answer got lost"),
     ],
 )
-def test_failures_are_told_apart(tmp_path, crops, plain, kind):
+def test_failures_are_told_apart(crops, plain, kind):
     row = {
         "example_id": "1",
         "status": "ok",
@@ -214,17 +216,17 @@ def test_failures_are_told_apart(tmp_path, crops, plain, kind):
         "evidence": [[20.0, 20.0, 40.0, 40.0]],
     }
     row |= {"question": "?", "references": ["a"], "plain_answer": "b", "answer": "c"}
-    source = {"config": {"vlm": {"name": "tiny_llava"}, "benchmark": {"name": "mini_vstar"}}}
-    folder = tmp_path / "tiny_llava" / "mini_vstar"
-    write_results(folder / "entropy_gradient", pd.DataFrame([row]), source)
-    write_results(folder / "control_oracle", pd.DataFrame([{**row, "score": 1.0}]), source)
-    assert failures(tmp_path, "tiny_llava")["kind"].tolist() == [kind]
+    method, oracle = pd.DataFrame([row]), pd.DataFrame([{**row, "score": 1.0}])
+    key = ("tiny_llava", "mini_vstar")
+    found = failures({key: (method, {})}, {key: (oracle, {})})
+    assert found[["vlm", "benchmark", "kind"]].values.tolist() == [[*key, kind]]
+    assert failures_by_kind(found).loc[key].to_dict() == {kind: 1}
 
 
 def test_the_report_says_what_was_not_run(root):
     text = report(cells(root), location_shares(root))
     assert "**Not run:** `entropy_gradient_released`, `map_attention`" in text
-    assert "### `tiny_llava`" in text
+    assert "## `tiny_llava`" in by_vlm(cells(root), score_table)
 
 
 def test_a_method_that_one_vlm_lacks_is_named_with_it(root):

@@ -1,0 +1,112 @@
+"""The parts of a table notebook, made from the published rows of one VLM and one benchmark."""
+
+from dataclasses import replace
+
+import matplotlib.pyplot as plt
+import pytest
+
+from entropy_grounding import notebook
+from entropy_grounding.evaluation.archive import RESULTS
+from entropy_grounding.reporting.claims import verdict
+from entropy_grounding.reporting.experiment import write_tables
+from entropy_grounding.reporting.table_notebook import open_table
+from entropy_grounding.reporting.tables import place_table, reference_table, score_table
+
+CHOSEN = {
+    "vlm": "tiny_llava",
+    "benchmark": "mini_textvqa",
+    "method": "entropy_gradient,control_oracle",
+    "tracking": "disabled",
+}
+
+
+@pytest.fixture(scope="module")
+def opened():
+    return open_table("table1", "mini", **CHOSEN)
+
+
+@pytest.fixture
+def table(opened, tmp_path):
+    return replace(opened, run_dir=str(tmp_path / "run"), figures={})
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """Everything that the notebook shows: the text of Markdown, and figures."""
+    found = []
+    monkeypatch.setattr(
+        notebook, "display", lambda value: found.append(getattr(value, "data", value))
+    )
+    return found
+
+
+def test_an_opened_table_has_published_rows_and_the_name_of_its_notebook(table):
+    assert table.notebook == "10_table1_main"
+    assert [key[2] for key in table.folders] == ["entropy_gradient", "control_oracle"]
+    assert table.cells["method"].tolist() == ["plain", "entropy_gradient", "control_oracle"]
+    assert open_table("table1", "mini", notebook="30_gallery", **CHOSEN).notebook == "30_gallery"
+
+
+def test_without_a_run_the_environment_names_it(monkeypatch):
+    monkeypatch.setenv("ENTROPY_GROUNDING_RUN", "full")
+    assert open_table("table1", **CHOSEN).setup.run.name == "full"
+
+
+def test_opening_makes_no_folder(tmp_path):
+    open_table("table1", "mini", run_dir=str(tmp_path / "run"), **CHOSEN)
+    assert not (tmp_path / "run").exists()
+
+
+def test_rows_of_one_method_are_found_by_vlm_and_benchmark(table):
+    ((key, (rows, source)),) = table.rows("control_oracle").items()
+    assert key == ("tiny_llava", "mini_textvqa")
+    assert set(rows["method"]) == {source["method_name"]} == {"control_oracle"}
+
+
+def test_tables_are_shown_as_markdown_with_the_name_of_the_vlm(table, shown):
+    table.show_scores()
+    table.show_places()
+    tables = score_table(table.cells, "tiny_llava"), place_table(table.cells, "tiny_llava")
+    assert shown == [f"**`tiny_llava`**\n\n{each}" for each in tables]
+
+
+def test_the_verdict_the_sources_and_the_differences_are_shown(table, shown):
+    table.show_sources()
+    table.show_verdict()
+    table.show_differences()
+    first, *others = shown
+    assert first.startswith(
+        "**Table 1: accuracy.** 2 evaluations. Weights (SHA-256): `tiny_llava` "
+    )
+    assert others == [verdict("10_table1_main", table.cells), reference_table(table.cells)]
+
+
+def test_a_figure_is_saved_shown_closed_and_kept_for_the_log(table, shown, tmp_path):
+    figure = plt.figure()
+    table.show_figure("drawn", figure)
+    assert (tmp_path / "run" / "drawn.png").read_bytes().startswith(b"\x89PNG")
+    assert shown == [figure]
+    assert not plt.fignum_exists(figure.number)
+    assert table.figures == {"drawn": figure}
+
+
+def test_figures_may_have_a_folder_of_their_own(table, shown, tmp_path):
+    replace(table, figure_dir=str(tmp_path / "figures")).show_figure("drawn", plt.figure())
+    assert [path.name for path in (tmp_path / "figures").iterdir()] == ["drawn.png"]
+
+
+def test_the_log_writes_the_tables_into_the_folder_of_the_run(table, tmp_path):
+    table.log()
+    expected = write_tables(table.cells, tmp_path / "expected")
+    written = [tmp_path / "run" / path.name for path in expected]
+    assert [path.read_bytes() for path in written] == [path.read_bytes() for path in expected]
+
+
+def test_the_published_tables_are_those_that_the_log_writes(tmp_path):
+    """One small experiment: all would take minutes."""
+    found = open_table("protocol_switches", "mini", run_dir=str(tmp_path), tracking="disabled")
+    found.log()
+    published = RESULTS / "tables"
+    for ending in ("md", "tex"):
+        expected = (published / f"protocol_switches.{ending}").read_bytes()
+        assert (tmp_path / f"table.{ending}").read_bytes() == expected

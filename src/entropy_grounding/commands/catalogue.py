@@ -10,6 +10,7 @@ import json
 import textwrap
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -238,7 +239,7 @@ def check_options(name: str, arguments: Sequence[str]) -> None:
     many = "-m" in arguments or "--multirun" in arguments or name in ("rerun", "job")
 
     before = ""
-    for argument, behind in zip(arguments, [*arguments[1:], ""], strict=True):
+    for argument, behind in zip_longest(arguments, arguments[1:], fillvalue=""):
         if before not in WITH_VALUE:
             _check_argument(argument, behind, options, about, many=many)
         before = argument

@@ -12,7 +12,7 @@ import pytest
 from hydra._internal.utils import get_args_parser
 
 from entropy_grounding import __main__ as command_line
-from entropy_grounding.commands.catalogue import FLAGS, SENTENCES, check_options
+from entropy_grounding.commands.catalogue import FLAGS, SENTENCES, check_options, described
 from entropy_grounding.commands.command_line import command
 from entropy_grounding.commands.describe import describe
 from entropy_grounding.core.errors import InputError
@@ -113,6 +113,11 @@ def test_a_natural_mistake_gets_the_nearest_right_word(arguments, said, eg, caps
     refused = capsys.readouterr().err
     assert said in refused
     assert len(refused.splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", described())
+def test_a_command_without_any_option_is_no_mistake(name):
+    check_options(name, [])
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["ground", "--help"], ["ground", "imgae=x"]])

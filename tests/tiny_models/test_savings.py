@@ -23,8 +23,6 @@ from entropy_grounding.method.gate import GateOptions, uncertainty
 from entropy_grounding.method.options import GroundingOptions
 from entropy_grounding.method.stopping import StoppingOptions
 from entropy_grounding.method.target import next_token_entropy
-from entropy_grounding.profiling.passes import big_figures
-from entropy_grounding.profiling.random_vlm import SHAPES, random_vlm
 from entropy_grounding.vlm.session import ImageSession
 from support.families import GEOMETRIES, TINY, Case
 
@@ -285,49 +283,3 @@ def test_only_methods_may_differ_between_configurations_evaluated_together(tmp_p
     with pytest.raises(InputError, match="Only methods may differ"):
         evaluate_together([first, other], tiny_vlm)
     assert isinstance(first.benchmark.protocol, Protocol)
-
-
-TEXT = {
-    "hidden_size": 64,
-    "intermediate_size": 96,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 4,
-    "head_dim": 16,
-}
-TOWER = {
-    "hidden_size": 32,
-    "intermediate_size": 64,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 2,
-    "image_size": 56,
-}
-QWEN = {
-    "hidden_size": 32,
-    "intermediate_size": 64,
-    "num_heads": 2,
-    "depth": 1,
-    "out_hidden_size": 64,
-    "fullatt_block_indexes": [0],
-}
-ROPE = {"rope_parameters": {"rope_type": "default", "mrope_section": [2, 3, 3], "rope_theta": 1e4}}
-
-
-@pytest.mark.parametrize("name", list(SHAPES))
-def test_the_benchmark_runs_on_models_of_the_shape_of_released_checkpoints(name):
-    shape = SHAPES[name]
-    if name.startswith("qwen"):
-        text, vision, options = {**TEXT, **ROPE}, QWEN, {"most": 64}
-    else:
-        text, vision, options = TEXT, TOWER, {"tile": 56}
-    changes = {"text": text, "vision": vision, "options": options}
-    small = replace(
-        shape, **{part: {**getattr(shape, part), **sizes} for part, sizes in changes.items()}
-    )
-    found = big_figures(name, random_vlm(small), repeats=1)
-    assert {key.removeprefix(f"{name}: ") for key in found} >= {
-        "map",
-        "map, checkpointing",
-        "grounding, reuse=exact",
-    }
-    assert all(value > 0 for value in found.values())

@@ -31,6 +31,8 @@ SENTENCES = {
     "check": "check that a tiny VLM shows the paper's phenomenon",
     "profile": "measure what passes cost, and which attention layers look at the evidence",
 }
+# Parts of `eg profile passes`.
+MID, RELEASED = "mid", "released"
 INTERNAL = ("job",)  # started by others: `eg rerun` launches one for each VLM and benchmark
 
 # Hydra's own flags, and those of them that take a value.
@@ -158,6 +160,19 @@ def _profile() -> Parser:
         type=int,
         default=300,
         help="questions whose answers are compared (default: 300)",
+    )
+    passes.add_argument(
+        "--part",
+        choices=("all", MID, RELEASED),
+        default="all",
+        help=f"'{MID}': one model on a CPU; '{RELEASED}': the shapes of the released checkpoints, "
+        "on a GPU or as twins on a CPU (default: all)",
+    )
+    passes.add_argument(
+        "--models",
+        nargs="+",
+        metavar="NAME",
+        help="which released shapes (default: all four)",
     )
     passes.add_argument(
         "--results", default="results", help="where the figures go (default: results)"

@@ -5,12 +5,16 @@ from pathlib import Path
 
 import torch
 
+from entropy_grounding.commands.catalogue import MID, RELEASED
 from entropy_grounding.commands.command_line import command
+from entropy_grounding.core.checks import check_choice
 from entropy_grounding.core.errors import InputError
 from entropy_grounding.core.verbatim import expanded
 from entropy_grounding.evaluation.archive import write_summary
 from entropy_grounding.profiling.attention_layers import ATTENTION_LAYERS, measure_all
 from entropy_grounding.profiling.passes import BENCHMARK_COST, measure
+from entropy_grounding.profiling.random_vlm import SHAPES
+from entropy_grounding.profiling.released import GPU_PASSES, measure_released, released_table
 
 
 def main(options: Namespace) -> None:
@@ -19,19 +23,30 @@ def main(options: Namespace) -> None:
 
 
 def passes(options: Namespace) -> None:
-    """Write ``benchmark_cost.json``: ratios of time and memory, the median of interleaved repeats.
+    """Write ``benchmark_cost.json`` and ``gpu_passes.json``, or one of them.
+
+    The first has ratios of time and memory, the median of interleaved repeats on a CPU. The second
+    has the figures of the released shapes, on the GPU or of their twins on the CPU.
 
     Raises:
-        InputError: for less than one repeat or example.
+        InputError: for less than one repeat or example, or an unknown model.
     """
     if options.repeats < 1 or options.examples < 1:
         raise InputError("--repeats and --examples must be at least 1.")
+    names = options.models or list(SHAPES)
+    for name in names:
+        check_choice("--models", name, tuple(SHAPES))
 
     torch.set_num_threads(1)
-    table = measure(options.repeats, options.examples)
-    shown = table[["figure", "value", "limit"]]
-    print(shown.to_string(index=False, float_format=lambda value: f"{value:.4g}"))
-    write_summary(Path(expanded(options.results)) / "measured" / BENCHMARK_COST, table)
+    folder = Path(expanded(options.results)) / "measured"
+    if options.part != RELEASED:
+        table = measure(options.repeats, options.examples)
+        shown = table[["figure", "value", "limit"]]
+        print(shown.to_string(index=False, float_format=lambda value: f"{value:.4g}"))
+        write_summary(folder / BENCHMARK_COST, table)
+    if options.part != MID:
+        rows = measure_released(folder / GPU_PASSES, names, options.repeats)
+        print(released_table(rows))
 
 
 def layers(options: Namespace) -> None:

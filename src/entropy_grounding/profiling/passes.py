@@ -3,14 +3,12 @@
 Every figure of time is a ratio: the median over interleaved repeats of one run.
 
 The model is a LLaVA with random weights (hidden size 512, 12 layers, vocabulary 32,000, 576 visual
-tokens). It runs on a CPU, in float32, with one thread. On a machine with a GPU, models with the
-sizes of the paper's four checkpoints are measured too, in bfloat16. Random weights tell what a pass
-costs, but not how good an answer is. The answers of both orders of computation are therefore
-compared on a tiny VLM.
+tokens). It runs on a CPU, in float32, with one thread; `released` measures models with the sizes of
+the paper's four checkpoints. Random weights tell what a pass costs, but not how good an answer is.
+The answers of both orders of computation are therefore compared on a tiny VLM.
 """
 
 import multiprocessing
-import statistics
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -21,14 +19,12 @@ import numpy as np
 import pandas as pd
 import psutil
 import torch
-from PIL import Image
 from torch.profiler import ProfilerActivity, profile
 from tqdm.auto import tqdm
 
 from entropy_grounding.benchmarks.base import Example
 from entropy_grounding.benchmarks.load import benchmark_config, load_benchmark
-from entropy_grounding.benchmarks.miniature.questions import held_out_example
-from entropy_grounding.benchmarks.miniature.scenes import canvas_of, draw_scene
+from entropy_grounding.benchmarks.miniature.scenes import canvas_of
 from entropy_grounding.core.records import Grounding
 from entropy_grounding.evaluation.provenance import commit
 from entropy_grounding.grounding import ground
@@ -36,7 +32,8 @@ from entropy_grounding.method.options import GroundingOptions
 from entropy_grounding.method.stopping import StoppingOptions
 from entropy_grounding.method.target import next_token_entropy
 from entropy_grounding.profiling.random_vlm import MID_SIZE, SHAPES, random_vlm, shaped
-from entropy_grounding.vlm.ledger import Ledger, peak_memory, synchronize
+from entropy_grounding.profiling.released import LONGEST, a_picture, ratio, seconds_of
+from entropy_grounding.vlm.ledger import Ledger, peak_memory
 from entropy_grounding.vlm.load import load_vlm
 from entropy_grounding.vlm.memory import estimate_memory
 from entropy_grounding.vlm.model import VLM
@@ -44,9 +41,8 @@ from entropy_grounding.vlm.types import Prompt
 
 BENCHMARK_COST = "benchmark_cost.json"
 EARLY_LAYER = 6  # of 12, for the gradient at an intermediate layer
-LONGEST = "qwen2_5_vl_7b"  # the model with the longest prompts
 MANY = 16_000  # visual tokens
-MANY_SIZE = (160 * 28, 100 * 28)  # a picture of so many tokens, with 28 x 28 pixels per token
+SQUARE = (672, 672)  # width and height of the picture in pixels
 ROUNDS = StoppingOptions(rule="fixed", rounds=3)
 MODES: dict[str, dict[str, Any]] = {
     "off": {"reuse": "off"},
@@ -66,12 +62,6 @@ LIMITS = {
     "grounding, reuse=exact": 0.8,
     "grounding, reground=crops": 0.55,
 }
-
-
-def a_picture(size: tuple[int, int] = (672, 672)) -> tuple[Image.Image, str]:
-    """Return a drawn scene of this width and height in pixels, and its question."""
-    scene, question = held_out_example(0)
-    return draw_scene(scene).resize(size), question.text
 
 
 def passes(vlm: VLM, prompt: Prompt) -> dict[str, Callable[[], object]]:
@@ -120,24 +110,8 @@ def interleaved(
     Every repeat runs all functions, and a ratio is taken within a repeat, so that a slow moment of
     the machine affects both times. The result is the median over the repeats.
     """
-    # The first run of each is not timed, because it also fills caches.
-    for run in timed.values():
-        run()
-        synchronize()
-
-    ratios: dict[str, list[float]] = {name: [] for name in timed}
-    for _ in tqdm(range(repeats), desc=f"{len(timed)} x {repeats} runs"):
-        seconds = {}
-        for name, run in timed.items():
-            start = time.perf_counter()
-            run()
-            synchronize()
-            seconds[name] = time.perf_counter() - start
-
-        for name, value in seconds.items():
-            ratios[name].append(value / seconds[reference])
-
-    return {name: statistics.median(values) for name, values in ratios.items()}
+    seconds = seconds_of(timed, repeats)
+    return {name: ratio(seconds, name, reference) for name in timed}
 
 
 def by_operation(timed: Mapping[str, Callable[[], object]]) -> dict[str, float]:
@@ -178,7 +152,7 @@ def grounding_ratios(vlm: VLM, repeats: int) -> dict[str, float]:
 
     A grounding has K = 2 crops and three rounds. There is one figure per order of computation.
     """
-    image, question = a_picture()
+    image, question = a_picture(SQUARE)
 
     def run(mode: str) -> Callable[[], Grounding]:
         return lambda: ground(
@@ -218,7 +192,7 @@ def _peak_of(name: str) -> float:
     """Return the bytes of the weights plus the largest growth of this process during a pass."""
     torch.set_num_threads(1)
     vlm = random_vlm(MID_SIZE)
-    image, question = a_picture()
+    image, question = a_picture(SQUARE)
     run = passes(vlm, vlm.prompt(question, [vlm.encode(image)]))[name]
 
     process = psutil.Process()
@@ -295,81 +269,13 @@ def big_memory(tokens: int = MANY) -> dict[str, float]:
     }
 
 
-def big_figures(name: str, vlm: VLM, repeats: int) -> dict[str, float]:
-    """Return the ratios of time of a model's maps and groundings.
-
-    On a GPU the ratios of peak memory follow, weights included. ``name`` begins every key.
-    """
-    image, question = a_picture()
-    prompt = vlm.prompt(question, [vlm.encode(image)])
-    runs = passes(vlm, prompt)
-    timed = {key: runs[key] for key in ("plain", "map", "map, checkpointing")}
-
-    figures = interleaved(timed, repeats, "plain") | grounding_ratios(vlm, repeats)
-    if torch.cuda.is_available():
-        peaks = {key: gpu_gigabytes(run) for key, run in timed.items()}
-        for key in ("map", "map, checkpointing"):
-            figures[f"{key}: memory"] = peaks[key] / peaks["plain"]
-
-    # A plain forward divided by itself is no figure.
-    return {f"{name}: {key}": value for key, value in figures.items() if key != "plain"}
-
-
-def gpu_gigabytes(run: Callable[[], object]) -> float:
-    """Return the peak of the GPU's allocated memory during a run, in gigabytes.
-
-    Weights are included. The result is NaN if the memory was not enough.
-    """
-    torch.cuda.empty_cache()
-    torch.cuda.reset_peak_memory_stats()
-
-    try:
-        run()
-    except torch.cuda.OutOfMemoryError:
-        return float("nan")
-
-    return torch.cuda.max_memory_allocated() / 1e9
-
-
-def measured_memory(vlm: VLM) -> dict[str, float]:
-    """Return the figures of `big_memory` as measured on a GPU."""
-    image, question = a_picture(MANY_SIZE)
-    prompt = vlm.prompt(question, [vlm.encode(image)])
-    timed = passes(vlm, prompt)
-
-    name = f"Qwen2.5-VL 7B, map of {prompt.visual_tokens:,} tokens, GB"
-    return {
-        f"{name}, measured": gpu_gigabytes(timed["map"]),
-        f"{name}, checkpointing, measured": gpu_gigabytes(timed["map, checkpointing"]),
-    }
-
-
-def on_gpu(repeats: int) -> dict[str, float]:
-    """Return the figures of all four families in bfloat16, or none if there is no GPU."""
-    figures: dict[str, float] = {}
-    if not torch.cuda.is_available():
-        return figures
-
-    for name, shape in SHAPES.items():
-        vlm = random_vlm(shape, device="cuda", dtype=torch.bfloat16)
-        figures |= big_figures(name, vlm, repeats)
-        if name == LONGEST:
-            figures |= measured_memory(vlm)
-
-        # Two models at a time may not fit.
-        del vlm
-        torch.cuda.empty_cache()
-
-    return figures
-
-
 def ledger_share(vlm: VLM, repeats: int = 100) -> dict[str, float]:
     """Return the share of a grounding's time that its ledger needs.
 
     The ledger counts every pass and reads two clocks for it. It reads the memory once per
     grounding.
     """
-    image, question = a_picture()
+    image, question = a_picture(SQUARE)
     start = time.perf_counter()
     cost = ground(vlm, image, question, GroundingOptions(stopping=ROUNDS)).cost
     whole = time.perf_counter() - start
@@ -392,15 +298,15 @@ def ledger_share(vlm: VLM, repeats: int = 100) -> dict[str, float]:
 def measure(repeats: int, examples: int) -> pd.DataFrame:
     """Return a table with one row per figure: its name, its value, and its limit if it has one."""
     vlm, tiny = random_vlm(MID_SIZE), load_vlm("tiny_llava")
-    image, question = a_picture()
+    image, question = a_picture(SQUARE)
     prompt = vlm.prompt(question, [vlm.encode(image)])
 
-    # Time and memory of one model, then answers of a tiny VLM, then models of full size.
+    # Time and memory of one model, then answers of a tiny VLM.
     figures = interleaved(passes(vlm, prompt), repeats, "plain")
     figures |= by_operation(passes(vlm, prompt))
     figures |= batch_ratio(vlm, prompt, repeats) | grounding_ratios(vlm, repeats) | memory_ratios()
     figures |= ledger_share(tiny) | compare_answers(tiny, examples)
-    figures |= big_memory() | on_gpu(repeats)
+    figures |= big_memory()
 
     table = pd.DataFrame({"figure": list(figures), "value": list(figures.values())})
     about = {

@@ -31,7 +31,7 @@ def test_shapes_have_as_many_weights_as_the_released_checkpoints(name):
 def test_ratios_are_to_the_reference_of_the_same_repeat(monkeypatch):
     now = iter([0, 1, 1, 3, 10, 12, 12, 18])  # two repeats: 1 and 2 seconds, then 2 and 6
     monkeypatch.setattr("time.perf_counter", lambda: float(next(now)))
-    monkeypatch.setattr("entropy_grounding.profiling.passes.tqdm", lambda each, **_: each)
+    monkeypatch.setattr("entropy_grounding.profiling.released.tqdm", lambda each, **_: each)
     assert interleaved({"plain": int, "map": int}, 2, "plain") == {"plain": 1.0, "map": 2.5}
 
 

@@ -1,11 +1,14 @@
 """Identify files by their SHA-256 and hub repositories by their commit."""
 
 import hashlib
+import os
 import re
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-from huggingface_hub import HfApi, try_to_load_from_cache
+from huggingface_hub import HfApi, constants, try_to_load_from_cache
+from huggingface_hub.file_download import repo_folder_name
 
 from entropy_grounding.core.errors import InputError
 
@@ -34,6 +37,7 @@ def hub_commit(name: str, revision: str | None, *, kind: str) -> str:
 
     try:
         about = HfApi().repo_info(name, revision=revision, repo_type=kind, timeout=_PATIENCE)
+        _remember(name, revision, str(about.sha), kind)
         return str(about.sha)
     except Exception as error:  # offline, gated, no such name: the cache may still know it
         cached = _cached_commit(name, revision, kind)
@@ -45,6 +49,24 @@ def hub_commit(name: str, revision: str | None, *, kind: str) -> str:
         raise UnresolvedError(
             f"The commit of '{name}' on the hub is not known here ({reason}): {_advice(name, kind)}"
         ) from error
+
+
+def _remember(name: str, revision: str | None, commit: str, kind: str) -> None:
+    """Write what a branch or tag stands for into the local cache, for runs without the hub.
+
+    Files are fetched by commit, and `huggingface_hub` writes this note only for a file that is
+    fetched by branch or tag.
+    """
+    folder = Path(constants.HF_HUB_CACHE, repo_folder_name(repo_id=name, repo_type=kind))
+    note = folder / "refs" / (revision or "main")
+
+    # A cache that cannot be written is no reason to stop here: what it has may be enough.
+    with suppress(OSError):
+        if not note.is_file() or note.read_text() != commit:
+            note.parent.mkdir(parents=True, exist_ok=True)
+            part = note.with_name(f"{note.name}.{os.getpid()}.tmp")
+            part.write_text(commit)
+            part.replace(note)  # readers never see half a note
 
 
 def _advice(name: str, kind: str) -> str:

@@ -1,0 +1,39 @@
+"""Load what is named on each line of standard input, and answer with a line of JSON.
+
+One process answers many questions, since `huggingface_hub` reads its settings when it is imported.
+A line is ``vlm NAME [OPTION=VALUE ...]`` or ``benchmark NAME``.
+"""
+
+import json
+import sys
+from dataclasses import replace
+
+import torch
+
+from entropy_grounding.benchmarks.load import benchmark_config, load_benchmark
+from entropy_grounding.core.config import section_config
+from entropy_grounding.core.errors import InputError
+from entropy_grounding.core.identity import hub_commit
+from entropy_grounding.vlm.config import VLMConfig
+from entropy_grounding.vlm.load import load_vlm
+
+
+def answer(kind: str, name: str, options: dict[str, str]) -> str:
+    """Load a VLM or a benchmark, and return the sentence of its error, "" for none."""
+    hub_commit.cache_clear()  # a new process would ask again
+    try:
+        if kind == "vlm":
+            preset = section_config("vlm", name, VLMConfig)
+            load_vlm(replace(preset, name="twin", dtype="float32", **options))
+        else:
+            next(iter(load_benchmark(benchmark_config(name, examples=1, **options))))
+    except InputError as error:
+        return str(error)
+    return ""
+
+
+torch.set_num_threads(1)
+for line in sys.stdin:
+    kind, name, *rest = line.split()
+    said = answer(kind, name, dict(option.split("=", 1) for option in rest))
+    print(f"answer {json.dumps(said)}", flush=True)

@@ -1,0 +1,447 @@
+"""The dress rehearsal: the whole path of ``run=full`` on twins, over HTTP, by the real commands.
+
+    python tests/rehearsal/run.py [--files DIR] [--out outputs/rehearsal] [--cut]
+
+A hub on loopback serves twins of the four checkpoints and small copies of the seven data sets under
+their released ids to an empty cache. Then, in processes of their own: fetch and preflight,
+`eg evaluate` on every VLM and benchmark, with one run killed and resumed, `eg rerun
+experiment=table1 run=full`, the notebooks of all other tables and ablations, `eg publish` and
+`eg report`; and again without the hub, from the cache.
+
+The last lines are a table of what was done. The exit status is 1 if anything failed. Run it again
+to resume: a stage that has ended well is skipped. ``--cut`` takes a minute or two: twins from facts
+alone, two VLMs, two benchmarks, one question.
+
+Values that differ from a real run: float32 (bfloat16 is slow on CPUs), one or two questions, and
+answers of four tokens after the first stage.
+"""
+
+import argparse
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pandas as pd
+
+sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+from hub import Hub
+from prompts import compare
+from published import write_datasets
+from repository import copy_repository
+from twins import TWINS, write_twin
+
+VLMS = ("llava_1_5_7b", "llava_1_6_mistral_7b", "internvl3_5_8b", "qwen2_5_vl_7b")
+CUT_VLMS = ("llava_1_5_7b", "qwen2_5_vl_7b")
+BENCHMARKS = ("textvqa", "vstar", "docvqa", "pope", "infovqa", "gqa", "realworldqa")
+# The notebooks of the other tables and ablations; the first rows of each are its largest part.
+NOTEBOOKS = (
+    "25_cost",
+    "11_table2_localization",
+    "21_ablation_stopping",
+    "22_ablation_objective",
+    "24_ablation_map_to_region",
+    "20_ablation_regions",
+    "28_ablation_savings",
+    "23_ablation_token_layer",
+    "27_protocol_switches",
+)
+AT_ONCE = 2  # processes
+PATIENCE = 3600  # seconds that one command may take, on a machine that does other work too
+SHORT = "benchmark.protocol.max_new_tokens=4"
+
+
+@dataclass
+class Outcome:
+    """What a stage has done.
+
+    Attributes:
+        stage: its name.
+        ok: whether every command ended with status 0 and no row failed.
+        cells: evaluations, notebooks: executed notebooks, tables: table files.
+        seconds: wall clock.
+        note: why it failed, or what was left out.
+    """
+
+    stage: str
+    ok: bool = True
+    cells: int = 0
+    rows: int = 0
+    failed_rows: int = 0
+    notebooks: int = 0
+    tables: int = 0
+    seconds: float = 0.0
+    note: str = ""
+
+
+@dataclass
+class Rehearsal:
+    """Where everything lies, and what is run.
+
+    Attributes:
+        out: folder of the rehearsal.
+        hub: the hub on loopback.
+        vlms: names of presets.
+        benchmarks: names of presets.
+        notebooks: names of notebooks.
+        questions: of a cell in evaluate and table 1.
+        stages: what is done while there is a hub.
+        files: folder with the released small files, if they are given.
+        offline: the hub has been stopped.
+    """
+
+    out: Path
+    hub: Hub
+    vlms: Sequence[str] = VLMS
+    benchmarks: Sequence[str] = BENCHMARKS
+    notebooks: Sequence[str] = NOTEBOOKS
+    questions: int = 2
+    stages: Sequence["Callable[[Rehearsal], Outcome]"] = ()
+    files: Path | None = None
+    offline: bool = False
+
+    @property
+    def repository(self) -> Path:
+        return self.out / "repository"
+
+    def environment(self) -> dict[str, str]:
+        """Return the environment of every command; a stranger sets nothing but HF_HOME."""
+        more = {
+            "PYTHONPATH": str(self.repository / "src"),
+            "OMP_NUM_THREADS": "1",
+            "WANDB_MODE": "offline",
+            "JUPYTER_PREFER_ENV_PATH": "1",
+        }
+        if self.offline:
+            more["HF_HUB_OFFLINE"] = "1"
+        return self.hub.environment(self.out / "hf_home", **more)
+
+    def start(self, name: str, *arguments: str) -> subprocess.Popen[bytes]:
+        """Start `eg` in the copy of the repository, with a log of its output."""
+        log = self.out / "logs" / f"{name}.txt"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "-m", "entropy_grounding", *arguments]
+        with log.open("ab") as file:
+            file.write(f"$ eg {' '.join(arguments)}\n".encode())
+            file.flush()
+            return subprocess.Popen(
+                command,
+                cwd=self.repository,
+                env=self.environment(),
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def run(self, name: str, *arguments: str) -> str:
+        """Run `eg`, and return "" or the reason why it failed."""
+        process = self.start(name, *arguments)
+        try:
+            code = process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            stop_group(process)
+            return f"{name}: no end after {PATIENCE} s"
+
+        return "" if code == 0 else f"{name}: status {code}: {self.last_line(name)}"
+
+    def last_line(self, name: str) -> str:
+        """Return the last words of a log, the sentence of an error if there is one."""
+        lines = [line for line in self.log(name).splitlines() if line.strip()]
+        errors = [line for line in lines if "rror" in line]
+        return (errors or lines or [""])[-1][:400]
+
+    def log(self, name: str) -> str:
+        return (self.out / "logs" / f"{name}.txt").read_text(errors="replace")
+
+    def run_all(self, commands: dict[str, Sequence[str]]) -> list[str]:
+        """Run several commands, two at a time, and return the reasons of those that failed."""
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            reasons = list(pool.map(lambda item: self.run(item[0], *item[1]), commands.items()))
+        return [reason for reason in reasons if reason]
+
+    def commands(self) -> str:
+        """Return the names of the commands that there are."""
+        command = [sys.executable, "-m", "entropy_grounding", "--help"]
+        return subprocess.run(
+            command, cwd=self.repository, env=self.environment(), capture_output=True, text=True
+        ).stdout
+
+
+def stop_group(process: subprocess.Popen[bytes]) -> None:
+    """Kill a command and the processes that it has started."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+# --- Stages ---
+
+
+def evaluate_options(made: Rehearsal, folder: str, questions: int) -> list[str]:
+    return [
+        "vlm.dtype=float32",
+        f"benchmark.examples={questions}",
+        "tracking=disabled",
+        f"results_dir=outputs/{folder}",
+    ]
+
+
+def fetch(made: Rehearsal) -> Outcome:
+    """Fetch all files ahead, and ask the preflight, where the commands exist."""
+    known = made.commands()
+    pairs = {}
+    for vlm, benchmark in zip(made.vlms, _cycled(made.benchmarks, len(made.vlms)), strict=True):
+        pairs[f"fetch_{vlm}"] = ["fetch", f"vlm={vlm}", f"benchmark={benchmark}"]
+
+    asked = f"vlm={made.vlms[0]}", f"benchmark={made.benchmarks[0]}"
+    missing = [name for name in ("fetch", "doctor") if f"\n  {name} " not in known]
+    reasons = [] if "fetch" in missing else made.run_all(pairs)
+    said = "" if "doctor" in missing else made.run("doctor", "doctor", *asked)
+    # On this machine it may well say no; it must not end by a traceback.
+    if "Traceback" in said or (said and "Traceback" in made.log("doctor")):
+        reasons.append(said)
+
+    note = f"no command {', '.join(missing)}: left out" if missing else ""
+    return Outcome("fetch, preflight", not reasons, note="; ".join([*reasons, note]).strip("; "))
+
+
+def _cycled(names: Sequence[str], count: int) -> list[str]:
+    return [names[number % len(names)] for number in range(count)]
+
+
+def prompts(made: Rehearsal) -> Outcome:
+    """Compare the prompts with their snapshots and with lmms-eval's, where tokenizers are true."""
+    if made.files is None:
+        return Outcome("prompts", note="need --files: left out")
+
+    rows, faults = compare(made.files, made.out)
+    return Outcome("prompts", not faults, cells=len(rows), note="; ".join(faults))
+
+
+def killed(made: Rehearsal) -> Outcome:
+    """Kill the evaluation of the first VLM after its first stored rows."""
+    vlm = made.vlms[0]
+    process = made.start(f"evaluate_{vlm}", *_evaluation(made, vlm))
+    started, folder = time.monotonic(), made.repository / "outputs" / "evaluate"
+
+    while process.poll() is None and not list(folder.rglob("*.parquet")):
+        if time.monotonic() - started > PATIENCE:
+            break
+        time.sleep(0.05)
+
+    running = process.poll() is None
+    stop_group(process)
+    stored = sum(len(frame) for frame in frames(folder, "shard_*.parquet"))
+    note = f"killed with {stored} rows stored; the next stage resumes"
+    return Outcome("killed", running and stored > 0, note=note if running else "had ended before")
+
+
+def _evaluation(made: Rehearsal, vlm: str) -> list[str]:
+    cells = [f"vlm={vlm}", f"benchmark={','.join(made.benchmarks)}"]
+    options = evaluate_options(made, "evaluate", made.questions)
+    return ["evaluate", "--multirun", *cells, *options, "flush_every=1"]
+
+
+def evaluate(made: Rehearsal) -> Outcome:
+    """Evaluate every VLM on every benchmark, at the default lengths of answers."""
+    reasons = made.run_all({f"evaluate_{vlm}": _evaluation(made, vlm) for vlm in made.vlms})
+    expected = len(made.vlms) * len(made.benchmarks)
+    return counted(made, "evaluate", "evaluate", reasons, expected, expected * made.questions)
+
+
+def table1(made: Rehearsal) -> Outcome:
+    """Run Table 1 with all of its methods, one job a VLM and benchmark, then its notebook."""
+    arguments = _table1(made)
+    stage = "table 1, offline" if made.offline else "table 1"
+    reason = made.run("table1", *arguments)
+    done = counted(made, stage, "rerun/table1", [reason] if reason else [], 0, 0)
+
+    notebooks = list((made.repository / "outputs" / "executed").rglob("*.ipynb"))
+    done.notebooks = sum(".failed" not in path.name for path in notebooks)
+    return done
+
+
+def _table1(made: Rehearsal) -> list[str]:
+    chosen = [f"vlm={','.join(made.vlms)}", f"benchmark={','.join(made.benchmarks)}"]
+    return [
+        *("rerun", "experiment=table1", "run=full", *chosen, "tracking=disabled"),
+        *("vlm.dtype=float32", f"benchmark.examples={made.questions}", SHORT),
+        *("results_dir=outputs/rerun", "output_dir=outputs/executed"),
+        *("hydra/launcher=joblib", f"hydra.launcher.n_jobs={AT_ONCE}"),
+    ]
+
+
+def notebooks(made: Rehearsal) -> Outcome:
+    """Execute the notebooks of the other tables and ablations, which compute their own rows."""
+    commands = {}
+    for name in made.notebooks:
+        overrides = f"overrides=vlm.dtype=float32,benchmark.examples=1,{SHORT}"
+        folders = ["results_dir=outputs/notebooks", f"run_dir=outputs/executed/{name}"]
+        target = f"outputs/executed/{name}/{name}.ipynb"
+        parameters = ["run=full", "tracking=disabled", overrides, *folders]
+        commands[name] = ["notebooks", "execute", name, target, *parameters]
+
+    reasons = made.run_all(commands)
+    done = counted(made, "tables and ablations", "notebooks", reasons, 0, 0)
+    done.notebooks = len(made.notebooks) - len(reasons)
+    return done
+
+
+def report(made: Rehearsal) -> Outcome:
+    """Pack the rows of the rehearsal, and write every table and document of the copy."""
+    outputs = made.repository / "outputs"
+    commands = [["publish", str(path)] for path in sorted((outputs / "rerun").glob("*"))]
+    reasons = [made.run("publish", *command) for command in commands]
+    reasons.append(made.run("report", "report"))
+
+    done = Outcome("publish, report", not any(reasons), note="; ".join(filter(None, reasons)))
+    done.tables = len(list((made.repository / "results" / "tables").rglob("*.md")))
+    return done
+
+
+def offline(made: Rehearsal) -> Outcome:
+    """Evaluate every cell again into an empty folder, without the hub, from the cache."""
+    commands = {}
+    for vlm in made.vlms:
+        cells = [f"vlm={vlm}", f"benchmark={','.join(made.benchmarks)}", "method=base"]
+        options = [*evaluate_options(made, "offline", 1), SHORT]
+        commands[f"offline_{vlm}"] = ["evaluate", "--multirun", *cells, *options]
+
+    expected = len(made.vlms) * len(made.benchmarks)
+    reasons = made.run_all(commands)
+    return counted(made, "evaluate, offline", "offline", reasons, expected, expected)
+
+
+def frames(folder: Path, name: str = "rows.parquet") -> Iterator[pd.DataFrame]:
+    """Yield the rows below a folder: those of finished evaluations, or of their parts."""
+    for path in sorted(folder.rglob(name)):
+        yield pd.read_parquet(path, columns=["status", "reason"])
+
+
+def counted(
+    made: Rehearsal, stage: str, folder: str, reasons: list[str], cells: int, rows: int
+) -> Outcome:
+    """Count the rows below a folder of outputs; 0 expected cells or rows stand for any number."""
+    stored = list(frames(made.repository / "outputs" / folder))
+    done = Outcome(stage, cells=len(stored), rows=sum(map(len, stored)))
+    for frame in stored:
+        failed = frame[frame["status"] != "ok"]
+        done.failed_rows += len(failed)
+        reasons += [str(reason)[:200] for reason in failed["reason"].unique()]
+
+    if cells and (done.cells, done.rows) != (cells, rows):
+        reasons.append(f"{done.cells} cells and {done.rows} rows, not {cells} and {rows}")
+    tables = (made.repository / "outputs" / "executed").rglob("*.md")
+    done.tables = len(list(tables)) if "table" in stage else 0
+    done.ok, done.note = not reasons, "; ".join(dict.fromkeys(reasons))
+    return done
+
+
+STAGES: tuple[Callable[[Rehearsal], Outcome], ...] = (
+    prompts,
+    fetch,
+    killed,
+    evaluate,
+    table1,
+    notebooks,
+    report,
+)
+CUT = (killed, evaluate, table1)
+OFFLINE: tuple[Callable[[Rehearsal], Outcome], ...] = (offline, table1)
+
+
+# --- The whole ---
+
+
+def rehearse(made: Rehearsal) -> list[Outcome]:
+    """Run all stages, skip those that an earlier call has ended well, and keep the state."""
+    state = made.out / "state.json"
+    known = json.loads(state.read_text()) if state.is_file() else {}
+    done = []
+
+    for stage in (*made.stages, *OFFLINE):
+        if stage is OFFLINE[0]:
+            made.hub.stop()
+            made.offline = True
+        name = f"{stage.__name__}{' offline' if made.offline else ''}"
+
+        if name not in known or not known[name]["ok"]:
+            started = time.monotonic()
+            outcome = stage(made)
+            outcome.seconds = time.monotonic() - started
+            known[name] = asdict(outcome)
+            state.write_text(json.dumps(known, indent=1))
+            print(f"{name}: {'ok' if outcome.ok else 'FAILED'} {outcome.note}", flush=True)
+        done.append(Outcome(**known[name]))
+    return done
+
+
+def prepared(out: Path, files: Path | None, vlms: Sequence[str]) -> Hub:
+    """Write repository, twins and data, and return the hub that serves them (not started)."""
+    copy_repository(out / "repository")
+    source = "facts" if files is None else "files"
+    models = {}
+    for name in vlms:
+        twin = TWINS[name]
+        models[twin.hub_id] = write_twin(twin, out / "twins" / source / name, files)
+
+    return Hub(models, write_datasets(out / "data"))
+
+
+def cut(out: Path, hub: Hub) -> Rehearsal:
+    """Return the short rehearsal: one VLM of each manner of prompt, one question."""
+    return Rehearsal(out, hub, CUT_VLMS, ("vstar", "gqa"), questions=1, stages=CUT)
+
+
+def table(done: Sequence[Outcome]) -> str:
+    """Return the table of what was done."""
+    frame = pd.DataFrame([asdict(outcome) for outcome in done])
+    frame["ok"] = frame["ok"].map({True: "ok", False: "FAILED"})
+    frame["minutes"] = (frame.pop("seconds") / 60).round(1)
+    frame["note"] = frame.pop("note").str.slice(0, 300)
+    return frame.to_markdown(index=False)
+
+
+def main() -> int:
+    """Rehearse, and print the table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--files", type=Path, help="folder with the released small files")
+    parser.add_argument("--out", type=Path, default=Path("outputs/rehearsal"))
+    parser.add_argument("--cut", action="store_true", help="a minute or two, facts alone")
+    options = parser.parse_args()
+    if options.cut and options.files:
+        parser.error("--cut writes twins from facts alone: leave out --files")
+
+    started, out = time.monotonic(), options.out.resolve()
+    vlms = CUT_VLMS if options.cut else VLMS
+    with prepared(out, options.files, vlms) as hub:
+        made = (
+            cut(out, hub)
+            if options.cut
+            else Rehearsal(out, hub, stages=STAGES, files=options.files)
+        )
+        done = rehearse(made)
+        (out / "requests.txt").write_text("\n".join(hub.requests) + "\n")
+
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    minutes = (time.monotonic() - started) / 60
+    source = "facts alone" if options.files is None else "the released small files"
+    print(table(done))
+    print(
+        f"Twins from {source}; {minutes:.1f} minutes, {(used.ru_utime + used.ru_stime) / 60:.1f} "
+        f"core minutes in commands; {len(hub.requests)} requests."
+    )
+    return 0 if all(outcome.ok for outcome in done) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

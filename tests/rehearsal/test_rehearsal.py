@@ -1,0 +1,179 @@
+"""The cut of the rehearsal: twins from facts alone, two of the VLMs, and what a hub can do wrong.
+
+Left out of the cut: LLaVA-1.6 and InternVL (their twins are loaded here), five benchmarks, the
+notebooks of the ablations, publish and report. `make rehearsal` does all of it.
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+from hub import Fault, Hub
+from published import write_datasets
+from twins import INDEX, TWINS, write_twin
+
+HERE = Path(__file__).parent
+LLAVA = "llava_1_5_7b"
+
+
+class Child:
+    """A process that loads what it is told to, from the hub of the test."""
+
+    def __init__(self, hub, home, **more):
+        self.hub, self.home = hub, home
+        env = hub.environment(home, OMP_NUM_THREADS="1", **more)
+        env["PYTHONPATH"] = str(HERE.parents[1] / "src")
+        self.process = subprocess.Popen(
+            [sys.executable, str(HERE / "ask.py")],
+            env=env,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+
+    def ask(self, *words):
+        """Return the sentence of the error, "" where there is none."""
+        self.process.stdin.write(" ".join(words) + "\n")
+        self.process.stdin.flush()
+        for line in self.process.stdout:
+            if line.startswith("answer "):
+                return json.loads(line.removeprefix("answer "))
+        raise AssertionError("the process has ended")
+
+    def forget(self):
+        for name in ("hub", "datasets"):
+            shutil.rmtree(self.home / name, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def twins(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("twins")
+    return {name: write_twin(twin, folder / name) for name, twin in TWINS.items()}
+
+
+@pytest.fixture(scope="module")
+def child(twins, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("hub")
+    models = {TWINS[name].hub_id: path for name, path in twins.items()}
+    with Hub(models, write_datasets(folder / "data")) as hub:
+        child = Child(hub, folder / "home")
+        yield child
+        child.process.kill()
+        child.process.wait()
+
+
+@pytest.fixture
+def fresh(child):
+    """The child with an empty cache and a hub that works."""
+    child.forget()
+    child.hub.faults.clear()
+    yield child
+    child.hub.faults.clear()
+
+
+@pytest.mark.parametrize("name", TWINS)
+def test_a_twin_loads_from_the_facts_alone(name, fresh):
+    """Token ids, tiles and tensor names fit together: the loader checks all of them."""
+    known = name if name != "qwen2_5_vl_3b" else "qwen2_5_vl_7b"
+    assert fresh.ask("vlm", known, f"weights={TWINS[name].hub_id}") == ""
+
+
+@pytest.mark.parametrize("name", TWINS)
+def test_a_twin_keeps_the_facts(name, twins):
+    folder, twin = twins[name], TWINS[name]
+    config = json.loads((folder / "config.json").read_text())
+    named = json.loads((folder / INDEX).read_text())["weight_map"]
+
+    image = config.get("image_token_id", config.get("image_token_index"))
+    assert twin.tokens[image] in ("<image>", "<IMG_CONTEXT>", "<|image_pad|>")
+    assert len(set(named.values())) == 3
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 150e6
+
+    # A twin is small because of widths and depth alone.
+    text, released = config.get("text_config", config), twin.config.get("text_config", twin.config)
+    assert text["vocab_size"] == released["vocab_size"]
+    assert text["max_position_embeddings"] == released["max_position_embeddings"]
+    assert config.get("image_grid_pinpoints") == twin.config.get("image_grid_pinpoints")
+
+
+def test_an_image_is_followed_by_the_released_ids(twins):
+    """LLaVA's line break after a picture is 29871, 13; ChatML's roles begin at 151644."""
+    from transformers import AutoTokenizer
+
+    llama = AutoTokenizer.from_pretrained(twins[LLAVA])
+    assert llama("USER: <image>\nA")["input_ids"][-4:-1] == [32000, 29871, 13]
+    assert llama("A")["input_ids"].count(1) == 1
+
+    qwen = AutoTokenizer.from_pretrained(twins["qwen2_5_vl_7b"])
+    assert qwen("<|im_start|>a\n")["input_ids"] == [151644, 64, 198]
+
+
+REFUSED = {
+    "401": Fault("unauthorized"),
+    "403": Fault("gated"),
+    "403 of files": Fault("gated", "resolve"),
+    "404": Fault("no_revision", revision="main"),
+    "429": Fault("too_many"),
+    "cut": Fault("cut", "-00002-of"),
+    "wrong size": Fault("wrong_size", "-00002-of"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_refusing_hub_gives_one_sentence_and_the_next_try_goes_on(name, fresh):
+    fault = REFUSED[name]
+    fresh.hub.faults[:] = [fault]
+    revision = ["revision=v9"] if fault.kind == "no_revision" else []
+    said = fresh.ask("vlm", LLAVA, *revision)
+
+    assert "llava-hf/llava-1.5-7b-hf" in said and "\n" not in said
+
+    # What has come before the fault is not fetched again.
+    fresh.hub.faults.clear()
+    seen = len(fresh.hub.requests)
+    assert fresh.ask("vlm", LLAVA) == ""
+    again = [line for line in fresh.hub.requests[seen:] if line.startswith("GET")]
+    if fault.kind in ("cut", "wrong_size"):
+        assert not [line for line in again if "-00001-of" in line]
+
+
+@pytest.mark.parametrize("kind", ["unauthorized", "gated", "too_many", "cut"])
+def test_a_data_set_that_cannot_be_fetched_gives_one_sentence(kind, fresh):
+    fresh.hub.faults[:] = [Fault(kind, "parquet" if kind == "cut" else "vstar-bench")]
+    said = fresh.ask("benchmark", "vstar")
+    assert "lmms-lab-encoder/vstar-bench" in said and "\n" not in said
+
+    fresh.hub.faults.clear()
+    assert fresh.ask("benchmark", "vstar") == ""
+
+
+def test_what_was_read_once_is_read_again_without_the_hub(fresh):
+    """A branch's commit is noted in the cache, although files are fetched by commit."""
+    wanted = ("vlm", LLAVA), ("benchmark", "textvqa"), ("benchmark", "vstar"), ("benchmark", "gqa")
+    assert [fresh.ask(*words) for words in wanted] == [""] * 4
+
+    seen = len(fresh.hub.requests)
+    alone = Child(fresh.hub, fresh.home, HF_HUB_OFFLINE="1")
+    said = [alone.ask(*words) for words in wanted]
+    alone.process.kill()
+    assert said == [""] * 4
+    assert len(fresh.hub.requests) == seen
+
+
+def test_the_path_of_a_real_run(tmp_path):
+    """Evaluate, killed and resumed, Table 1 with all methods, and again from the cache alone."""
+    done = subprocess.run(
+        [sys.executable, str(HERE / "run.py"), "--cut", "--out", str(tmp_path)],
+        env=Hub.environment_of_a_stranger() | {"PYTHONPATH": str(HERE.parents[1] / "src")},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "FAILED" not in done.stdout

@@ -9,7 +9,7 @@ from entropy_grounding.baselines.privileged import Privileged
 from entropy_grounding.core.errors import InputError
 from entropy_grounding.core.records import Grounding, RelevanceMap
 from entropy_grounding.method.answer import finish
-from entropy_grounding.method.options import GroundingOptions
+from entropy_grounding.method.options import GroundingOptions, at_depth
 from entropy_grounding.method.zoom import Progress, ground_round, silent, zoom
 from entropy_grounding.vlm.contexts import frozen, own_gradients
 from entropy_grounding.vlm.model import VLM
@@ -51,7 +51,7 @@ def ground(
         InputError: for an image or question that cannot be used, non-finite logits, or a model
             without gradients.
     """
-    options = options or GroundingOptions()
+    options = _for_model(options, vlm)
     session = ImageSession(
         vlm,
         image,
@@ -85,4 +85,9 @@ def relevance_map(
     For a family with several token grids it is the map of the first.
     """
     session = ImageSession(vlm, image)
-    return ground_round(session, question, (), options or GroundingOptions()).maps[0]
+    return ground_round(session, question, (), _for_model(options, vlm)).maps[0]
+
+
+def _for_model(options: GroundingOptions | None, vlm: VLM) -> GroundingOptions:
+    """Return the options, the paper's by default, with the layers of this model."""
+    return at_depth(options or GroundingOptions(), len(vlm.model.get_decoder().layers))

@@ -14,7 +14,7 @@ from huggingface_hub import snapshot_download
 from entropy_grounding.benchmarks.columns import box_of
 from entropy_grounding.benchmarks.config import BenchmarkConfig
 from entropy_grounding.benchmarks.sources import of_boxes, open_rows
-from entropy_grounding.core.errors import InputError
+from entropy_grounding.core.errors import InputError, machine_remedy
 from entropy_grounding.core.geometry import Box
 
 # A function from a row and its id to the evidence boxes, in pixels of the row's image.
@@ -38,7 +38,7 @@ def read_evidence(config: BenchmarkConfig) -> Evidence:
     Raises:
         InputError: when the file cannot be read or has another layout.
     """
-    path = _vstar_folder() if config.boxes == VSTAR else Path(str(config.boxes)).expanduser()
+    path = vstar_folder() if config.boxes == VSTAR else Path(str(config.boxes)).expanduser()
     readers = {"vstar": _vstar, "pope": _coco, "gqa": _scene_graphs}
 
     # Anything else is read as a table, which works for every benchmark.
@@ -55,7 +55,7 @@ def read_evidence(config: BenchmarkConfig) -> Evidence:
         ) from error
 
 
-def _vstar_folder() -> Path:
+def vstar_folder() -> Path:
     """Return the folder of V*'s questions and boxes from the hub, without its pictures.
 
     Raises:
@@ -69,10 +69,13 @@ def _vstar_folder() -> Path:
         )
     except Exception as error:  # offline, moved, gated
         reason = " ".join(str(error).split())[:200]
+        advice = machine_remedy(error) or (
+            f"fetch them ahead with 'hf download --repo-type dataset {VSTAR} --local-dir "
+            "data/vstar_bench' and pass benchmark.boxes=data/vstar_bench"
+        )
         raise InputError(
-            f"The evidence boxes '{VSTAR}' cannot be fetched ({reason}): fetch them ahead with "
-            f"'hf download --repo-type dataset {VSTAR} --local-dir data/vstar_bench' and pass "
-            "benchmark.boxes=data/vstar_bench, or do without localisation: benchmark.boxes=null."
+            f"The evidence boxes '{VSTAR}' cannot be fetched ({reason}): {advice}, or do without "
+            "localisation: benchmark.boxes=null."
         ) from error
 
 

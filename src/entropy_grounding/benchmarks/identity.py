@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from entropy_grounding.benchmarks.config import BenchmarkConfig
-from entropy_grounding.benchmarks.sources import MINIATURE, is_local, local_files
+from entropy_grounding.benchmarks.data_files import MINIATURE, is_local, local_files
+from entropy_grounding.benchmarks.sources import of_boxes
 from entropy_grounding.core.identity import file_digest, hub_commit
 
 
@@ -29,7 +30,7 @@ def data_identities(config: BenchmarkConfig) -> dict[str, str]:
         identities["images"] = _of_rows(config.path, config, config.images)
 
     if config.boxes:
-        identities["boxes"] = _of_boxes(config.boxes)
+        identities["boxes"] = _of_boxes(config.boxes, config)
     if config.rows_in:
         identities["rows_in"] = file_digest(Path(config.rows_in).expanduser())
 
@@ -45,14 +46,21 @@ def _of_rows(path: str, config: BenchmarkConfig, name: str | None) -> str:
     return _joined(files) if files else hub_commit(path, config.revision, kind="dataset")
 
 
-def _of_boxes(boxes: str) -> str:
-    """Return the identity of a file, of all readable files in a folder, or of a hub data set."""
+def _of_boxes(boxes: str, config: BenchmarkConfig) -> str:
+    """Return the identity of a file, of the files in a folder that are read, or of a hub data set.
+
+    Args:
+        boxes: file, folder or hub id.
+        config: the configuration that names it.
+    """
     path = Path(boxes).expanduser()
     if path.is_dir():
-        files: list[Path] = []
-        for pattern in ("*.parquet", "*.json", "*.jsonl"):
-            files.extend(path.rglob(pattern))
-        return _joined(sorted(files))
+        # The folder of V* has JSON files beside its pictures, other folders hold a table.
+        if (path / "test_questions.jsonl").is_file():
+            return _joined(sorted([*path.rglob("*.json"), *path.rglob("*.jsonl")]))
+
+        table = of_boxes(config)
+        return _joined(local_files(boxes, table.split, table.config))
 
     if path.is_file() or is_local(boxes):
         return file_digest(path)

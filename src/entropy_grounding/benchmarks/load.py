@@ -9,16 +9,15 @@ from datasets import Dataset, IterableDataset
 
 from entropy_grounding.benchmarks.base import Benchmark, LoadedBenchmark, check_protocol
 from entropy_grounding.benchmarks.config import BenchmarkConfig
+from entropy_grounding.benchmarks.data_files import MINIATURE, is_local
 from entropy_grounding.benchmarks.docvqa import DocVQA
 from entropy_grounding.benchmarks.evidence import read_evidence
 from entropy_grounding.benchmarks.gqa import GQA
 from entropy_grounding.benchmarks.pope import POPE
 from entropy_grounding.benchmarks.realworldqa import RealWorldQA
 from entropy_grounding.benchmarks.sources import (
-    MINIATURE,
     Drawn,
     data_folder,
-    is_local,
     listed_pairs,
     open_rows,
     selected,

@@ -12,20 +12,18 @@ from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
-import yaml
 from datasets import Dataset, Image, IterableDataset, load_dataset
 
 from entropy_grounding.benchmarks.config import BenchmarkConfig
+from entropy_grounding.benchmarks.data_files import (
+    MINIATURE,
+    SPLIT,
+    rows_files,
+)
 from entropy_grounding.benchmarks.miniature import miniature_rows
 from entropy_grounding.benchmarks.miniature.scenes import CANVAS
 from entropy_grounding.core.errors import InputError, machine_remedy
 from entropy_grounding.core.identity import hub_commit
-
-MINIATURE = "miniature:"  # prefix of a path
-
-# The split at the beginning of a file name, such as "test-00000-of-00001.parquet".
-_SPLIT = re.compile(r"(train|validation|val|dev|test|testdev)(?=[-._\d]|$)", re.IGNORECASE)
-_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
 def open_rows(
@@ -79,12 +77,13 @@ def _open(path: str, config: BenchmarkConfig, name: str | None) -> Dataset | Ite
             path.removeprefix(MINIATURE), name, config.split, config.canvas or CANVAS
         )
 
-    files = local_files(path, config.split, name)
+    files = rows_files(path, config, name)
     if files:
         # `datasets` calls files without a named split "train".
         literal = [_literal(file) for file in files]
         return load_dataset("parquet", data_files=literal, split="train", streaming=True)
 
+    # A stream, or data on the hub in another format than parquet.
     commit = hub_commit(path, config.revision, kind="dataset")
     return load_dataset(path, name, split=config.split, revision=commit, streaming=config.streaming)
 
@@ -92,118 +91,6 @@ def _open(path: str, config: BenchmarkConfig, name: str | None) -> Dataset | Ite
 def _literal(file: Path) -> str:
     """Return a path with brackets and stars escaped, since `datasets` reads them as patterns."""
     return re.sub(r"([\[\]*?])", r"[\1]", str(file))
-
-
-def local_files(path: str, split: str, name: str | None) -> list[Path]:
-    """Return the parquet files of a local copy with one configuration and split, sorted by name.
-
-    The README.md of a hub data set names the files of each configuration. Without a README.md, the
-    files are in the subfolder that has the configuration's name.
-
-    Args:
-        path: a file, a folder, or a hub id, which has no local files.
-        split: split of the data.
-        name: name of the configuration, or None for the only or default one.
-
-    Raises:
-        InputError: for a path that does not exist, or if several configurations or splits remain.
-    """
-    local = Path(path).expanduser()
-    if local.is_file():
-        return [local]
-    if not local.is_dir():
-        if is_local(path) or not _HUB_ID.fullmatch(path):
-            raise InputError(f"No data set at '{path}': check the path.")
-        return []  # a hub id
-
-    files = sorted(local.rglob("*.parquet"))
-    if not files:
-        raise InputError(f"The folder '{path}' holds no parquet file.")
-
-    # The card is the better source: it is what the hub itself uses.
-    named = _files_of_card(local, split, name)
-    if named:
-        return named
-    return _of_split(path, _of_configuration(path, local, files, name), split)
-
-
-def _files_of_card(folder: Path, split: str, name: str | None) -> list[Path]:
-    """Return the files that the card (README.md) names for a configuration and split.
-
-    The list is empty if the card does not name them.
-    """
-    wanted = _configs_of_card(folder, name)
-
-    # "path" of a part is one pattern or a list of patterns.
-    patterns: list[str] = []
-    for entry in wanted:
-        for part in entry["data_files"]:
-            if part["split"] == split:
-                path = part["path"]
-                patterns.extend([path] if isinstance(path, str) else path)
-
-    files: set[Path] = set()
-    for pattern in patterns:
-        files.update(folder.glob(pattern))
-    return sorted(files)
-
-
-def _configs_of_card(folder: Path, name: str | None) -> list[dict[str, Any]]:
-    """Return the card's entries of one configuration, or of the default one if there is no name."""
-    card = folder / "README.md"
-    text = card.read_text(errors="replace") if card.is_file() else ""
-    head = re.match(r"---\n(.*?)\n---", text, re.DOTALL)
-    if head is None:
-        return []
-
-    try:
-        entries = yaml.safe_load(head[1])["configs"]
-        configs = [entry for entry in entries if isinstance(entry["data_files"], list)]
-    except (yaml.YAMLError, KeyError, TypeError):
-        return []
-
-    if name:
-        return [entry for entry in configs if entry["config_name"] == name]
-    usual = [
-        entry for entry in configs if entry.get("default") or entry["config_name"] == "default"
-    ]
-    return usual or configs[: len(configs) == 1]  # a single configuration needs no name
-
-
-def _of_configuration(path: str, folder: Path, files: list[Path], name: str | None) -> list[Path]:
-    """Return the files below the subfolder with the configuration's name.
-
-    All files are returned if they lie in one folder, since there is only one configuration then.
-    """
-    below = [file for file in files if name and name in file.relative_to(folder).parts[:-1]]
-    if below:
-        return below
-
-    folders = sorted({str(file.parent.relative_to(folder)) for file in files})
-    if len(folders) == 1:
-        return files
-
-    asked = "name one with benchmark.config=NAME, or pass its folder as path"
-    if name:
-        asked = f"configuration '{name}' is none of them"
-    raise InputError(
-        f"The folder '{path}' holds several configurations, {', '.join(folders)}: {asked}."
-    )
-
-
-def _of_split(path: str, files: list[Path], split: str) -> list[Path]:
-    """Return the files whose names begin with the split, or all if no name says a split."""
-    named = [file for file in files if re.match(rf"{re.escape(split)}(?=[-._\d]|$)", file.name)]
-    if named:
-        return named
-
-    others = sorted({match[1] for file in files if (match := _SPLIT.match(file.name))})
-    if others:
-        raise InputError(
-            f"The folder '{path}' has no split '{split}', only {', '.join(others)}: "
-            "choose one with benchmark.split=NAME."
-        )
-    return files
 
 
 def _why(path: str, error: Exception) -> str:
@@ -282,7 +169,7 @@ def row_count(rows: Dataset | IterableDataset, config: BenchmarkConfig) -> int:
 
     # ``rows_in`` removes rows, so the files have too many then.
     if config.rows_in is None and not config.path.startswith(MINIATURE):
-        files = local_files(config.path, config.split, config.config)
+        files = rows_files(config.path, config, config.config)
         if files:
             return sum(pq.read_metadata(file).num_rows for file in files)
 
@@ -297,15 +184,6 @@ def data_folder(config: BenchmarkConfig) -> Path | None:
     return local if local.is_dir() else local.parent
 
 
-def is_local(path: str) -> bool:
-    """Tell whether a text is a local path, existing or not, rather than a hub id."""
-    return (
-        path.startswith((".", "/", "~", MINIATURE))
-        or path.endswith(".parquet")
-        or Path(path).expanduser().exists()
-    )
-
-
 def of_boxes(config: BenchmarkConfig) -> BenchmarkConfig:
     """Return the configuration that opens the table of boxes.
 
@@ -314,7 +192,7 @@ def of_boxes(config: BenchmarkConfig) -> BenchmarkConfig:
     path = str(config.boxes)
     folder = Path(path).expanduser()
     files = sorted(folder.rglob("*.parquet")) if folder.is_dir() else []
-    split = next((match[1] for file in files if (match := _SPLIT.match(file.name))), "train")
+    split = next((match[1] for file in files if (match := SPLIT.match(file.name))), "train")
 
     return replace(config, path=path, config=None, revision=None, split=split, streaming=False)
 

@@ -20,6 +20,7 @@ from entropy_grounding.core.suggestions import did_you_mean, nearest
 # In the order of a first visit.
 SENTENCES = {
     "ground": "answer one question about one image, zooming into what the model is uncertain about",
+    "fetch": "bring the files of checkpoints and benchmarks ahead, for nodes without a network",
     "evaluate": "evaluate one VLM on one benchmark with one method; one stored row per example",
     "merge": "join the part files of results folders",
     "publish": "pack finished evaluations into the committed results",
@@ -96,6 +97,22 @@ def _parser(name: str, description: str = "") -> Parser:
         formatter_class=RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+
+
+def _fetch() -> Parser:
+    parser = _parser(
+        "fetch",
+        "\n\n  eg fetch vlm=llava_1_5_7b,qwen2_5_vl_7b benchmark=vstar,textvqa\n\n"
+        "Only what runs read: weights in safetensors, and the files of the benchmark's split. Run "
+        "it\nagain to go on after a broken connection.",
+    )
+    parser.add_argument(
+        "chosen",
+        metavar="vlm=A,B benchmark=A,B",
+        nargs="+",
+        help="names from conf/vlm and conf/benchmark",
+    )
+    return parser
 
 
 def _merge() -> Parser:
@@ -178,6 +195,20 @@ def _profile() -> Parser:
         "--results", default="results", help="where the figures go (default: results)"
     )
 
+    rows = actions.add_parser(
+        "rows", help="what the seconds of an evaluation are spent on: the model, and the rest"
+    )
+    rows.add_argument("--vlm", default="tiny_llava", help="from conf/vlm (default: tiny_llava)")
+    rows.add_argument(
+        "--benchmark", default="mini_textvqa", help="from conf/benchmark (default: mini_textvqa)"
+    )
+    rows.add_argument(
+        "--method", default="entropy_gradient", help="from conf/method (default: entropy_gradient)"
+    )
+    rows.add_argument(
+        "--examples", type=int, default=50, help="questions that are answered (default: 50)"
+    )
+
     layers = actions.add_parser(
         "layers", help="energy of each attention layer's map in the evidence"
     )
@@ -188,6 +219,7 @@ def _profile() -> Parser:
 
 
 PARSERS: dict[str, Callable[[], Parser]] = {
+    "fetch": _fetch,
     "merge": _merge,
     "publish": _publish,
     "report": _report,

@@ -1,10 +1,9 @@
 """`eg evaluate`: one VLM, one benchmark, one method."""
 
 from entropy_grounding.commands.command_line import hydra_command
-from entropy_grounding.core.errors import InputError
-from entropy_grounding.evaluation.config import EvaluateConfig, label_of, results_folder
+from entropy_grounding.evaluation.config import EvaluateConfig, results_folder
 from entropy_grounding.evaluation.coverage import missing_text
-from entropy_grounding.evaluation.run import evaluate
+from entropy_grounding.evaluation.run import check_answered, evaluate
 from entropy_grounding.reporting.tables import score_line
 
 
@@ -22,8 +21,4 @@ def main(config: EvaluateConfig) -> None:
     print(f"rows: {folder}", flush=True)
     if missing := missing_text(folder):
         print(missing, flush=True)
-    if len(rows) and not (rows["status"] == "ok").any():
-        raise InputError(
-            f"None of the {len(rows)} examples of {label_of(config)} has a score; the "
-            f"first: {rows['reason'].iloc[0]}"
-        )
+    check_answered(rows, config)

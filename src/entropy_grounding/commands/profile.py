@@ -1,4 +1,4 @@
-"""`eg profile`: measure what passes cost, and which attention layers look at the evidence."""
+"""`eg profile`: measure passes, rows of an evaluation, and where attention layers look."""
 
 from argparse import Namespace
 from pathlib import Path
@@ -15,11 +15,12 @@ from entropy_grounding.profiling.attention_layers import ATTENTION_LAYERS, measu
 from entropy_grounding.profiling.passes import BENCHMARK_COST, measure
 from entropy_grounding.profiling.random_vlm import SHAPES
 from entropy_grounding.profiling.released import GPU_PASSES, measure_released, released_table
+from entropy_grounding.profiling.rows import row_seconds
 
 
 def main(options: Namespace) -> None:
     """Measure, print, and write the figures."""
-    command(lambda: {"passes": passes, "layers": layers}[options.action](options))
+    command(lambda: {"passes": passes, "rows": rows, "layers": layers}[options.action](options))
 
 
 def passes(options: Namespace) -> None:
@@ -47,6 +48,20 @@ def passes(options: Namespace) -> None:
     if options.part != MID:
         rows = measure_released(folder / GPU_PASSES, names, options.repeats)
         print(released_table(rows))
+
+
+def rows(options: Namespace) -> None:
+    """Print seconds and shares of an evaluation by stage.
+
+    Raises:
+        InputError: for less than one example.
+    """
+    if options.examples < 1:
+        raise InputError("--examples must be at least 1.")
+
+    torch.set_num_threads(1)
+    table = row_seconds(options.vlm, options.benchmark, options.method, options.examples)
+    print(table.to_string(index=False, float_format=lambda value: f"{value:.4f}"))
 
 
 def layers(options: Namespace) -> None:

@@ -5,6 +5,12 @@ import os
 from pathlib import Path
 
 from huggingface_hub import constants
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -21,12 +27,14 @@ class ContextError(InputError):
 
 
 def machine_remedy(error: BaseException) -> str | None:
-    """Return the advice against an error of this machine, or None for another error.
+    """Return the advice against an error of this machine or of the hub, or None for another error.
 
-    An error of the machine is a missing package, a full disk, or a cache that cannot be written. It
-    may also be the cause of another error.
+    An error of the machine is a missing package, a full disk, or a cache that cannot be written; of
+    the hub, its refusal of a request. It may also be the cause of another error.
     """
     for cause in _chain(error):
+        if isinstance(cause, HfHubHTTPError):
+            return _hub_remedy(cause)
         if isinstance(cause, ImportError):
             return f"Install {cause.name or 'what it names'} (pip install -c constraints.txt ...)"
 
@@ -38,6 +46,29 @@ def machine_remedy(error: BaseException) -> str | None:
                 "set HF_HOME to a folder that can be"
             )
 
+    return None
+
+
+def _hub_remedy(error: HfHubHTTPError) -> str | None:
+    """Return the advice against a refusal of the hub."""
+    login = "log in with 'hf auth login', or set HF_TOKEN"
+    if isinstance(error, RevisionNotFoundError):
+        return "It has no such revision: name a commit, tag or branch of it, or leave revision out"
+    if isinstance(error, GatedRepoError):
+        return f"It is gated: accept its terms on its page on the hub, then {login}"
+    if isinstance(error, RepositoryNotFoundError):
+        return f"There is no such repository, or it is private: check the name, or {login}"
+
+    status = error.response.status_code
+    if status in (401, 403):
+        return f"The hub does not accept the login of this machine: {login}"
+    if status == 429:
+        return (
+            "The hub had too many requests from here: wait some minutes, then run the same command "
+            "again; what was fetched is kept"
+        )
+    if status >= 500:
+        return "The hub has trouble: run the same command later; what was fetched is kept"
     return None
 
 

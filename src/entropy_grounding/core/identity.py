@@ -10,7 +10,7 @@ from pathlib import Path
 from huggingface_hub import HfApi, constants, try_to_load_from_cache
 from huggingface_hub.file_download import repo_folder_name
 
-from entropy_grounding.core.errors import InputError
+from entropy_grounding.core.errors import InputError, machine_remedy
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _PATIENCE = 10.0  # seconds to wait for the hub
@@ -46,8 +46,10 @@ def hub_commit(name: str, revision: str | None, *, kind: str) -> str:
 
         # Messages of the hub have several lines; one line is enough here.
         reason = " ".join(str(error).split())[:200]
+        remedy = machine_remedy(error)
+        advice = f"{remedy}." if remedy else _advice(name, kind)
         raise UnresolvedError(
-            f"The commit of '{name}' on the hub is not known here ({reason}): {_advice(name, kind)}"
+            f"The commit of '{name}' on the hub is not known here ({reason}): {advice}"
         ) from error
 
 

@@ -15,7 +15,12 @@ import pandas as pd
 from entropy_grounding.core.errors import InputError
 from entropy_grounding.core.identity import UnresolvedError
 from entropy_grounding.core.paths import ROOT
-from entropy_grounding.evaluation.config import EvaluateConfig, fingerprint, results_folder
+from entropy_grounding.evaluation.config import (
+    EvaluateConfig,
+    boxes_identity,
+    fingerprint,
+    results_folder,
+)
 from entropy_grounding.evaluation.coverage import coverage, coverage_of
 from entropy_grounding.evaluation.files import MANIFEST, ROWS, joined_table, write_rows
 from entropy_grounding.evaluation.packs import evaluations_in, pack_of, rows_in, write_pack
@@ -102,13 +107,15 @@ def stored_folder(config: EvaluateConfig, index: dict[str, Path]) -> Path | None
     """
     own = results_folder(config)
     try:
-        wanted = fingerprint(config)
+        wanted, boxes = fingerprint(config), boxes_identity(config)
     except UnresolvedError:  # of unknown weights or data nothing is stored
         return None
 
     for evaluation in dict.fromkeys((own, index.get(wanted, own))):
         if not is_stored(evaluation) or source_of(evaluation).get("config_hash") != wanted:
             continue
+        if boxes and source_of(evaluation).get("boxes") != boxes:
+            continue  # its places are not those of these boxes; a run fills them
         if is_complete(evaluation, config.benchmark.examples):
             return evaluation
     return None

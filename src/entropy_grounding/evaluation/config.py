@@ -15,10 +15,10 @@ from entropy_grounding.core.errors import InputError
 from entropy_grounding.core.verbatim import Place
 from entropy_grounding.evaluation.provenance import config_hash, manifest
 from entropy_grounding.method.gate import calibrated
-from entropy_grounding.method.options import OF_THE_VLM, GroundingOptions
+from entropy_grounding.method.options import OF_THE_VLM, GroundingOptions, at_depth
 from entropy_grounding.tracking import TrackingConfig
 from entropy_grounding.vlm.config import VLMConfig
-from entropy_grounding.vlm.weights import model_type_of, weights_identities
+from entropy_grounding.vlm.weights import layer_count, model_type_of, weights_identities
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,8 @@ class EvaluateConfig:
             side, and `eg merge` joins them.
         flush_every: rows in a part file; that many may have to be done again after a power cut.
         retry_failed: do examples again whose stored row has failed.
+        stop_after: stop when so many examples in a row fail for the same reason, which is then no
+            fault of the examples; None for never.
         threads: of torch on a CPU.
     """
 
@@ -48,6 +50,7 @@ class EvaluateConfig:
     shard: str = "1/1"
     flush_every: int = 16
     retry_failed: bool = False
+    stop_after: int | None = 10
     threads: int = 1
 
     def __post_init__(self) -> None:
@@ -59,6 +62,7 @@ class EvaluateConfig:
 
         check_at_least("flush_every", self.flush_every, 1)
         check_at_least("threads", self.threads, 1)
+        check_at_least("stop_after", self.stop_after, 1)
 
 
 register("evaluate_schema", EvaluateConfig)
@@ -85,15 +89,54 @@ def label_of(config: EvaluateConfig) -> str:
 def resolved(config: EvaluateConfig) -> EvaluateConfig:
     """Fill in the options that depend on another section.
 
-    They are the size of a miniature's pictures, the boxes of local data, and the thresholds of the
-    gate.
+    They are the size of a miniature's pictures, the boxes of local data, the thresholds of the
+    gate, and the layers of fractions of depth.
+
+    Raises:
+        InputError: for a value that another section cannot serve, before anything is loaded.
     """
     benchmark = with_reachable_boxes(config.benchmark)
     if benchmark.path.startswith("miniature:") and benchmark.canvas is None:
         benchmark = replace(benchmark, canvas=canvas_of(model_type_of(config.vlm.weights)))
 
     gate = calibrated(config.method.gate, config.vlm.name, config.benchmark.name)
-    return replace(config, benchmark=benchmark, method=replace(config.method, gate=gate))
+    method = _on_layers(replace(config.method, gate=gate), config.vlm)
+    return replace(config, benchmark=benchmark, method=method)
+
+
+def _on_layers(method: GroundingOptions, vlm: VLMConfig) -> GroundingOptions:
+    """Return the method with numbers of layers that its VLM has.
+
+    Raises:
+        InputError: for a layer that the VLM lacks, and where none is chosen for attention maps.
+    """
+    layers = layer_count(vlm) if _names_layers(method) else None
+    if method.layers == "chosen":
+        _check_attention_layer(vlm, layers)
+
+    return at_depth(method, layers) if layers else method
+
+
+def _names_layers(method: GroundingOptions) -> bool:
+    """Tell whether a method depends on the number of decoder layers."""
+    named = (method.decoder_layers, method.gradient_layer, *method.depths)
+    return method.layers == "chosen" or any(layer is not None for layer in named)
+
+
+def _check_attention_layer(vlm: VLMConfig, layers: int | None) -> None:
+    """Refuse attention maps of a chosen layer where none is chosen, or one that does not exist."""
+    layer = vlm.attention_layer
+    if layer is None:
+        raise InputError(
+            f"vlm.attention_layer of '{vlm.name}' is not set, and method.layers=chosen needs it: "
+            "name a layer that was chosen on other rows (as eg profile layers does), or use a "
+            "method with method.layers=mean."
+        )
+    if layers and not 0 <= layer < layers:
+        raise InputError(
+            f"vlm.attention_layer of '{vlm.name}' is {layer}: method.layers=chosen needs one from "
+            f"0 to {layers - 1}, or use method.layers=mean."
+        )
 
 
 # --- What identifies it ---
@@ -114,7 +157,16 @@ def fingerprint(config: EvaluateConfig) -> str:
     sections = _sections(config)
     counted = {**sections, "vlm": _that_count(sections)}
 
-    return config_hash(counted, DEFAULTS, **_identities(config))
+    # Only an oracle's answer depends on the boxes; of other rows they fill places, at any time.
+    identities = _identities(config)
+    if not config.method.crops.startswith("oracle"):
+        identities.pop("boxes", None)
+    return config_hash(counted, DEFAULTS, **identities)
+
+
+def boxes_identity(config: EvaluateConfig) -> str | None:
+    """Return what identifies the evidence boxes beside the data, None where there are none."""
+    return data_identities(config.benchmark).get("boxes")
 
 
 def _identities(config: EvaluateConfig) -> dict[str, Any]:

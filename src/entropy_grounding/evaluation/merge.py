@@ -4,16 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from entropy_grounding.core.errors import InputError
 from entropy_grounding.evaluation.coverage import coverage
 from entropy_grounding.evaluation.files import MANIFEST, ROWS, locked_file, write_rows
 from entropy_grounding.evaluation.provenance import read_manifest
-from entropy_grounding.evaluation.rows import SCHEMA
-from entropy_grounding.evaluation.store import stored_rows
+from entropy_grounding.evaluation.store import as_parquet, stored_rows
 
 
 def merge(folder: str | Path) -> tuple[Path, int]:
@@ -64,19 +59,3 @@ def _with_end(folder: Path, config_hash: str) -> Mapping[str, Any]:
     whole = stored.total == stored.size
     end = {"examples": None if whole else asked, "rows": stored.total}
     return {**source, "complete": end}
-
-
-def as_parquet(rows: pd.DataFrame) -> bytes:
-    """Return rows as the bytes of a file; the same rows give the same bytes."""
-    table = pa.Table.from_pandas(rows, schema=SCHEMA, preserve_index=False)
-    sink = pa.BufferOutputStream()
-    pq.write_table(
-        table.replace_schema_metadata(None),
-        sink,
-        compression="zstd",
-        compression_level=19,
-        write_statistics=False,
-        store_schema=False,
-    )
-
-    return sink.getvalue().to_pybytes()

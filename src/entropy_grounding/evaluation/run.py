@@ -27,6 +27,7 @@ from entropy_grounding.core.geometry import Box
 from entropy_grounding.core.images import with_boxes
 from entropy_grounding.evaluation.config import (
     EvaluateConfig,
+    boxes_identity,
     fingerprint,
     label_of,
     parse_shard,
@@ -36,6 +37,8 @@ from entropy_grounding.evaluation.config import (
 )
 from entropy_grounding.evaluation.example import evaluate_example
 from entropy_grounding.evaluation.merge import merge
+from entropy_grounding.evaluation.places import evidence_of, with_evidence
+from entropy_grounding.evaluation.prefetch import prefetched
 from entropy_grounding.evaluation.rows import WALL_TIMES, Row
 from entropy_grounding.evaluation.store import RowStore, stored_rows
 from entropy_grounding.tracking import PICTURES, Tracked, log_evaluation, tracked_run
@@ -44,7 +47,6 @@ from entropy_grounding.vlm.load import load_vlm
 from entropy_grounding.vlm.model import VLM
 from entropy_grounding.vlm.weights import short_identity
 
-STOP_AFTER = 10  # failures in a row for the same reason: they are no fault of the examples
 # Methods that find their crops by themselves; the other controls copy those of the paper's loop.
 _OWN_CROPS = ("found", "window", "search", "nested", "oracle")
 
@@ -104,6 +106,7 @@ def evaluate_together(
 
         for evaluation in evaluations:
             evaluation.store.begin(environment_of(model))
+            evaluation.fill_places()
         if alone:  # with many methods as many runs of W&B would be open
             stack.enter_context(evaluations[0].tracked())
 
@@ -149,7 +152,7 @@ def _answer_all(
     methods = f"{first.vlm.name} {first.benchmark.name} {len(evaluations)} methods"
 
     bar = tqdm(
-        _examples(loaded, first, done),
+        prefetched(_examples(loaded, first, done)),
         desc=label_of(first) if alone else methods,
         total=first.benchmark.examples,
         initial=len(done),
@@ -205,12 +208,22 @@ class _Evaluation:
         self.store = RowStore(results_folder(config), self.source, config.shard)
         self.done: set[str] = set()
         self._copied = _crops_to_copy(config)
-        self._means, self._failures = _Means(), _Failures()
+        self._means, self._failures = _Means(), _Failures(config.stop_after)
         self._run: Tracked | None = None
 
     def read_done(self) -> None:
         """Read which examples have a row already."""
         self.done = self.store.stored_ids(ok_only=self.config.retry_failed)
+
+    def fill_places(self) -> None:
+        """Fill the places of stored rows, if evidence boxes came after them, or others."""
+        boxes = boxes_identity(self.config)
+        if boxes is None or self.store.recorded("boxes") == boxes:
+            return
+
+        # Read apart from the examples to answer, whose reading is counted.
+        evidence = evidence_of(load_benchmark(self.config.benchmark), self.store.stored_ids())
+        self.store.rewrite(lambda rows: with_evidence(rows, evidence), boxes=boxes)
 
     def answer(
         self, vlm: VLM, number: int, example: Example | Unusable, benchmark: Benchmark
@@ -301,16 +314,17 @@ class _Means:
 
 
 class _Failures:
-    """The failures in a row for the same reason."""
+    """The failures in a row for the same reason; at most ``limit`` of them, None for any number."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int | None) -> None:
+        self.limit = limit
         self.reason, self.count = "", 0
 
     def add(self, row: Row) -> None:
         """Count a row.
 
         Raises:
-            InputError: at the tenth failure in a row for the same reason.
+            InputError: when there are too many.
         """
         if row.status != "failed":
             self.reason, self.count = "", 0
@@ -318,12 +332,29 @@ class _Failures:
 
         self.count = self.count + 1 if row.reason == self.reason else 1
         self.reason = row.reason
-        if self.count == STOP_AFTER:
+        if self.count == self.limit:
             raise InputError(
-                f"{STOP_AFTER} examples in a row failed for the same reason ({self.reason}): "
-                "stopped. Their rows are kept; when the reason is mended, "
-                "run the same command with retry_failed=true."
+                f"{self.count} examples in a row failed for the same reason ({self.reason}): "
+                "stopped. Their rows are kept; when the reason is mended, run the same command "
+                "with retry_failed=true."
             )
+
+
+def check_answered(rows: pd.DataFrame, config: EvaluateConfig) -> None:
+    """Refuse an evaluation without a single score: nothing was measured.
+
+    Args:
+        rows: of the evaluation.
+        config: what was evaluated.
+
+    Raises:
+        InputError: naming the first reason.
+    """
+    if len(rows) and not (rows["status"] == "ok").any():
+        raise InputError(
+            f"None of the {len(rows)} examples of {label_of(config)} has a score; the "
+            f"first: {rows['reason'].iloc[0]}"
+        )
 
 
 def _crops_to_copy(config: EvaluateConfig) -> dict[str, tuple[Box, ...]]:

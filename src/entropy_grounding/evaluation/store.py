@@ -6,8 +6,8 @@ name of a part holds the SHA-256 of its bytes, so a flipped bit is never read as
 
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,6 +30,7 @@ from entropy_grounding.evaluation.files import (
     manifest_locked,
     parsed,
     replace_file,
+    write_rows,
     writing,
 )
 from entropy_grounding.evaluation.provenance import flattened, read_manifest, relevant_options
@@ -142,6 +143,46 @@ class RowStore:
         with writing(self.folder):
             replace_file(self.parts / f"{self.name}.complete.json", record)
 
+    def recorded(self, name: str) -> Any:
+        """Return an entry of the manifest on disk, None where there is none."""
+        path = self.folder / MANIFEST
+        return read_manifest(path).get(name) if path.is_file() else None
+
+    def rewrite(self, change: Callable[[pd.DataFrame], pd.DataFrame], **recorded: Any) -> None:
+        """Change the rows of all shards, file by file, and then record something in the manifest.
+
+        Whenever this is killed, every row is there; what is not recorded yet is done again.
+
+        Args:
+            change: takes rows and returns as many.
+            recorded: entries of the manifest.
+
+        Raises:
+            InputError: while another process writes a shard of this folder.
+        """
+        with ExitStack() as stack:
+            paths = _part_files(self.folder)
+            for shard in sorted({_shard_of(path) for path in paths} - {self.name}):
+                lock = self.parts / f".{shard}.lock"
+                stack.enter_context(locked_file(lock, self.folder, f"is writing {shard}"))
+
+            for path in paths:
+                rows = change(parsed(path, path.read_bytes()).to_pandas())
+                self._write(_as_table(rows), level=_level(path) or 0, name=_shard_of(path))
+                path.unlink(missing_ok=True)
+            self._rewrite_joined(change)
+
+            with manifest_locked(self.folder):
+                manifest = self.folder / MANIFEST
+                replace_file(manifest, encoded({**read_manifest(manifest), **recorded}))
+
+    def _rewrite_joined(self, change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
+        """Change the joined rows, if there are any."""
+        if (self.folder / ROWS).is_file():
+            rows = change(joined_table(self.folder, schema=SCHEMA).to_pandas())
+            source = read_manifest(self.folder / MANIFEST)
+            write_rows(self.folder, as_parquet(rows), source)
+
     # --- Read ---
 
     def stored(self) -> pd.DataFrame:
@@ -203,15 +244,16 @@ class RowStore:
         for path in parts:
             path.unlink(missing_ok=True)
 
-    def _write(self, table: pa.Table, *, level: int) -> None:
+    def _write(self, table: pa.Table, *, level: int, name: str | None = None) -> None:
+        """Write a part file, of this shard or of the one that is named."""
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink)
         content = sink.getvalue().to_pybytes()
 
         now = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
-        name = f"{self.name}_{now}_L{level}_{digest_of(content)[:_DIGITS]}.parquet"
+        part = f"{name or self.name}_{now}_L{level}_{digest_of(content)[:_DIGITS]}.parquet"
         with writing(self.folder):
-            replace_file(self.parts / name, content)
+            replace_file(self.parts / part, content)
 
 
 def _check_same(folder: Path, source: Mapping[str, Any]) -> None:
@@ -246,6 +288,11 @@ def _part_files(folder: Path, shard: str = "") -> list[Path]:
     return sorted((folder / "parts").glob(pattern))
 
 
+def _shard_of(path: Path) -> str:
+    match = _PART.fullmatch(path.name)
+    return match["shard"] if match else "shard_001_of_001"
+
+
 def _level(path: Path) -> int | None:
     match = _PART.fullmatch(path.name)
     return int(match["level"]) if match and match["level"] else None
@@ -261,6 +308,25 @@ def _is_whole(path: Path, content: bytes) -> bool:
 
 
 # --- All rows of a folder ---
+
+
+def _as_table(rows: pd.DataFrame) -> pa.Table:
+    return pa.Table.from_pandas(rows, schema=SCHEMA, preserve_index=False)
+
+
+def as_parquet(rows: pd.DataFrame) -> bytes:
+    """Return rows as the bytes of a file; the same rows give the same bytes."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(
+        _as_table(rows).replace_schema_metadata(None),
+        sink,
+        compression="zstd",
+        compression_level=19,
+        write_statistics=False,
+        store_schema=False,
+    )
+
+    return sink.getvalue().to_pybytes()
 
 
 def stored_rows(folder: Path) -> pd.DataFrame:

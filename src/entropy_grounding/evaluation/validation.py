@@ -14,7 +14,7 @@ from entropy_grounding.core.verbatim import Place
 from entropy_grounding.evaluation.archive import write_results
 from entropy_grounding.evaluation.config import EvaluateConfig
 from entropy_grounding.evaluation.provenance import commit
-from entropy_grounding.evaluation.run import evaluate_together
+from entropy_grounding.evaluation.run import check_answered, evaluate_together
 from entropy_grounding.evaluation.thresholds import ANSWER, COLUMNS, ONE_ROUND, calibrate
 from entropy_grounding.method.gate import OFF, Calibration, calibration_path
 from entropy_grounding.method.options import GroundingOptions
@@ -116,6 +116,8 @@ def validation_rows(config: CalibrateConfig, benchmark: str, vlm: VLM) -> pd.Dat
         for name, method in methods.items()
     ]
     ungated, first = evaluate_together(evaluations, vlm)
+    check_answered(ungated, evaluations[0])
+    check_answered(first, evaluations[1])
     ungated = _of_answers(ungated[ungated["status"] == "ok"])
     first = _of_answers(first[first["status"] == "ok"])
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from entropy_grounding.evaluation.archive import stored_folder, stored_index
 from entropy_grounding.evaluation.config import EvaluateConfig, results_folder
-from entropy_grounding.evaluation.run import evaluate, evaluate_together
+from entropy_grounding.evaluation.run import check_answered, evaluate, evaluate_together
 from entropy_grounding.experiments.config import ExperimentConfig, evaluations
 from entropy_grounding.vlm.load import load_vlm
 from entropy_grounding.vlm.model import VLM
@@ -22,6 +22,10 @@ def complete(
 
     Returns:
         The folder of the rows, by the names of VLM, benchmark and variant.
+
+    Raises:
+        InputError: for what cannot be evaluated, and for an evaluation without a single score; the
+            rows of the others are kept.
     """
     index = stored_index(setup.results_dir, *roots)
     folders: dict[tuple[str, str, str], Path] = {}
@@ -40,9 +44,10 @@ def complete(
         loaded = loaded if name in loaded else {name: load_vlm(configs[0].vlm)}
 
         if setup.experiment.share:
-            evaluate_together(configs, loaded[name])
+            tables = evaluate_together(configs, loaded[name])
         else:
-            for config in configs:
-                evaluate(config, loaded[name])
+            tables = [evaluate(config, loaded[name]) for config in configs]
+        for rows, config in zip(tables, configs, strict=True):
+            check_answered(rows, config)
 
     return folders

@@ -13,6 +13,7 @@ from entropy_grounding.core.paths import CONF_DIR
 from entropy_grounding.core.verbatim import Place, quote_text
 from entropy_grounding.evaluation.archive import OUTPUTS
 from entropy_grounding.evaluation.config import EvaluateConfig, resolved
+from entropy_grounding.experiments.places import check_of_one, local_data, local_weights
 
 # The beginnings of the overrides that change an evaluation, not the experiment.
 SECTIONS = ("vlm.", "benchmark.", "method.")
@@ -26,7 +27,7 @@ class Variant:
         name: the name in labels and folders.
         method: a preset of ``conf/method``.
         overrides: Hydra overrides of ``conf/evaluate.yaml`` that are applied after the preset.
-        runs: names of ``conf/run`` that have this line; empty for all.
+        runs: names of ``conf/run`` that have this line (or what they are ``like``); empty for all.
     """
 
     name: str
@@ -45,7 +46,8 @@ class Experiment:
         notebook: the notebook that shows the experiment, without ".ipynb".
         variants: the lines of the table.
         reference: the variant that the others are tested against.
-        vlms: names from ``conf/vlm``, by the name of a run; a run that is not here uses its own.
+        vlms: names from ``conf/vlm``, by the name of a run (or of what it is ``like``); a run that
+            is not here uses its own.
         benchmarks: names from ``conf/benchmark``, by the name of a run in the same way.
         paper: scores of the paper in percent, by VLM family, variant and benchmark.
         share: answer each example by all missing variants, and compute once what they have in
@@ -72,12 +74,20 @@ class RunSize:
         vlms: names from ``conf/vlm``.
         benchmarks: names from ``conf/benchmark``.
         examples: the number of examples of each benchmark; None for all.
+        like: the run whose VLMs, benchmarks and variants of an experiment this one takes; empty
+            for its own.
     """
 
     name: str = "mini"
     vlms: tuple[str, ...] = ()
     benchmarks: tuple[str, ...] = ()
     examples: int | None = None
+    like: str = ""
+
+    @property
+    def kind(self) -> str:
+        """The name under which an experiment lists VLMs, benchmarks and variants."""
+        return self.like or self.name
 
 
 @dataclass(frozen=True)
@@ -95,6 +105,9 @@ class ExperimentConfig:
             command line they are written as they are.
         results_dir: the folder of the rows, which are stored in EXPERIMENT/VLM/BENCHMARK/METHOD.
             Stored rows of the same configuration are used, wherever they are in this folder.
+        weights_dir: the folder with copies of the checkpoints, as ORG/NAME (the hub's names) or
+            NAME; None takes the hub.
+        data_dir: the folder with copies of the data sets and their boxes, in the same way.
         output_dir: the folder of the executed notebooks, which are stored in EXPERIMENT.
         tracking_mode: a name from ``conf/tracking``; on the command line ``tracking``.
         gpus: the number of GPUs of this machine. Each job takes a free GPU. 0 leaves the choice
@@ -108,18 +121,28 @@ class ExperimentConfig:
     only_method: tuple[str, ...] = ()
     overrides: tuple[str, ...] = ()
     results_dir: Place = str(OUTPUTS)
+    weights_dir: Place | None = None
+    data_dir: Place | None = None
     output_dir: Place = "outputs/rerun"
     tracking_mode: str = "offline"
     gpus: int = 0
 
+    def changes(self) -> tuple[str, ...]:
+        """Return what a job must be told besides names: the overrides, and where copies lie."""
+        places = {"weights_dir": self.weights_dir, "data_dir": self.data_dir}
+
+        # Absolute, because a job may run in another folder.
+        named = [f"{name}={Path(place).resolve()}" for name, place in places.items() if place]
+        return (*self.overrides, *named)
+
     def vlms(self) -> tuple[str, ...]:
         """Return the names of the VLMs to run."""
-        default = self.experiment.vlms.get(self.run.name, self.run.vlms)
+        default = self.experiment.vlms.get(self.run.kind, self.run.vlms)
         return _chosen("vlm", self.only_vlm, default, _named("vlm"))
 
     def benchmarks(self) -> tuple[str, ...]:
         """Return the names of the benchmarks to run."""
-        default = self.experiment.benchmarks.get(self.run.name, self.run.benchmarks)
+        default = self.experiment.benchmarks.get(self.run.kind, self.run.benchmarks)
         return _chosen("benchmark", self.only_benchmark, default, _named("benchmark"))
 
     def variants(self) -> tuple[Variant, ...]:
@@ -127,7 +150,7 @@ class ExperimentConfig:
         by_name = {
             variant.name: variant
             for variant in self.experiment.variants
-            if not variant.runs or self.run.name in variant.runs
+            if not variant.runs or self.run.kind in variant.runs
         }
 
         names = _chosen("method", self.only_method, tuple(by_name), tuple(by_name))
@@ -175,7 +198,7 @@ def load_experiment(
     options = [f"{key}={value}" for key, value in chosen.items() if value]
 
     # A path may hold marks that have a meaning for Hydra.
-    options = quote_text(options, ["results_dir"])
+    options = quote_text(options, ["results_dir", "weights_dir", "data_dir"])
     return composed([f"experiment={name}", f"run={run}", *options, *override_list(overrides)])
 
 
@@ -198,6 +221,7 @@ def composed(arguments: Sequence[str]) -> ExperimentConfig:
 
     setup = compose_config(options, "rerun", ExperimentConfig)
     setup = replace(setup, overrides=(*setup.overrides, *changes))
+    check_of_one(setup.overrides, setup.vlms(), setup.benchmarks())
     check(setup)
 
     # An override of the number of examples wins over the number of the run.
@@ -244,10 +268,10 @@ def evaluation(
     # The overrides of the experiment come last, so they win over those of the variant.
     changes = (*variant.overrides, *setup.overrides)
     tracking = _composed(f"tracking={setup.tracking_mode}").tracking
-    data = _section("benchmark", benchmark, changes).benchmark
+    data = local_data(_section("benchmark", benchmark, changes).benchmark, setup.data_dir)
 
     config = EvaluateConfig(
-        vlm=_section("vlm", vlm, changes).vlm,
+        vlm=local_weights(_section("vlm", vlm, changes).vlm, setup.weights_dir),
         benchmark=replace(data, examples=setup.run.examples or data.examples),
         method=_section("method", variant.method, changes).method,
         tracking=replace(tracking, group=setup.experiment.name),

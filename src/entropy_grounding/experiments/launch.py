@@ -78,7 +78,7 @@ def _make_table(setup: ExperimentConfig) -> None:
     parameters = {
         "run": setup.run.name,
         "results_dir": str(Path(setup.results_dir).resolve()),
-        "overrides": list(setup.overrides),
+        "overrides": list(setup.changes()),
         "tracking": setup.tracking_mode,
         "vlm": ",".join(setup.only_vlm),
         "benchmark": ",".join(setup.only_benchmark),
@@ -97,7 +97,7 @@ def _cell(setup: ExperimentConfig, vlm: str, benchmark: str) -> JobConfig:
         run_name=setup.run.name,
         cell=f"{vlm}/{benchmark}",
         only_method="+".join(setup.only_method),
-        overrides=setup.overrides,
+        overrides=setup.changes(),
         # Jobs may run in other folders.
         results_dir=str(Path(setup.results_dir).resolve()),
         output_dir=str(Path(setup.output_dir).resolve()),

@@ -3,7 +3,7 @@
 Each group of options checks itself, so impossible values are refused before any model runs.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from entropy_grounding.core.checks import check_at_least, check_choice
 from entropy_grounding.core.errors import InputError
@@ -95,6 +95,9 @@ class GroundingOptions:
         gradient_layer: take the gradient at the inputs of this decoder layer, from 0; None for the
             visual tokens themselves (an approximation that skips the backward pass through earlier
             layers).
+        decoder_depth: ``decoder_layers`` as a fraction of all layers, which fits VLMs of any size;
+            it becomes the number of layers before anything runs (`at_depth`).
+        gradient_depth: ``gradient_layer`` as a fraction of all layers, in the same way.
     """
 
     signal: str = "gradient"
@@ -116,6 +119,8 @@ class GroundingOptions:
     reground: str = "all"
     crop_scale: float = 1.0
     gradient_layer: int | None = None
+    decoder_depth: float | None = None
+    gradient_depth: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse unknown names and impossible numbers before any model runs."""
@@ -129,8 +134,44 @@ class GroundingOptions:
     @property
     def differentiates_prompts(self) -> bool:
         """Whether the map differentiates the pass that an answer can resume."""
-        layers = (self.decoder_layers, self.gradient_layer)
-        return self.signal == "gradient" and self.answer_token == 1 and layers == (None, None)
+        layers = (self.decoder_layers, self.gradient_layer, *self.depths)
+        whole = all(layer is None for layer in layers)
+        return self.signal == "gradient" and self.answer_token == 1 and whole
+
+    @property
+    def depths(self) -> tuple[float | None, float | None]:
+        """The fractions of depth: of ``decoder_depth`` and ``gradient_depth``."""
+        return self.decoder_depth, self.gradient_depth
+
+
+def at_depth(options: GroundingOptions, layers: int) -> GroundingOptions:
+    """Return the options with numbers of layers in place of fractions, for one language model.
+
+    Args:
+        options: the options of a method.
+        layers: number of decoder layers of the language model.
+
+    Raises:
+        InputError: for a layer that the language model does not have.
+    """
+    if options.decoder_depth is not None:
+        count = max(1, round(options.decoder_depth * layers))
+        options = replace(options, decoder_layers=count, decoder_depth=None)
+    if options.gradient_depth is not None:
+        layer = min(layers - 1, round(options.gradient_depth * layers))
+        options = replace(options, gradient_layer=layer, gradient_depth=None)
+
+    if (options.decoder_layers or 0) > layers:
+        raise InputError(
+            f"method.decoder_layers is {options.decoder_layers}: this model has {layers}; use "
+            "method.decoder_depth=FRACTION for models of any size."
+        )
+    if (options.gradient_layer or 0) >= layers:
+        raise InputError(
+            f"method.gradient_layer is {options.gradient_layer}: this model has {layers} layers, "
+            "from 0; use method.gradient_depth=FRACTION for models of any size."
+        )
+    return options
 
 
 def _check_attribution(options: GroundingOptions) -> None:
@@ -146,11 +187,27 @@ def _check_attribution(options: GroundingOptions) -> None:
     check_at_least("gradient_layer", options.gradient_layer, 0)
     check_at_least("neutral_floor", options.neutral_floor, 0)
 
-    places = (options.answer_token, options.decoder_layers, options.gradient_layer)
-    if options.signal != "gradient" and places != (1, None, None):
+    _check_depth("decoder", options.decoder_depth, options.decoder_layers)
+    _check_depth("gradient", options.gradient_depth, options.gradient_layer)
+
+    layers = (options.decoder_layers, options.gradient_layer, *options.depths)
+    if options.signal != "gradient" and (options.answer_token, *layers) != (1, *(None,) * 4):
         raise InputError(
-            f"method.signal is '{options.signal}': answer_token, "
-            "decoder_layers and gradient_layer are for signal=gradient."
+            f"method.signal is '{options.signal}': answer_token, decoder_layers, gradient_layer "
+            "and their depths are for signal=gradient."
+        )
+
+
+def _check_depth(name: str, depth: float | None, layer: int | None) -> None:
+    """Refuse a fraction outside 0 to 1, and a fraction beside a number of layers."""
+    if depth is None:
+        return
+    if not 0 <= depth <= 1:
+        raise InputError(f"method.{name}_depth is {depth}: use a fraction from 0 to 1.")
+    if layer is not None:
+        raise InputError(
+            f"method.{name}_depth is {depth} and the same is set as a number ({layer}): use one "
+            "of the two."
         )
 
 

@@ -6,10 +6,12 @@ Identities come from contents: the same files have the same identity wherever th
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from transformers import AutoConfig
 
 from entropy_grounding.core.errors import InputError
 from entropy_grounding.core.identity import file_digest, hub_commit
@@ -60,6 +62,22 @@ def model_type_of(weights: str) -> str:
         return ""
 
     return json.loads((folder / "config.json").read_text()).get("model_type", "")
+
+
+def layer_count(config: VLMConfig) -> int | None:
+    """Return how many decoder layers the language model has; None if that is not known here.
+
+    A preset says it, under its own name; a local folder has a configuration. Nothing is fetched.
+    """
+    if config.name == config.expects.name:
+        return config.expects.layers or None
+
+    folder = weights_folder(config.weights)
+    if folder is None or not (folder / "config.json").is_file():
+        return None
+
+    about = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    return int(about.get_text_config().num_hidden_layers)
 
 
 def checked_source(config: VLMConfig) -> tuple[str, str | None]:
@@ -118,6 +136,14 @@ def weight_files(folder: Path) -> list[Path]:
             "only safetensors files in its own folder are loaded; download it again."
         )
     return [folder / name for name in names]
+
+
+def checkpoint_files(names: Iterable[str]) -> list[str]:
+    """Return which files of a repository are those of a checkpoint: weights and small files."""
+    weights = re.compile(r"model(-\d+-of-\d+)?\.safetensors")
+    return sorted(
+        name for name in names if name in (*SMALL_FILES, INDEX) or weights.fullmatch(name)
+    )
 
 
 # --- Whether they are complete ---

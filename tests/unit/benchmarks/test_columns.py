@@ -32,7 +32,7 @@ from entropy_grounding.benchmarks.load import (
     load_benchmark,
 )
 from entropy_grounding.benchmarks.schemas import SCHEMAS
-from entropy_grounding.benchmarks.sources import local_files
+from entropy_grounding.benchmarks.data_files import local_files
 from entropy_grounding.core.errors import InputError
 from entropy_grounding.core.geometry import Box
 from support.benchmark_rows import DEFAULTS, load, parquet, picture

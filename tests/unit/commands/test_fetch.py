@@ -1,0 +1,112 @@
+"""`eg fetch` against a hub on loopback: what is fetched is what runs read, and nothing else."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hub import Fault, Hub
+
+CHECKPOINT = "llava-hf/llava-1.5-7b-hf"
+DATA = "lmms-lab-encoder/POPE"
+
+
+@pytest.fixture
+def hub(tmp_path):
+    """A checkpoint with files that nobody reads, and a data set with two splits."""
+    weights, data = tmp_path / "weights", tmp_path / "data"
+    for folder in (weights, data / "data"):
+        folder.mkdir(parents=True)
+    for name in ("config.json", "tokenizer.json", "preprocessor_config.json"):
+        (weights / name).write_text(json.dumps({"name": name}))
+    for name in ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"):
+        (weights / name).write_bytes(name.encode() * 5000)
+    index = {"weight_map": {"a": "model-00001-of-00002.safetensors"}}
+    (weights / "model.safetensors.index.json").write_text(json.dumps(index))
+    (weights / "pytorch_model.bin").write_bytes(b"pickled" * 9)
+
+    for name in ("test-00000-of-00002", "test-00001-of-00002", "train-00000-of-00001"):
+        pq.write_table(pa.table({"question": [name]}), data / "data" / f"{name}.parquet")
+    files = [{"split": split, "path": f"data/{split}-*"} for split in ("train", "test")]
+    card = {"configs": [{"config_name": "default", "data_files": files}]}
+    (data / "README.md").write_text(f"---\n{json.dumps(card)}\n---\n")
+
+    with Hub({CHECKPOINT: weights}, {DATA: data}) as running:
+        yield running
+
+
+def fetch(environment, *arguments):
+    command = [sys.executable, "-m", "entropy_grounding", "fetch", *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+def fetched(home):
+    return {path.name for path in Path(home).rglob("*") if path.is_file() and path.is_symlink()}
+
+
+def test_what_runs_read_is_fetched_and_nothing_else(hub, tmp_path):
+    environment = hub.environment(tmp_path / "home")
+    done = fetch(environment, "vlm=llava_1_5_7b,tiny_llava", "benchmark=pope,mini_gqa")
+    assert done.returncode == 0, done.stderr
+    assert "tiny_llava: nothing to fetch" in done.stdout
+    assert "mini_gqa: nothing to fetch" in done.stdout
+    assert f"export HF_HOME={tmp_path / 'home'} HF_HUB_OFFLINE=1" in done.stdout
+    assert "data of lmms-lab-encoder/POPE at" in done.stdout
+    assert fetched(tmp_path / "home") == {
+        *("config.json", "tokenizer.json", "preprocessor_config.json"),
+        *("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"),
+        *("model.safetensors.index.json", "README.md"),
+        *("test-00000-of-00002.parquet", "test-00001-of-00002.parquet"),
+    }
+
+    # The same files are found without a network, and read.
+    read = (
+        "from entropy_grounding.benchmarks.load import benchmark_config\n"
+        "from entropy_grounding.benchmarks.sources import open_rows\n"
+        "config = benchmark_config('pope')\n"
+        "print([row['question'] for row in open_rows(config.path, config, ['question'])])"
+    )
+    offline = {**environment, "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", read], env=offline, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.strip() == "['test-00000-of-00002', 'test-00001-of-00002']", done.stderr
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        (Fault("gated"), "It is gated: accept its terms"),
+        (Fault("unauthorized"), "log in with 'hf auth login'"),
+        (Fault("no_revision", revision="other"), "It has no such revision"),
+        (Fault("too_many", where="resolve"), "too many requests from here: wait"),
+    ],
+    ids=lambda value: getattr(value, "kind", ""),
+)
+def test_what_the_hub_refuses_is_one_sentence(hub, tmp_path, fault, message):
+    hub.faults.append(fault)
+    done = fetch(hub.environment(tmp_path / "home"), "vlm=llava_1_5_7b")
+    assert done.returncode == 2
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("error: ")
+    assert message in last
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("vlm=llava", "Unknown vlm 'llava'"),
+        ("benchmark=popes", "Unknown benchmark 'popes'"),
+        ("weights=x", "'weights=x' is no choice: use vlm=A,B or benchmark=A,B"),
+        ("vlm=", "Nothing to fetch"),
+    ],
+)
+def test_wrong_names_are_one_sentence(tmp_path, argument, message):
+    done = fetch({**os.environ, "HF_HOME": str(tmp_path)}, argument)
+    assert done.returncode == 2
+    assert message in done.stderr

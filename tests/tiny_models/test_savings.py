@@ -23,6 +23,7 @@ from entropy_grounding.method.gate import GateOptions, uncertainty
 from entropy_grounding.method.options import GroundingOptions
 from entropy_grounding.method.stopping import StoppingOptions
 from entropy_grounding.method.target import next_token_entropy
+from entropy_grounding.vlm.memory import map_bytes
 from entropy_grounding.vlm.session import ImageSession
 from support.families import GEOMETRIES, TINY, Case
 
@@ -109,10 +110,7 @@ def test_checkpointing_changes_no_gradient_and_leaves_the_model_as_it_was(case):
 
 
 def test_checkpointing_begins_where_a_map_would_take_half_of_the_memory(tiny_vlm, monkeypatch):
-    text = tiny_vlm.model.config.get_text_config()
-    needed = (
-        56 * text.hidden_size * text.num_hidden_layers * 100
-    )  # bytes of a map of 100 positions in float32
+    needed = map_bytes(tiny_vlm.model.config, torch.float32, 100)
     for free, expected in ((2 * needed + 1, False), (2 * needed - 1, True)):
         monkeypatch.setattr(
             "psutil.virtual_memory", lambda free=free: type("Memory", (), {"available": free})

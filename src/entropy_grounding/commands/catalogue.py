@@ -120,6 +120,13 @@ def _merge() -> Parser:
     parser.add_argument(
         "folders", metavar="FOLDER", nargs="+", help="results folder of a VLM, benchmark and method"
     )
+    parser.add_argument(
+        "--most-retried",
+        metavar="SHARE",
+        type=float,
+        help="share of rows (0 to 1) that may have fewer crops or pixels after memory ran out; "
+        "by default 0.05, or what was accepted before",
+    )
     return parser
 
 

@@ -112,6 +112,8 @@ class Cost:
         vision_seconds: time of the processor and the vision tower.
         map_seconds: time of the forward and backward passes for maps.
         answer_seconds: time of both answers.
+        checkpointed: number of maps with gradient checkpointing, which takes less memory and a
+            third more time.
     """
 
     forwards: int
@@ -121,6 +123,7 @@ class Cost:
     vision_seconds: float = 0.0
     map_seconds: float = 0.0
     answer_seconds: float = 0.0
+    checkpointed: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from entropy_grounding.evaluation.coverage import coverage, coverage_of
 from entropy_grounding.evaluation.files import MANIFEST, ROWS, joined_table, write_rows
 from entropy_grounding.evaluation.packs import evaluations_in, pack_of, rows_in, write_pack
 from entropy_grounding.evaluation.provenance import read_manifest
+from entropy_grounding.evaluation.retried import MOST_RETRIED, check_retried
 from entropy_grounding.evaluation.rows import SCHEMA
 
 OUTPUTS = ROOT / "outputs" / "results"  # what commands and notebooks write by default
@@ -173,6 +174,17 @@ def load_rows(evaluation: str | Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     rows = joined_table(evaluation, source).to_pandas()
     absent = [name for name in SCHEMA.names if name not in rows]
     return rows.assign(**dict.fromkeys(absent, float("nan"))), source
+
+
+def table_rows(evaluation: str | Path) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Return rows and manifest as `load_rows`, for a table about the method.
+
+    Raises:
+        InputError: as `load_rows`, and where memory ran out for more rows than were accepted.
+    """
+    rows, source = load_rows(evaluation)
+    check_retried(rows, Path(evaluation), source.get("most_retried", MOST_RETRIED))
+    return rows, source
 
 
 # --- Publish ---

@@ -14,6 +14,7 @@ from entropy_grounding.core.config import register
 from entropy_grounding.core.errors import InputError
 from entropy_grounding.core.verbatim import Place
 from entropy_grounding.evaluation.provenance import config_hash, manifest
+from entropy_grounding.evaluation.retried import MOST_RETRIED
 from entropy_grounding.method.gate import calibrated
 from entropy_grounding.method.options import OF_THE_VLM, GroundingOptions, at_depth
 from entropy_grounding.tracking import TrackingConfig
@@ -39,6 +40,8 @@ class EvaluateConfig:
         stop_after: stop when so many examples in a row fail for the same reason, which is then no
             fault of the examples; None for never.
         threads: of torch on a CPU.
+        most_retried: share of the rows, from 0 to 1, that may be answered with fewer crops or
+            pixels after memory ran out; above it the evaluation is refused in tables.
     """
 
     vlm: VLMConfig = field(default_factory=VLMConfig)
@@ -52,6 +55,7 @@ class EvaluateConfig:
     retry_failed: bool = False
     stop_after: int | None = 10
     threads: int = 1
+    most_retried: float = MOST_RETRIED
 
     def __post_init__(self) -> None:
         """Refuse impossible options before anything is loaded."""
@@ -63,6 +67,8 @@ class EvaluateConfig:
         check_at_least("flush_every", self.flush_every, 1)
         check_at_least("threads", self.threads, 1)
         check_at_least("stop_after", self.stop_after, 1)
+        if not 0 <= self.most_retried <= 1:
+            raise InputError(f"most_retried is {self.most_retried}: use a share from 0 to 1.")
 
 
 register("evaluate_schema", EvaluateConfig)

@@ -162,6 +162,22 @@ def joined_table(
     return parsed(path, content, schema)
 
 
+def completed(table: pa.Table, schema: pa.Schema = SCHEMA) -> pa.Table:
+    """Return a table in a schema; a column that older rows lack is empty.
+
+    Raises:
+        ValueError: for rows without one of `KEYS`.
+    """
+    for field in schema:
+        if field.name in table.column_names:
+            continue
+        if field.name in KEYS:
+            raise ValueError(f"it has no column {field.name}")
+        table = table.append_column(field, pa.nulls(len(table), field.type))
+
+    return table.select(schema.names).cast(schema)
+
+
 def parsed(path: Path, content: bytes, schema: pa.Schema | None = SCHEMA) -> pa.Table:
     """Return the rows in the bytes of a file, with empty columns where the file has none.
 
@@ -174,14 +190,7 @@ def parsed(path: Path, content: bytes, schema: pa.Schema | None = SCHEMA) -> pa.
             return file.read()
 
         names = file.schema_arrow.names
-        table = file.read([name for name in schema.names if name in names])
-        for field in schema:
-            if field.name in names:
-                continue
-            if field.name in KEYS:
-                raise ValueError(f"it has no column {field.name}")
-            table = table.append_column(field, pa.nulls(len(table), field.type))
-        return table.select(schema.names).cast(schema)
+        return completed(file.read([name for name in schema.names if name in names]), schema)
     except Exception as error:  # of pyarrow, which has many of them for broken files
         first = " ".join(str(error).split())[:200]
         raise InputError(

@@ -11,12 +11,17 @@ from entropy_grounding.evaluation.provenance import read_manifest
 from entropy_grounding.evaluation.store import as_parquet, stored_rows
 
 
-def merge(folder: str | Path) -> tuple[Path, int]:
+def merge(folder: str | Path, most_retried: float | None = None) -> tuple[Path, int]:
     """Join the part files of a folder into ``rows.parquet``; return its path and row count.
 
     Rows are in the order of the data set, one per example, whatever the shards and interruptions
     were. What the shards recorded about the end of the data goes into the manifest, once no row is
     missing.
+
+    Args:
+        folder: of one evaluation.
+        most_retried: share of the rows with fewer crops or pixels that tables accept from now on;
+            None leaves it as it was.
 
     Raises:
         InputError: for a folder without rows, a broken part file, or rows of several
@@ -35,7 +40,10 @@ def merge(folder: str | Path) -> tuple[Path, int]:
             raise InputError(
                 f"The results folder '{folder}' mixes configurations {', '.join(hashes)}."
             )
-        write_rows(folder, as_parquet(rows), _with_end(folder, hashes[0]))
+        source = _with_end(folder, hashes[0])
+        if most_retried is not None:
+            source = {**source, "most_retried": most_retried}
+        write_rows(folder, as_parquet(rows), source)
 
     return folder / ROWS, len(rows)
 

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from entropy_grounding.core.errors import InputError
 from entropy_grounding.core.identity import file_digest
 from entropy_grounding.evaluation.files import (
+    completed,
     digest_of,
     digests_in,
     encoded,
@@ -73,7 +74,7 @@ def rows_in(pack: Path, benchmark: str, method: str) -> pd.DataFrame:
 @lru_cache(maxsize=4)
 def _row_group(pack: Path, group: int, changed: int) -> pd.DataFrame:
     """Return the rows of one benchmark; the time of the last change is part of the cache's key."""
-    return pq.ParquetFile(pack).read_row_group(group).to_pandas()
+    return completed(pq.ParquetFile(pack).read_row_group(group)).to_pandas()
 
 
 def _about(pack: Path) -> dict[str, Any]:

@@ -62,6 +62,7 @@ class Row:
         vision_seconds: see `Cost`.
         map_seconds: see `Cost`.
         answer_seconds: see `Cost`.
+        checkpointed: see `Cost`; None in rows from before there was this column.
     """
 
     number: int
@@ -106,6 +107,7 @@ class Row:
     vision_seconds: float | None = None
     map_seconds: float | None = None
     answer_seconds: float | None = None
+    checkpointed: int | None = None
 
 
 # The columns of stored rows, from the fields of `Row`.
@@ -120,4 +122,5 @@ _TYPES: dict[Any, pa.DataType] = {
 _TYPES |= {int | None: pa.int64(), float | None: pa.float64(), str | None: pa.string()}
 SCHEMA = pa.schema([(name, _TYPES[hint]) for name, hint in typing.get_type_hints(Row).items()])
 WALL_TIMES = ("seconds", "vision_seconds", "map_seconds", "answer_seconds")
-TIMES = (*WALL_TIMES, "peak_memory")  # two runs of one configuration may differ in these
+# Two runs of one configuration may differ in these, with the machine and what else it does.
+TIMES = (*WALL_TIMES, "peak_memory", "checkpointed")

@@ -39,6 +39,7 @@ from entropy_grounding.evaluation.example import evaluate_example
 from entropy_grounding.evaluation.merge import merge
 from entropy_grounding.evaluation.places import evidence_of, with_evidence
 from entropy_grounding.evaluation.prefetch import prefetched
+from entropy_grounding.evaluation.retried import MOST_RETRIED, check_retried
 from entropy_grounding.evaluation.rows import WALL_TIMES, Row
 from entropy_grounding.evaluation.store import RowStore, stored_rows
 from entropy_grounding.tracking import PICTURES, Tracked, log_evaluation, tracked_run
@@ -86,7 +87,8 @@ def evaluate_together(
         The rows on disk of each configuration.
 
     Raises:
-        InputError: as `evaluate`, and for configurations that differ in VLM or benchmark.
+        InputError: as `evaluate`, where memory ran out too often, and for configurations that
+            differ in VLM or benchmark.
     """
     configs = [resolved(config) for config in configs]
     _check_alike(configs)
@@ -114,7 +116,10 @@ def evaluate_together(
         for evaluation in evaluations:
             evaluation.finish(loaded, pictures)
 
-    return [evaluation.store.stored() for evaluation in evaluations]
+    stored = [evaluation.store.stored() for evaluation in evaluations]
+    for evaluation, rows in zip(evaluations, stored, strict=True):
+        check_retried(rows, evaluation.store.folder, evaluation.config.most_retried)
+    return stored
 
 
 def _check_alike(configs: Sequence[EvaluateConfig]) -> None:
@@ -269,7 +274,9 @@ class _Evaluation:
         self.store.flush()
         self.store.finish(examples=self.config.benchmark.examples, rows=loaded.seen)
         if self.config.shard == "1/1":
-            merge(self.store.folder)
+            # Only another limit than the default is recorded for tables.
+            most = self.config.most_retried
+            merge(self.store.folder, None if most == MOST_RETRIED else most)
 
         if self._run is not None:
             self._log(self._run, pictures)

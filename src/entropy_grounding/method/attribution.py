@@ -5,7 +5,7 @@ around it.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -33,10 +33,12 @@ class TokenRelevance:
     Attributes:
         logits: next-token logits of the prompt ``(vocabulary,)``.
         relevance: one number per visual token ``(tokens,)``.
+        checkpointed: the backward pass ran the layers again.
     """
 
     logits: Tensor
     relevance: Tensor
+    checkpointed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,10 @@ def token_relevance(
         session.ledger.forward(prompt)
 
     with session.ledger.timed("map_seconds"):
-        return attribution.compute(session.vlm, prompt, options)
+        found = attribution.compute(session.vlm, prompt, options)
+    if found.checkpointed:
+        session.ledger.checkpointed()
+    return found
 
 
 def _of_own_pass(
@@ -121,7 +126,7 @@ def gradient(vlm: VLM, prompt: Prompt, options: GroundingOptions) -> TokenReleva
             done = vlm.run_from_layer(prompt, options.gradient_layer)
         (gradients,) = vlm.backward(done, TARGETS[options.target])
 
-    return _of_gradients(gradients, options)
+    return replace(_of_gradients(gradients, options), checkpointed=done.checkpointed)
 
 
 def attention(vlm: VLM, prompt: Prompt, options: GroundingOptions) -> TokenRelevance:

@@ -35,7 +35,7 @@ from entropy_grounding.profiling.random_vlm import MID_SIZE, SHAPES, random_vlm,
 from entropy_grounding.profiling.released import LONGEST, a_picture, ratio, seconds_of
 from entropy_grounding.vlm.ledger import Ledger, peak_memory
 from entropy_grounding.vlm.load import load_vlm
-from entropy_grounding.vlm.memory import estimate_memory
+from entropy_grounding.vlm.memory import checkpointed_map_bytes, map_bytes, weights_bytes
 from entropy_grounding.vlm.model import VLM
 from entropy_grounding.vlm.types import Prompt
 
@@ -256,16 +256,13 @@ def big_memory(tokens: int = MANY) -> dict[str, float]:
     The figures are computed, not measured: weights and graph together, in bfloat16.
     """
     config, *_ = shaped(SHAPES[LONGEST])
-    text = config.get_text_config()
-    need = estimate_memory(config, torch.bfloat16)
-    graph = need.map_per_1000_tokens * tokens / 1000
+    half = torch.bfloat16
+    weights = weights_bytes(config, half)
 
-    # With checkpointing the graph holds the input of every layer, and the inside of one at a time.
-    inputs = torch.bfloat16.itemsize * text.hidden_size * text.num_hidden_layers * tokens / 1e9
     name = f"Qwen2.5-VL 7B, map of {tokens:,} tokens, GB"
     return {
-        name: need.weights + graph,
-        f"{name}, checkpointing": need.weights + inputs + graph / text.num_hidden_layers,
+        name: (weights + map_bytes(config, half, tokens)) / 1e9,
+        f"{name}, checkpointing": (weights + checkpointed_map_bytes(config, half, tokens)) / 1e9,
     }
 
 

@@ -204,7 +204,7 @@ def pass_figures(vlm: VLM, repeats: int) -> dict[str, float]:
     seconds = seconds_of(timed, repeats)
 
     per_position = (peaks["map"] - weights) * 1e6 / prompt.length
-    estimated = map_bytes(vlm.model.config, vlm.model.dtype) / 1e3
+    estimated = map_bytes(vlm.model.config, vlm.model.dtype, prompt.length) / prompt.length / 1e3
     return {
         "visual tokens": prompt.visual_tokens,
         "positions": prompt.length,

@@ -12,7 +12,7 @@ import pandas as pd
 from entropy_grounding.core.config import compose_config
 from entropy_grounding.evaluation.config import EvaluateConfig, resolved
 from entropy_grounding.evaluation.run import evaluate
-from entropy_grounding.profiling.passes import synchronize
+from entropy_grounding.vlm.ledger import synchronize
 from entropy_grounding.vlm.load import load_vlm
 from entropy_grounding.vlm.model import VLM
 

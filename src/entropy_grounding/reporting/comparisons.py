@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from entropy_grounding.evaluation.archive import load_rows, stored_evaluations
+from entropy_grounding.evaluation.archive import stored_evaluations, table_rows
 from entropy_grounding.metrics.statistics import holm, share_explained
 from entropy_grounding.reporting.summary import ORACLES, OURS, in_order
 
@@ -137,6 +137,6 @@ def location_shares(root: str | Path) -> pd.DataFrame:
 
 def _scores(folder: Path) -> pd.Series:
     """Return the scores in a folder, indexed by example; examples without a score are left out."""
-    rows = load_rows(folder)[0]
+    rows = table_rows(folder)[0]
 
     return rows[rows["status"] == "ok"].set_index("example_id")["score"]

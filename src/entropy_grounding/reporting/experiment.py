@@ -136,6 +136,9 @@ def results_json(setup: ExperimentConfig, cells: pd.DataFrame) -> list[dict[str,
     tests = ["n", "weights", "commit", "p_plain", "p_ours"]
     measures = ["iou", "pointing", "energy", "passes", "seconds"]
 
+    if "retried" in cells:
+        measures.append("retried")
+
     columns = [*first, *scores.values(), *tests, *measures]
     table = cells.rename(columns=scores).reindex(columns=columns)
     table.insert(0, "experiment", setup.experiment.name)

@@ -9,10 +9,11 @@ import pandas as pd
 from entropy_grounding.benchmarks.miniature.requirements import HIDDEN
 from entropy_grounding.evaluation.archive import (
     is_stored,
-    load_rows,
     source_of,
     stored_evaluations,
+    table_rows,
 )
+from entropy_grounding.evaluation.retried import retried_share
 from entropy_grounding.evaluation.thresholds import cross_validated
 from entropy_grounding.reporting.summary import OURS
 from entropy_grounding.reporting.tables import sources
@@ -32,7 +33,7 @@ def gate_table(root: Path) -> str:
     lines, about = [], []
     for folder, rows, ungated in _gated_evaluations(root):
         lines.append(_gate_line(folder, rows, ungated))
-        about.append(_origin(folder.parts[-3], source_of(folder), len(rows)))
+        about.append(_origin(folder.parts[-3], source_of(folder), rows, ungated))
 
     if not lines:
         return "Not run."
@@ -51,7 +52,7 @@ def gate_summary(root: Path) -> str:
     pairs, about = [], []
     for folder, rows, ungated in _gated_evaluations(root):
         pairs.append((rows, ungated))
-        about.append(_origin(folder.parts[-3], source_of(folder), len(rows)))
+        about.append(_origin(folder.parts[-3], source_of(folder), rows, ungated))
 
     if not pairs:
         return "Not run."
@@ -79,18 +80,19 @@ def _gate_line(folder: Path, rows: pd.DataFrame, ungated: pd.DataFrame) -> dict[
 
     every = folder.with_name("gated_all")
     if is_stored(every):
-        return line | _gated(every.name, load_rows(every)[0], ungated)
+        return line | _gated(every.name, table_rows(every)[0], ungated)
 
     return line | {every.name: "not run"}
 
 
-def _origin(vlm: str, source: dict[str, Any], count: int) -> dict[str, Any]:
-    """Return what `sources` needs to know about some rows, from their manifest and number."""
+def _origin(vlm: str, source: dict[str, Any], *shown: pd.DataFrame) -> dict[str, Any]:
+    """Return what `sources` needs to know about evaluations that a line shows."""
     return {
         "vlm": vlm,
         "weights": short_identity(source),
         "commit": source["commit"],
-        "n": count,
+        "n": len(shown[0]),
+        "retried": max(retried_share(rows) for rows in shown),
     }
 
 
@@ -104,8 +106,8 @@ def calibration_table(folder: Path) -> str:
     """
     pairs, about = [], []
     for path in sorted(folder.glob("*/rows.parquet")):
-        rows, source = load_rows(path.parent)
-        about.append(_origin(source["vlm"], source, len(rows)))
+        rows, source = table_rows(path.parent)
+        about.append(_origin(source["vlm"], source, rows))
 
         gated = cross_validated(rows, accept=source["accept"])
         gated = gated.assign(vlm=source["vlm"], backwards=0)  # `passes` counts them already
@@ -125,7 +127,7 @@ def _with_ungated(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     vlm, benchmark = folder.parts[-3:-1]
     ungated = folder.parents[3] / "table1" / vlm / benchmark / OURS
 
-    return load_rows(folder)[0], load_rows(ungated)[0]
+    return table_rows(folder)[0], table_rows(ungated)[0]
 
 
 def _gate_summary(gated: Sequence[tuple[pd.DataFrame, pd.DataFrame]]) -> str:

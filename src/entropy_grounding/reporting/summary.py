@@ -9,7 +9,8 @@ import pandas as pd
 
 from entropy_grounding.benchmarks.load import BENCHMARKS
 from entropy_grounding.core.errors import InputError
-from entropy_grounding.evaluation.archive import last_change, load_rows, stored_evaluations
+from entropy_grounding.evaluation.archive import last_change, stored_evaluations, table_rows
+from entropy_grounding.evaluation.retried import retried_share
 from entropy_grounding.metrics.statistics import compare, interval
 from entropy_grounding.tiny.architectures import RECIPES
 from entropy_grounding.vlm.weights import short_identity
@@ -80,7 +81,8 @@ def cells(root: str | Path) -> pd.DataFrame:
         adjusted); ``gained`` and ``lost`` answers against plain; means of ``iou``, ``pointing``,
         ``energy``, ``chance``, ``passes`` (forwards + 2 x backwards), ``visual_tokens`` and
         ``seconds``; the number ``n`` of examples with a score and of those ``without``;
-        ``weights`` and ``commit``.
+        ``weights`` and ``commit``. Where memory ran out for some rows, also ``retried``, their
+        share.
 
     Raises:
         InputError: if nothing is stored in ``root``.
@@ -148,7 +150,7 @@ def _first_rows(folder: Path, examples: int | None) -> tuple[pd.DataFrame, dict[
 
     The examples are counted by their numbers, since the rows of some shards may be missing.
     """
-    rows, source = load_rows(folder)
+    rows, source = table_rows(folder)
     if examples is not None:
         rows = rows[rows["number"] < examples].reset_index(drop=True)
 
@@ -178,6 +180,9 @@ def _summarise(
     }
     if scored.empty:
         return line
+
+    if share := retried_share(rows):
+        line["retried"] = share
 
     score = interval(scored["score"].to_numpy(float))
     line |= {"score": score.mean, "score_low": score.low, "score_high": score.high}

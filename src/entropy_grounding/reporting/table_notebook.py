@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from entropy_grounding.evaluation.archive import OUTPUTS, PUBLISHED, load_rows
+from entropy_grounding.evaluation.archive import OUTPUTS, PUBLISHED, table_rows
 from entropy_grounding.experiments.complete import complete
 from entropy_grounding.experiments.config import ExperimentConfig, load_experiment
 from entropy_grounding.notebook import output_folder, run_name, show_figure, show_markdown
@@ -45,7 +45,7 @@ class TableNotebook:
         found = {}
         for (vlm, benchmark, variant), folder in self.folders.items():
             if variant == method:
-                found[vlm, benchmark] = load_rows(folder)
+                found[vlm, benchmark] = table_rows(folder)
 
         return found
 

@@ -10,7 +10,8 @@ import pandas as pd
 from entropy_grounding.benchmarks.load import BENCHMARKS
 from entropy_grounding.benchmarks.miniature.requirements import HIDDEN, meets
 from entropy_grounding.core.errors import InputError
-from entropy_grounding.evaluation.archive import PUBLISHED, load_rows, stored_evaluations
+from entropy_grounding.evaluation.archive import PUBLISHED, stored_evaluations, table_rows
+from entropy_grounding.evaluation.retried import retried_share
 from entropy_grounding.metrics.statistics import Interval, holm, interval
 from entropy_grounding.reporting.comparisons import differences, mean_costs
 from entropy_grounding.reporting.summary import METHODS, OURS, in_order
@@ -236,7 +237,39 @@ def sources(found: pd.DataFrame) -> str:
             f"(commit {_joined(rows['commit'])}, n = {_joined(counts)})"
         )
 
-    return f"Weights (SHA-256): {'; '.join(per_vlm)}."
+    return f"Weights (SHA-256): {'; '.join(per_vlm)}.{retried_note(found)}"
+
+
+def retried_note(found: pd.DataFrame) -> str:
+    """Return the sentences that name the evaluations for which memory ran out; often none.
+
+    Args:
+        found: one row per evaluation, with its share ``retried`` if there are any.
+    """
+    if "retried" not in found:
+        return ""
+
+    named = []
+    for row in found[found["retried"] > 0].to_dict("records"):
+        parts = [f"`{row[name]}`" for name in ("vlm", "benchmark", "method") if name in row]
+        named.append(f"{' '.join(parts)} {100 * row['retried']:.1f} %")
+    if not named:
+        return ""
+    return f" Answered with fewer crops or pixels, for lack of memory: {'; '.join(named)}."
+
+
+def _retried_rows(evaluations: Iterable[pd.DataFrame]) -> str:
+    """Return the `retried_note` of the rows of evaluations; a repeated evaluation counts once."""
+    shares = {}
+    for rows in evaluations:
+        first = rows.iloc[0]
+        shares[first["vlm"], first["benchmark"], first["method"]] = retried_share(rows)
+
+    records = [
+        {"vlm": vlm, "benchmark": benchmark, "method": method, "retried": share}
+        for (vlm, benchmark, method), share in shares.items()
+    ]
+    return retried_note(pd.DataFrame(records))
 
 
 def _joined(values: Iterable) -> str:
@@ -397,7 +430,10 @@ def latex_table(cells: pd.DataFrame) -> str:
         ]
 
     styled = wide.style.format("{:.1f}", na_rep="--").apply(bold, axis=0)
-    return styled.to_latex(hrules=True, clines="skip-last;data", multirow_align="t")
+    table = styled.to_latex(hrules=True, clines="skip-last;data", multirow_align="t")
+
+    note = retried_note(cells).strip().replace("`", "").replace("_", " ").replace("%", r"\%")
+    return f"{table}\n{note}\n" if note else table
 
 
 def score_line(rows: pd.DataFrame) -> str:
@@ -420,7 +456,13 @@ def score_line(rows: pd.DataFrame) -> str:
     seconds = scored["seconds"]
     took = f", {seconds.mean():.2f} s per example" if seconds.notna().any() else ""
 
-    return f"{name}: plain {plain}, {first['method']} {zoomed}, n = {len(scored)}{missing}{took}"
+    share = retried_share(rows) if "retried" in rows else 0.0
+    fewer = f", {100 * share:.1f} % with fewer crops or pixels" if share else ""
+
+    return (
+        f"{name}: plain {plain}, {first['method']} {zoomed}, n = {len(scored)}"
+        f"{missing}{fewer}{took}"
+    )
 
 
 def _mean(scores: pd.Series) -> Interval:
@@ -443,20 +485,21 @@ def miniatures_table(root: str | Path) -> str:
         root: folder with VLM/BENCHMARK/METHOD folders of ``control_oracle`` and
             ``entropy_gradient``.
     """
-    lines, per_vlm = [], []
+    lines, per_vlm, shown = [], [], []
     stored = set(stored_evaluations(root))
     for folder in in_order(path for path in stored if path.name == "control_oracle"):
-        oracle, source = load_rows(folder)  # the oracle's rows hold the plain answers, too
+        oracle, source = table_rows(folder)  # the oracle's rows hold the plain answers, too
         zoomed = folder.with_name("entropy_gradient")
-        ours = load_rows(zoomed)[0] if zoomed in stored else None
+        ours = table_rows(zoomed)[0] if zoomed in stored else None
 
         lines.append(_miniature_line(oracle, ours, source))
+        shown += [oracle] if ours is None else [oracle, ours]
 
         vlm, weights = source["config"]["vlm"]["name"], short_identity(source)
         per_vlm.append(f"`{vlm}` {weights} (commit {source['commit']})")
 
     table = pd.DataFrame(lines).to_markdown(index=False)
-    return f"{table}\n\nWeights (SHA-256): {_joined(per_vlm)}."
+    return f"{table}\n\nWeights (SHA-256): {_joined(per_vlm)}.{_retried_rows(shown)}"
 
 
 def _miniature_line(
@@ -497,14 +540,15 @@ def protocol_table(root: str | Path) -> str:
         root: folder with VLM/BENCHMARK/base folders. A benchmark with a switch is named after the
             miniature, a ``+`` and the switch (``mini_vstar+shuffled``).
     """
-    lines = []
+    lines, shown = [], []
     for folder in stored_evaluations(root):
         if "+" not in folder.parent.name:
             continue
 
-        rows, source = load_rows(folder)
+        rows, source = table_rows(folder)
         name, _, switch = folder.parent.name.partition("+")
-        reference, _ = load_rows(folder.parents[1] / name / "base")
+        reference, _ = table_rows(folder.parents[1] / name / "base")
+        shown += [rows, reference]
 
         # A switch may choose other examples; then both numbers are shown.
         same = set(reference["example_id"]) == set(rows["example_id"])
@@ -524,7 +568,9 @@ def protocol_table(root: str | Path) -> str:
             }
         )
 
-    return pd.DataFrame(lines).to_markdown(index=False)
+    note = _retried_rows(shown).strip()
+    table = pd.DataFrame(lines).to_markdown(index=False)
+    return f"{table}\n\n{note}" if note else table
 
 
 def method_scores(
@@ -543,7 +589,7 @@ def method_scores(
     parts = []
     stored = [path for path in stored_evaluations(root) if path.name in methods]
     for folder in in_order(stored):
-        rows, source = load_rows(folder)
+        rows, source = table_rows(folder)
         method = source["method_name"]
         cell = {"vlm": rows["vlm"], "benchmark": rows["benchmark"].str.removeprefix("mini_")}
         if method == methods[0]:

@@ -7,6 +7,8 @@ from entropy_grounding.vlm.family import NEUTRAL_QUESTION
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 QUANTIZATIONS = ("none", "8bit", "4bit")
+# Parts of the names of modules that are never quantized: towers and output layer.
+UNQUANTIZED = ("lm_head", "vision_tower", "visual", "multi_modal_projector")
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,10 @@ class Ledger:
         """Count a backward pass of a forward pass that was counted."""
         self._spent["backwards"] += 1
 
+    def checkpointed(self) -> None:
+        """Count a map whose backward pass runs the layers again."""
+        self._spent["checkpointed"] += 1
+
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
         """Add the wall time of a block to a stage; the block ends when the GPU has finished."""

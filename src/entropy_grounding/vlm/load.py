@@ -21,7 +21,7 @@ from transformers.utils import logging as transformers_logging
 from entropy_grounding.core.checks import check_choice
 from entropy_grounding.core.config import section_config
 from entropy_grounding.core.errors import InputError, machine_remedy
-from entropy_grounding.vlm.config import DTYPES, QUANTIZATIONS, VLMConfig
+from entropy_grounding.vlm.config import DTYPES, QUANTIZATIONS, UNQUANTIZED, VLMConfig
 from entropy_grounding.vlm.memory import warn_of_large_models
 from entropy_grounding.vlm.model import VLM
 from entropy_grounding.vlm.processors import apply_budgets, load_processor, padded
@@ -81,7 +81,9 @@ def _loaded(config: VLMConfig, source: str, revision: str | None) -> VLM:
     if config.image_fit == "pad":
         processor.image_processor = padded(processor, config)
 
-    model = _model(about, source, config, device, hub)
+    if device.type == "cpu":
+        warn_of_large_models(about, processor, family, config)
+    model = _model(source, config, device, hub)
     vlm = VLM(
         model.eval().requires_grad_(False),
         processor,
@@ -98,16 +100,12 @@ def _loaded(config: VLMConfig, source: str, revision: str | None) -> VLM:
 
 
 def _model(
-    about: PreTrainedConfig,
     source: str,
     config: VLMConfig,
     device: torch.device,
     hub: Mapping[str, Any],
 ) -> Any:
     """Load the weights, check that they fill the model, and move it to its device."""
-    if device.type == "cpu":
-        warn_of_large_models(about, config)
-
     loaded: Any = AutoModelForImageTextToText.from_pretrained(
         source,
         **hub,
@@ -277,7 +275,7 @@ def _quantization(config: VLMConfig, device: torch.device) -> BitsAndBytesConfig
             "on a CPU its kernels drop gradients. Use 8bit or none."
         )
 
-    skipped = ["lm_head", "vision_tower", "visual", "multi_modal_projector"]
+    skipped = list(UNQUANTIZED)
     if config.quantization == "8bit":
         return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=skipped)
     return BitsAndBytesConfig(

@@ -10,7 +10,6 @@ from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
-import psutil
 import torch
 from jaxtyping import Float, Int
 from packaging.version import Version
@@ -30,7 +29,7 @@ from entropy_grounding.vlm.contexts import (
     own_gradients,
 )
 from entropy_grounding.vlm.family import NEUTRAL_QUESTION, Family
-from entropy_grounding.vlm.memory import map_bytes
+from entropy_grounding.vlm.memory import free_bytes, map_bytes
 from entropy_grounding.vlm.prompts import PER_POSITION, PromptBuilder, padded_batch, shifted
 from entropy_grounding.vlm.types import (
     Pass,
@@ -126,10 +125,11 @@ class VLM(PromptBuilder):
         leaf = leaf.clone().requires_grad_() if graph else leaf
         positions = max(prompt.length for prompt in prompts) * len(prompts)
 
+        again = graph and self.checkpoints(positions)
         with ExitStack() as stack:
             stack.enter_context(frozen(self.model))
             stack.enter_context(torch.set_grad_enabled(graph))
-            if graph and self.checkpoints(positions):
+            if again:
                 stack.enter_context(checkpointed(self.model.get_decoder().layers))
                 keep = False
             out = self._call(prompts, leaf, use_cache=keep, every_position=every_position)
@@ -137,7 +137,7 @@ class VLM(PromptBuilder):
         cache = out.past_key_values if keep else None
         if cache is not None and any(layer.is_sliding for layer in cache.layers):
             cache = None
-        return Pass(out.logits[:, -1], leaf, tuple(prompts), cache)
+        return Pass(out.logits[:, -1], leaf, tuple(prompts), cache, checkpointed=again)
 
     @own_gradients
     def continue_from(self, earlier: Pass, prompt: Prompt, *, graph: bool = True) -> Pass:
@@ -158,11 +158,7 @@ class VLM(PromptBuilder):
         inputs = {
             name: value[1:] for name, value in prompt.inputs.items() if name not in PER_POSITION
         }
-        inputs["input_ids"] = prompt.inputs["input_ids"][:, start:]
-        inputs["attention_mask"] = prompt.inputs["attention_mask"]
-        positions = self.family.positions(self.model, prompt.inputs)
-        if positions is not None:
-            inputs["position_ids"] = positions[..., start:]
+        inputs |= self._part(prompt, start, prompt.length)
 
         cache = DynamicCache(config=self.model.config)
         for number, layer in enumerate(earlier.cache.layers):
@@ -209,12 +205,9 @@ class VLM(PromptBuilder):
         if self.checkpointing != "auto":
             return self.checkpointing == "on"
 
-        needed = positions * map_bytes(self.model.config, self.model.dtype)
-        if self.model.device.type == "cuda":
-            free = torch.cuda.mem_get_info(self.model.device)[0]
-        else:
-            free = psutil.virtual_memory().available
-        return needed > free / 2
+        kernel = self.model.get_decoder().config._attn_implementation
+        needed = map_bytes(self.model.config, self.model.dtype, positions, kernel=kernel)
+        return needed > free_bytes(self.model.device) / 2
 
     def _call(
         self,
@@ -301,28 +294,24 @@ class VLM(PromptBuilder):
     def attention(self, prompt: Prompt, target: Target | None = None) -> TokenAttention:
         """Return how much the last position attends to every visual token, by layer and head.
 
-        Only here does the language model run its eager kernel, which keeps the weights. Memory
-        grows with the square of the prompt's length.
+        All positions but the last run with the model's own kernel, and leave keys and values. The
+        last one then runs alone with the eager kernel, which returns its weights. So memory grows
+        with the length of the prompt, not with its square, and the graph of a target holds one
+        position.
 
         Args:
             prompt: from `prompt`.
             target: a scalar of the logits; its gradient with respect to the weights is returned
-                too.
+                too. It is exact: no later position sees the last one.
 
         Raises:
             InputError: for a model that returns no attention weights.
         """
         graph = target is not None
-        leaf = torch.cat(prompt.features).clone().requires_grad_(graph)
-
-        with frozen(self.model), eager(self.model.get_decoder()), torch.set_grad_enabled(graph):
-            out = self.model(
-                **prompt.inputs,
-                mm_encoder_outputs=self._packed(leaf, prompt.features),
-                logits_to_keep=1,
-                use_cache=False,
-                output_attentions=True,
-            )
+        with frozen(self.model):
+            cache = self._before_last(prompt)
+            with eager(self.model.get_decoder()), torch.set_grad_enabled(graph):
+                out = self._last(prompt, cache, graph=graph)
             if not out.attentions or out.attentions[0] is None:
                 raise InputError(
                     f"The model '{self.name}' returns no attention weights: "
@@ -337,6 +326,59 @@ class VLM(PromptBuilder):
             _to_tokens(out.attentions, places),
             _to_tokens(gradients, places) if gradients else None,
         )
+
+    def _before_last(self, prompt: Prompt) -> DynamicCache:
+        """Return the keys and values of all positions of a prompt but the last.
+
+        Layers with sliding windows keep all of theirs, too, so that every row has every position.
+        """
+        cache = DynamicCache()
+        rest = {name: value for name, value in prompt.inputs.items() if name not in PER_POSITION}
+        with torch.no_grad():
+            self.model(
+                **rest,
+                **self._part(prompt, 0, prompt.length - 1),
+                mm_encoder_outputs=self._packed(torch.cat(prompt.features), prompt.features),
+                past_key_values=cache,
+                logits_to_keep=1,
+                use_cache=True,
+            )
+        return cache
+
+    def _last(self, prompt: Prompt, cache: DynamicCache, *, graph: bool) -> Any:
+        """Run the last position of a prompt behind the keys and values of the others.
+
+        The graph begins at its embedding ``(1, 1, dim)``.
+        """
+        inputs = self._part(prompt, prompt.length - 1, prompt.length)
+        ids = inputs.pop("input_ids")
+        embedding = self.model.get_input_embeddings()(ids).detach().requires_grad_(graph)
+
+        return self.model(
+            **inputs,
+            inputs_embeds=embedding,
+            past_key_values=cache,
+            logits_to_keep=1,
+            use_cache=True,
+            output_attentions=True,
+        )
+
+    def _part(self, prompt: Prompt, start: int, end: int) -> dict[str, Tensor]:
+        """Return the inputs of a part of a prompt, whose earlier positions lie in a cache.
+
+        Args:
+            prompt: from `prompt`.
+            start: the first position.
+            end: the position behind the last.
+        """
+        inputs = {
+            "input_ids": prompt.inputs["input_ids"][:, start:end],
+            "attention_mask": prompt.inputs["attention_mask"][:, :end],  # the cache counts, too
+        }
+        positions = self.family.positions(self.model, prompt.inputs)
+        if positions is not None:
+            inputs["position_ids"] = positions[..., start:end]
+        return inputs
 
     @own_gradients
     def pixel_gradient(self, question: str, picture: Picture, target: Target) -> PixelGradient:
@@ -439,11 +481,11 @@ class VLM(PromptBuilder):
         return ids[0, prompt.length :]
 
 
-def _to_tokens(matrices: Sequence[Tensor], places: Tensor) -> Tensor:
+def _to_tokens(rows: Sequence[Tensor], places: Tensor) -> Tensor:
     """Return what the last position gives to visual tokens ``(layers, heads, tokens)``.
 
     Args:
-        matrices: one per layer ``(1, heads, positions, positions)``.
+        rows: one per layer ``(1, heads, 1, positions)``.
         places: which positions hold visual tokens, bool ``(positions,)``.
     """
-    return torch.stack([matrix[0, :, -1][:, places].float() for matrix in matrices]).detach()
+    return torch.stack([row[0, :, 0][:, places].float() for row in rows]).detach()

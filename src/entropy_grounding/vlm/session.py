@@ -13,6 +13,7 @@ from entropy_grounding.core.geometry import Box
 from entropy_grounding.core.images import check_image, to_rgb
 from entropy_grounding.vlm.contexts import pixels_scaled
 from entropy_grounding.vlm.ledger import Ledger
+from entropy_grounding.vlm.memory import surplus
 from entropy_grounding.vlm.model import VLM
 from entropy_grounding.vlm.types import (
     Pass,
@@ -41,6 +42,8 @@ class ImageSession:
             encoded and run again.
         crop_scale: pixels or tiles of a crop, relative to the budget of the full image.
         max_new_tokens: length limit of the answers.
+        kept_bytes: most bytes of keys and values; the oldest passes drop theirs, and an answer
+            that would resume one runs its prompt again. None for a share of the free memory.
 
     Raises:
         InputError: for an image that cannot be used, or a length limit below 1.
@@ -55,6 +58,7 @@ class ImageSession:
         reuse: bool = True,
         crop_scale: float = 1.0,
         max_new_tokens: int = MAX_NEW_TOKENS,
+        kept_bytes: int | None = None,
     ) -> None:
         if max_new_tokens < 1:
             raise InputError(f"max_new_tokens is {max_new_tokens}: use at least 1.")
@@ -66,6 +70,7 @@ class ImageSession:
         self.reuse = reuse
         self.crop_scale = crop_scale
         self.max_new_tokens = max_new_tokens
+        self.kept_bytes = kept_bytes
         self.ledger = Ledger()
 
         self._cut_from = self.image
@@ -178,6 +183,7 @@ class ImageSession:
         if differentiable:
             self._recorded.add(key)
         self._keep_first(done)
+        self._drop_oldest()
         return done
 
     def _keep_first(self, done: Pass) -> None:
@@ -185,6 +191,16 @@ class ImageSession:
         alone = done.prompts[0].boxes == (self.full.box,)
         if self._first is None and alone and done.cache is not None:
             self._first = replace(done, logits=done.logits.detach(), leaf=done.leaf.detach())
+
+    def _drop_oldest(self) -> None:
+        """Drop the keys and values of the oldest passes, if all take too much memory.
+
+        Those of the full image alone stay, because later prompts resume behind them.
+        """
+        first = self._first.cache if self._first else None
+        passes = {key: done for key, done in self._passes.items() if done.cache is not first}
+        for key in surplus(passes, self.vlm.model.device, self.kept_bytes):
+            self._passes[key] = replace(passes[key], cache=None)
 
     def _earlier_pass(self, prompt: Prompt) -> Pass | None:
         """Return the pass of the full image that a prompt with crops can resume from."""
@@ -205,6 +221,8 @@ class ImageSession:
     def gradient(self, done: Pass, target: Target) -> TokenGradients:
         """Return the gradient of a target at the visual tokens of a pass; its graph is freed."""
         self.ledger.backward()
+        if done.checkpointed:
+            self.ledger.checkpointed()
         with self.ledger.timed("map_seconds"):
             (gradients,) = self.vlm.backward(done, target)
 

@@ -80,6 +80,7 @@ class Pass:
         cache: keys and values of all positions of the one prompt, None if they were not kept.
         start: the position at which the pass began. Earlier positions came from another cache and
             get no gradient.
+        checkpointed: its layers run again in the backward pass.
     """
 
     logits: Tensor
@@ -87,6 +88,7 @@ class Pass:
     prompts: tuple[Prompt, ...]
     cache: Any = None
     start: int = 0
+    checkpointed: bool = False
 
     def by_prompt(self, tokens: Tensor) -> tuple[Tensor, ...]:
         """Split a tensor ``(tokens, ...)`` over the tokens of the leaf into one part per prompt."""

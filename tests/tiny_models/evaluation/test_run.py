@@ -154,7 +154,8 @@ def test_an_example_that_fails_is_a_row_and_is_tried_again_on_request(tmp_path, 
 
 def test_out_of_memory_is_tried_with_fewer_crops_and_the_row_says_so(tmp_path, tiny_vlm):
     error = torch.OutOfMemoryError("CUDA out of memory.")
-    rows = evaluate(config(tmp_path, "mini_infovqa"), Breaks(tiny_vlm, error, 2))
+    options = config(tmp_path, "mini_infovqa", most_retried=1.0)
+    rows = evaluate(options, Breaks(tiny_vlm, error, 2))
     assert set(rows["status"]) == {"ok"}
     assert "fewer crops" in set(rows["retried"])
     assert all(len(row.crops) < 2 for row in rows.itertuples() if row.retried)

@@ -16,7 +16,7 @@ from entropy_grounding.tiny.architectures import Size, build_llava
 from entropy_grounding.vlm.config import VLMConfig
 from entropy_grounding.vlm.llava import LlavaFamily
 from entropy_grounding.vlm.load import load_vlm
-from entropy_grounding.vlm.memory import estimate_memory
+from entropy_grounding.vlm.memory import map_bytes, weights_bytes
 from entropy_grounding.vlm.model import VLM
 from entropy_grounding.vlm.processors import padded
 from support.families import CASES
@@ -372,9 +372,11 @@ def test_eight_bit_weights_give_nearly_the_same_map(tiny_vlm, scene):
 
 def test_memory_is_estimated_from_the_configuration():
     """LLaVA-1.5 7B, the class default: 7.06 billion weights of 2 bytes, 32 layers of width 4096."""
-    need = estimate_memory(LlavaConfig(), torch.bfloat16)
-    assert need.weights == pytest.approx(14.1, abs=0.1)
-    assert need.map_per_1000_tokens == pytest.approx(32 * 4096 * 32 * 1000 / 1e9)
+    config = LlavaConfig()
+    assert weights_bytes(config, torch.bfloat16) / 1e9 == pytest.approx(14.1, abs=0.1)
+    # Two norms in float32, queries, keys, values and output, three of 11,008, a sum for each head.
+    layer = 8 * 4097 + 2 * (4 * 4096 + 3 * 11_008) + 4 * 32
+    assert map_bytes(config, torch.bfloat16, 1000) == 1000 * (32 * layer + 4 * 4097 + 1)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="has a GPU")
@@ -383,7 +385,7 @@ def test_a_large_model_on_a_cpu_is_warned_of_before_it_loads(monkeypatch):
     monkeypatch.setattr("entropy_grounding.vlm.memory.LARGE", 0.001)
     with pytest.warns(
         UserWarning,
-        match="'tiny_llava' runs on the CPU: about 0 GB of weights in bfloat16 and 0.0 GB",
+        match="'tiny_llava' runs on the CPU: about 0 GB of weights in bfloat16, 0.0 GB",
     ):
         load_vlm(VLMConfig(dtype="bfloat16"))
 

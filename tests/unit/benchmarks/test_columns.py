@@ -24,6 +24,7 @@ from entropy_grounding.benchmarks.columns import (
     texts_of,
 )
 from entropy_grounding.benchmarks.config import BenchmarkConfig
+from entropy_grounding.benchmarks.data_files import local_files
 from entropy_grounding.benchmarks.identity import data_identities
 from entropy_grounding.benchmarks.load import (
     BENCHMARKS,
@@ -32,7 +33,6 @@ from entropy_grounding.benchmarks.load import (
     load_benchmark,
 )
 from entropy_grounding.benchmarks.schemas import SCHEMAS
-from entropy_grounding.benchmarks.data_files import local_files
 from entropy_grounding.core.errors import InputError
 from entropy_grounding.core.geometry import Box
 from support.benchmark_rows import DEFAULTS, load, parquet, picture

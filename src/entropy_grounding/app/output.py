@@ -42,6 +42,8 @@ def to_record(grounding: Grounding, config: GroundConfig, task: Task, vlm: VLM) 
         "question": grounding.question,
         "plain_answer": grounding.plain_answer,
         "answer": grounding.answer,
+        "truncated": grounding.truncated,
+        "max_new_tokens": config.max_new_tokens,
         "stop_reason": grounding.stop_reason,
         "size": grounding.size,
         "crops": [box.xyxy() for box in grounding.crops],

@@ -18,7 +18,7 @@ import ipywidgets as widgets
 import matplotlib.pyplot as plt
 from PIL import Image
 
-from entropy_grounding.app.question import warn_unknown_words
+from entropy_grounding.app.question import warn_cut_off, warn_unknown_words
 from entropy_grounding.core.errors import InputError
 from entropy_grounding.core.images import load_image, to_rgb
 from entropy_grounding.core.records import STOP_REASONS, Grounding
@@ -28,6 +28,7 @@ from entropy_grounding.method.stopping import RULES, Decision
 from entropy_grounding.method.target import TARGETS
 from entropy_grounding.plots import literal_text, plot_grounding
 from entropy_grounding.vlm.model import VLM
+from entropy_grounding.vlm.session import MAX_NEW_TOKENS
 
 THRESHOLDS = (
     "elbow",
@@ -170,6 +171,7 @@ class _Panel:
         seconds = time.monotonic() - begin
 
         notes = [warn_unknown_words(self.vlm, grounding.question)]
+        notes.append(warn_cut_off(grounding, MAX_NEW_TOKENS))
         notes += [str(warning.message) for warning in raised]
         # The dictionary drops repeated notes and keeps their order.
         self.notes.value = "<br>".join(html.escape(note) for note in dict.fromkeys(notes) if note)

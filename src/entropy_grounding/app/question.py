@@ -59,7 +59,8 @@ class GroundConfig:
         image: a picture file; None draws a scene of the miniature data.
         question: the question; None takes the question of the scene.
         seed: the number of the scene.
-        max_new_tokens: the length limit of the answers, in tokens.
+        max_new_tokens: the length limit of the answers, in tokens. An answer that it cuts off is
+            named in the output and in the JSON file (``truncated``).
         run_dir: the folder of the figure, the JSON file, the crops and the W&B run.
     """
 
@@ -145,6 +146,17 @@ def warn_unknown_words(vlm: VLM, question: str) -> str:
         return ""
 
     return f"{vlm.name} does not know the words {', '.join(unknown)}: expect no sensible answer."
+
+
+def warn_cut_off(grounding: Grounding, max_new_tokens: int) -> str:
+    """Return a warning for an answer that the length limit cut off, or an empty string."""
+    if not grounding.truncated:
+        return ""
+
+    return (
+        f"an answer was cut off after {max_new_tokens} tokens: ask again with "
+        f"max_new_tokens={4 * max_new_tokens}, or ask for a single word or phrase."
+    )
 
 
 def run(vlm: VLM, task: Task, config: GroundConfig) -> Grounding:

@@ -8,7 +8,13 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from entropy_grounding.app.output import to_record, write_figure, write_outputs, writing_outputs
-from entropy_grounding.app.question import GroundConfig, load_task, run, warn_unknown_words
+from entropy_grounding.app.question import (
+    GroundConfig,
+    load_task,
+    run,
+    warn_cut_off,
+    warn_unknown_words,
+)
 from entropy_grounding.commands.command_line import hydra_command
 from entropy_grounding.core.errors import InputError
 from entropy_grounding.core.records import STOP_REASONS, Grounding
@@ -42,6 +48,8 @@ def main(config: GroundConfig) -> None:
         f"{STOP_REASONS[grounding.stop_reason]}",
         flush=True,
     )
+    if warning := warn_cut_off(grounding, config.max_new_tokens):
+        print(f"warning: {warning}", file=sys.stderr)
 
     record = to_record(grounding, config, task, vlm)
     written = write_outputs(folder, grounding, task.image, record)

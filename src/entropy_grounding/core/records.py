@@ -155,6 +155,7 @@ class Grounding:
         before: how unsure the model is of the plain answer; None if this would need one more
             forward pass.
         after: how unsure the model is of the answer from the crops, also if they were declined.
+        truncated: whether the length limit cut off one of the two answers.
     """
 
     question: str
@@ -167,3 +168,4 @@ class Grounding:
     cost: Cost
     before: Uncertainty | None = None
     after: Uncertainty | None = None
+    truncated: bool = False

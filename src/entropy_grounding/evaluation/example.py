@@ -20,6 +20,7 @@ from entropy_grounding.evaluation.config import EvaluateConfig
 from entropy_grounding.evaluation.rows import Row
 from entropy_grounding.grounding import ground
 from entropy_grounding.metrics.localization import chance, energy_in_box, overlap, pointing_game
+from entropy_grounding.vlm.config import VLMConfig
 from entropy_grounding.vlm.contexts import pixels_scaled
 from entropy_grounding.vlm.ledger import peak_memory
 from entropy_grounding.vlm.model import VLM
@@ -87,6 +88,12 @@ def _empty_row(number: int, identity: str, config: EvaluateConfig, fingerprint: 
         "max_pixels": config.vlm.max_pixels,
         "max_tiles": config.vlm.max_tiles,
     }
+    # Later switches stand in a row only where they are used, so older rows stay alike.
+    usual = VLMConfig()
+    for name in ("min_pixels", "system_prompt", "image_labels"):
+        value = getattr(config.vlm, name)
+        if value != getattr(usual, name):
+            protocol[name] = value
     return Row(
         number=number,
         example_id=identity,

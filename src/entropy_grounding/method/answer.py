@@ -46,7 +46,7 @@ def finish(
     if accept and crops and before and after and not accepts(before, after, options.gate):
         crops, reason = (), "declined"
 
-    answer: str = plain
+    answer = plain
     used: tuple[Box, ...] = ()
     if crops:
         answer, used = session.answer(question, crops)
@@ -56,9 +56,10 @@ def finish(
         steps=tuple(steps),
         crops=used,
         stop_reason=reason,
-        plain_answer=plain,
-        answer=answer,
+        plain_answer=plain.text,
+        answer=answer.text,
         cost=session.ledger.cost(),
         before=before,
         after=after,
+        truncated=plain.cut_off or answer.cut_off,
     )

@@ -38,7 +38,7 @@ from entropy_grounding.vlm.ledger import synchronize
 from entropy_grounding.vlm.memory import map_bytes
 from entropy_grounding.vlm.model import VLM
 from entropy_grounding.vlm.session import ImageSession
-from entropy_grounding.vlm.types import Prompt
+from entropy_grounding.vlm.types import Answer, Prompt
 
 GPU_PASSES = "gpu_passes.json"
 TWIN = "twin on a CPU"
@@ -71,7 +71,7 @@ def a_picture(size: tuple[int, int] = PICTURE) -> tuple[Image.Image, str]:
     return draw_scene(scene).resize(size), question.text
 
 
-def answered(vlm: VLM, rounds: int, gate: GateOptions | None = None) -> str:
+def answered(vlm: VLM, rounds: int, gate: GateOptions | None = None) -> Answer:
     """Answer a question about `a_picture` after so many rounds, each with K = 2 crops.
 
     Unlike `ground` this gives no plain answer beside it. Without rounds it is the plain answer.

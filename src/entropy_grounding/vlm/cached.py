@@ -9,7 +9,7 @@ from PIL import Image
 from entropy_grounding.core.geometry import Box
 from entropy_grounding.vlm.memory import surplus
 from entropy_grounding.vlm.model import VLM
-from entropy_grounding.vlm.types import Pass, Picture, Prompt, Target, TokenGradients
+from entropy_grounding.vlm.types import Answer, Pass, Picture, Prompt, Target, TokenGradients
 
 T = TypeVar("T")
 
@@ -118,7 +118,7 @@ class CachedVLM(VLM):
             return super().continue_from(earlier, prompt)
         return super().run([prompt], keep=True)
 
-    def generate(self, prompt: Prompt, *, max_new_tokens: int, after: Pass | None = None) -> str:
+    def generate(self, prompt: Prompt, *, max_new_tokens: int, after: Pass | None = None) -> Answer:
         """Return the greedy answer, as `VLM.generate`."""
         generate = super().generate
         key = ("answer", _key(prompt), max_new_tokens)

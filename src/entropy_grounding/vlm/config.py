@@ -8,7 +8,8 @@ from entropy_grounding.vlm.family import NEUTRAL_QUESTION
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 QUANTIZATIONS = ("none", "8bit", "4bit")
 # Parts of the names of modules that are never quantized: towers and output layer.
-UNQUANTIZED = ("lm_head", "vision_tower", "visual", "multi_modal_projector")
+# transformers compares names from their start: "vision_tower" alone would skip nothing.
+UNQUANTIZED = ("lm_head", "model.vision_tower", "model.visual", "model.multi_modal_projector")
 
 
 @dataclass(frozen=True)
@@ -48,10 +49,16 @@ class VLMConfig:
             "thumbnail"), or "all".
         max_pixels: pixel budget of a picture, for families with dynamic resolution; None keeps the
             checkpoint's.
+        min_pixels: least pixels of a picture, for families with dynamic resolution: smaller ones,
+            such as crops, are enlarged to it; None keeps the checkpoint's.
         max_tiles: most tiles of a picture, for families that tile by count; None keeps the
             checkpoint's.
         image_fit: "as_released", or "pad" for the padding of the original LLaVA-1.5, whose hub port
             cuts off the ends of a wide image.
+        system_prompt: the system message before the question; None keeps what the chat template
+            does without one, "" is an empty message.
+        image_labels: write "Image-1: " and so on before the pictures of a prompt that has several,
+            as InternVL's own evaluation does.
         attention_layer: the decoder layer, from 0, of attention maps with ``method.layers=chosen``.
         neutral_question: the question whose map divides where ``method.neutral_question`` is "vlm".
         checkpointing: less memory for maps at a third more time: "on", "off" or "auto", see `VLM`.
@@ -69,8 +76,11 @@ class VLMConfig:
     quantization: str = "none"
     grounding: str = "default"
     max_pixels: int | None = None
+    min_pixels: int | None = None
     max_tiles: int | None = None
     image_fit: str = "as_released"
+    system_prompt: Text | None = None
+    image_labels: bool = False
     attention_layer: int | None = None
     neutral_question: Text = NEUTRAL_QUESTION
     checkpointing: str = "auto"

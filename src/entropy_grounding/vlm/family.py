@@ -15,14 +15,27 @@ class Family:
     Attributes:
         architecture: name of the transformers class that it serves.
         view_names: names of the token grids that `views` may return.
+        image_processors: names of the classes that make its pictures, without "Pil" or "Fast";
+            empty for any.
     """
 
     architecture: str
     view_names: tuple[str, ...] = ("image",)
+    image_processors: tuple[str, ...] = ()
 
     def content(self, question: str, images: int) -> list[dict[str, str]]:
         """Return the user turn for the chat template: images first, the question last."""
         pictures = [{"type": "image"} for _ in range(images)]
+        return [*pictures, {"type": "text", "text": question}]
+
+    def labelled(self, question: str, images: int) -> list[dict[str, str]]:
+        """Return the same turn with a label before each picture, "Image-1: " and so on.
+
+        A label begins a new line. Here the chat template ends a picture with one.
+        """
+        pictures = []
+        for number in range(1, images + 1):
+            pictures += [{"type": "text", "text": f"Image-{number}: "}, {"type": "image"}]
         return [*pictures, {"type": "text", "text": question}]
 
     def prepare(self, config: Any, processor: Any) -> None:

@@ -21,6 +21,7 @@ class InternVLFamily(Family):
     """
 
     architecture = "InternVLForConditionalGeneration"
+    image_processors = ("GotOcr2ImageProcessor",)
     view_names = ("canvas", "thumbnail")
 
     def views(

@@ -17,6 +17,7 @@ class LlavaFamily(Family):
     """Adapter of ``LlavaForConditionalGeneration``."""
 
     architecture = "LlavaForConditionalGeneration"
+    image_processors: tuple[str, ...] = ("CLIPImageProcessor", "LlavaImageProcessor")
 
     def prepare(self, config: Any, processor: Any) -> None:
         """Refuse tokens that belong to no patch; complete the processor of an older checkpoint."""

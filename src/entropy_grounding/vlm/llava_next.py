@@ -22,6 +22,7 @@ class LlavaNextFamily(LlavaFamily):
     """
 
     architecture = "LlavaNextForConditionalGeneration"
+    image_processors = ("LlavaNextImageProcessor",)
     view_names = ("canvas", "base")
 
     def views(

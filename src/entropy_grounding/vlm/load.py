@@ -24,7 +24,12 @@ from entropy_grounding.core.errors import InputError, machine_remedy
 from entropy_grounding.vlm.config import DTYPES, QUANTIZATIONS, UNQUANTIZED, VLMConfig
 from entropy_grounding.vlm.memory import warn_of_large_models
 from entropy_grounding.vlm.model import VLM
-from entropy_grounding.vlm.processors import apply_budgets, load_processor, padded
+from entropy_grounding.vlm.processors import (
+    apply_budgets,
+    check_processor,
+    load_processor,
+    padded,
+)
 from entropy_grounding.vlm.registry import family_of
 from entropy_grounding.vlm.weights import checked_source, weights_folder, weights_identities
 
@@ -72,11 +77,14 @@ def _loaded(config: VLMConfig, source: str, revision: str | None) -> VLM:
     """Load configuration, processor and weights, and check that they fit together."""
     device = _device(config)
     hub = {"revision": revision, "trust_remote_code": False}
+    # The architecture is read first: the class of its configuration may be code that is never run.
+    named, _ = PreTrainedConfig.get_config_dict(source, revision=revision)
+    family = family_of((named.get("architectures") or ["none"])[0], config)
     about = AutoConfig.from_pretrained(source, **hub)
-    family = family_of(about, config)
     _check_preset(about, config)
 
     processor = load_processor(source, about, revision)
+    check_processor(processor, about, family, config.weights)
     apply_budgets(processor.image_processor, config)
     if config.image_fit == "pad":
         processor.image_processor = padded(processor, config)
@@ -90,6 +98,8 @@ def _loaded(config: VLMConfig, source: str, revision: str | None) -> VLM:
         family,
         config.name,
         config.grounding,
+        system_prompt=config.system_prompt,
+        image_labels=config.image_labels,
         attention_layer=config.attention_layer,
         neutral_question=config.neutral_question,
         checkpointing=config.checkpointing,
@@ -237,7 +247,15 @@ def _rehearse(vlm: VLM, config: VLMConfig) -> None:
             f"none of its {vocabulary} tokens: check its config.json."
         )
 
-    picture = vlm.encode(Image.new("RGB", (96, 64), "gray"))
+    try:
+        picture = vlm.encode(Image.new("RGB", (96, 64), "gray"))
+    except (InputError, KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
+        why = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise InputError(
+            f"The processor of '{config.weights}' does not fit its model ({why}): use the "
+            "processor and tokenizer files that came with these weights."
+        ) from error
+
     placed = int((picture.tokens == placeholder).sum())
     if placed != len(picture.features):
         raise InputError(

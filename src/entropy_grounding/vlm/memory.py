@@ -338,7 +338,7 @@ def weights_bytes(config: PreTrainedConfig, dtype: torch.dtype, quantization: st
 
     matrices = 0
     for name, module in model.named_modules():
-        if isinstance(module, torch.nn.Linear) and not any(part in name for part in UNQUANTIZED):
+        if isinstance(module, torch.nn.Linear) and not name.startswith(UNQUANTIZED):
             matrices += module.weight.numel()
     quantized = matrices if quantization == "8bit" else matrices // 2
     return (everything - matrices) * dtype.itemsize + quantized

@@ -4,7 +4,7 @@ Visual tokens enter through ``mm_encoder_outputs`` of transformers >= 5.18, so e
 through the vision tower once, and its tokens can be the leaf of a gradient.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from importlib.metadata import version
@@ -29,9 +29,12 @@ from entropy_grounding.vlm.contexts import (
     own_gradients,
 )
 from entropy_grounding.vlm.family import NEUTRAL_QUESTION, Family
+from entropy_grounding.vlm.head import float32_head
 from entropy_grounding.vlm.memory import free_bytes, map_bytes
 from entropy_grounding.vlm.prompts import PER_POSITION, PromptBuilder, padded_batch, shifted
+from entropy_grounding.vlm.quiet import quiet_casts
 from entropy_grounding.vlm.types import (
+    Answer,
     Pass,
     Picture,
     PixelGradient,
@@ -59,6 +62,8 @@ class VLM(PromptBuilder):
         grounding: which token grids carry the map: "default", one by its name ("canvas", "base",
             "thumbnail"), or "all".
         attention_layer: the decoder layer, from 0, of attention maps with ``layers="chosen"``.
+        system_prompt: the system message; None for none, which leaves the chat template its own.
+        image_labels: write "Image-1: " and so on before the pictures of a prompt that has several.
         neutral_question: the question whose map divides where a method says "vlm".
         checkpointing: "on" keeps only the inputs of decoder layers for the backward pass and runs
             each layer again in it, "off" keeps all activations, "auto" checkpoints where a map
@@ -77,11 +82,21 @@ class VLM(PromptBuilder):
         name: str = "",
         grounding: str = "default",
         *,
+        system_prompt: str | None = None,
+        image_labels: bool = False,
         attention_layer: int | None = None,
         neutral_question: str = NEUTRAL_QUESTION,
         checkpointing: str = "auto",
     ) -> None:
-        super().__init__(model, processor, family, name, grounding)
+        super().__init__(
+            model,
+            processor,
+            family,
+            name,
+            grounding,
+            system_prompt=system_prompt,
+            image_labels=image_labels,
+        )
         check_choice("checkpointing", checkpointing, CHECKPOINTING)
 
         self.attention_layer = attention_layer
@@ -167,12 +182,8 @@ class VLM(PromptBuilder):
 
         encoded = self._packed(leaf, prompt.features[1:])
         with frozen(self.model), torch.set_grad_enabled(graph):
-            out = self.model(
-                **inputs,
-                mm_encoder_outputs=encoded,
-                past_key_values=cache,
-                logits_to_keep=1,
-                use_cache=True,
+            out = self._forward(
+                inputs, mm_encoder_outputs=encoded, past_key_values=cache, use_cache=True
             )
         return Pass(out.logits[:, -1], leaf, (prompt,), out.past_key_values, start)
 
@@ -222,12 +233,32 @@ class VLM(PromptBuilder):
         inputs = padded_batch([prompt.inputs for prompt in prompts], pad)
         encoded = self._packed(tokens, [part for prompt in prompts for part in prompt.features])
 
-        return self.model(
-            **inputs,
+        return self._forward(
+            inputs,
             mm_encoder_outputs=encoded,
-            logits_to_keep=0 if every_position else 1,
+            every_position=every_position,
             use_cache=use_cache,
         )
+
+    def _forward(
+        self,
+        inputs: Mapping[str, Any],
+        *,
+        positions: int = 1,
+        every_position: bool = False,
+        **more: Any,
+    ) -> Any:
+        """Run the model, the last logits in float32; every call of the model goes through here.
+
+        Args:
+            inputs: the tensors of the prompt.
+            positions: how many last positions get logits.
+            every_position: let the model compute those of all positions too.
+            more: other arguments of the model.
+        """
+        kept = 0 if every_position else positions
+        with float32_head(self.model, positions), quiet_casts():
+            return self.model(**inputs, **more, logits_to_keep=kept)
 
     def _packed(
         self, tokens: Tensor, features: Sequence[Tensor]
@@ -270,7 +301,8 @@ class VLM(PromptBuilder):
             raise self._no_gradient("its kernels record none")
 
         # Prompts of a batch do not see each other, so the gradient of the sum holds that of each.
-        with frozen(self.model), torch.enable_grad():  # checkpointed layers run again now
+        # Checkpointed layers run again now.
+        with frozen(self.model), torch.enable_grad(), quiet_casts():
             total = torch.stack([target(logits) for logits in run.logits]).sum()
             try:
                 (gradients,) = differentiate(total, [run.leaf])
@@ -335,12 +367,10 @@ class VLM(PromptBuilder):
         cache = DynamicCache()
         rest = {name: value for name, value in prompt.inputs.items() if name not in PER_POSITION}
         with torch.no_grad():
-            self.model(
-                **rest,
-                **self._part(prompt, 0, prompt.length - 1),
+            self._forward(
+                rest | self._part(prompt, 0, prompt.length - 1),
                 mm_encoder_outputs=self._packed(torch.cat(prompt.features), prompt.features),
                 past_key_values=cache,
-                logits_to_keep=1,
                 use_cache=True,
             )
         return cache
@@ -354,11 +384,10 @@ class VLM(PromptBuilder):
         ids = inputs.pop("input_ids")
         embedding = self.model.get_input_embeddings()(ids).detach().requires_grad_(graph)
 
-        return self.model(
-            **inputs,
+        return self._forward(
+            inputs,
             inputs_embeds=embedding,
             past_key_values=cache,
-            logits_to_keep=1,
             use_cache=True,
             output_attentions=True,
         )
@@ -412,8 +441,8 @@ class VLM(PromptBuilder):
     # --- Answers ---
 
     @own_gradients
-    def generate(self, prompt: Prompt, *, max_new_tokens: int, after: Pass | None = None) -> str:
-        """Return the greedy answer.
+    def generate(self, prompt: Prompt, *, max_new_tokens: int, after: Pass | None = None) -> Answer:
+        """Return the greedy answer, and whether the length limit cut it off.
 
         Args:
             prompt: from `prompt`.
@@ -421,7 +450,13 @@ class VLM(PromptBuilder):
             after: a pass of this prompt; the answer resumes from its cache, which is used up.
         """
         ids = self._greedy(prompt, max_new_tokens, after)
-        return self.processor.tokenizer.decode(ids, skip_special_tokens=True).strip()
+        text = self.processor.tokenizer.decode(ids, skip_special_tokens=True).strip()
+        return Answer(text, cut_off=len(ids) >= max_new_tokens and not self._ends(int(ids[-1])))
+
+    def _ends(self, token: int) -> bool:
+        """Tell whether a token ends an answer."""
+        ends = self.model.generation_config.eos_token_id
+        return token in (ends if isinstance(ends, list) else [ends])
 
     @own_gradients
     def continued(self, prompt: Prompt, tokens: int) -> Prompt:
@@ -456,8 +491,8 @@ class VLM(PromptBuilder):
 
         encoded = self._packed(torch.cat(prompt.features), prompt.features)
         with frozen(self.model), torch.no_grad():
-            out = self.model(
-                **inputs, mm_encoder_outputs=encoded, logits_to_keep=length + 1, use_cache=False
+            out = self._forward(
+                inputs, mm_encoder_outputs=encoded, positions=length + 1, use_cache=False
             )
         logits = out.logits[0, :-1].float()  # position i predicts token i + 1
         said = inputs["input_ids"][0, -length:]
@@ -476,7 +511,11 @@ class VLM(PromptBuilder):
             after.cache.crop(-1)  # generation begins with the logits of the last position
             known = {_CACHE: after.cache}
 
-        with frozen(self.model), torch.no_grad(), neutral_generation(self.model):
+        with ExitStack() as stack:
+            for context in (frozen, neutral_generation, float32_head):
+                stack.enter_context(context(self.model))
+            stack.enter_context(quiet_casts())
+            stack.enter_context(torch.no_grad())
             ids = self.model.generate(**prompt.inputs, **known, max_new_tokens=max_new_tokens)
         return ids[0, prompt.length :]
 

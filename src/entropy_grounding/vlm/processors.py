@@ -5,6 +5,7 @@ and asks for video processors. Here the Pillow backend always processes pictures
 never processed.
 """
 
+import re
 from typing import Any
 
 import transformers
@@ -20,6 +21,8 @@ from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
 
 from entropy_grounding.core.errors import InputError
 from entropy_grounding.vlm.config import VLMConfig
+from entropy_grounding.vlm.family import Family
+from entropy_grounding.vlm.prompts import check_chat_template
 
 BACKEND = "pil"
 
@@ -43,17 +46,59 @@ def load_processor(source: str, config: PreTrainedConfig, revision: str | None =
         revision: commit on the hub.
 
     Raises:
-        InputError: for an image processor without a Pillow backend.
+        InputError: for an image processor without a Pillow backend, and for a tokenizer without a
+            special token of this processor.
     """
     hub = {"revision": revision, "trust_remote_code": False}
     name = PROCESSOR_MAPPING_NAMES[config.model_type]  # one name, or several by preference
     processor_class = getattr(transformers, name[-1] if isinstance(name, tuple) else name)
 
-    processor = without_video(processor_class).from_pretrained(source, **hub)
+    try:
+        processor = without_video(processor_class).from_pretrained(source, **hub)
+    except AttributeError as error:
+        token = re.search(r"has no attribute (\w+_token)\b", str(error))
+        if token is None:
+            raise
+        raise InputError(
+            f"The tokenizer of '{source}' names no {token[1]}: use the tokenizer_config.json and "
+            "tokenizer.json that came with these weights."
+        ) from error
     processor.image_processor = AutoImageProcessor.from_pretrained(source, backend=BACKEND, **hub)
     check_backend(processor)
 
     return processor
+
+
+def check_processor(processor: Any, config: PreTrainedConfig, family: Family, weights: str) -> None:
+    """Refuse a processor of another family, before the weights are loaded.
+
+    Args:
+        processor: from `load_processor`.
+        config: the configuration of its model.
+        family: the adapter of the model.
+        weights: the checkpoint, for messages.
+
+    Raises:
+        InputError: for the image processor of another family, a tokenizer without the image token,
+            and a processor without a chat template.
+    """
+    name = type(processor.image_processor).__name__.removesuffix("Pil")
+    if family.image_processors and name not in family.image_processors:
+        raise InputError(
+            f"The image processor {name} of '{weights}' is of another family "
+            f"({family.architecture} takes {' or '.join(family.image_processors)}): use the "
+            "preprocessor_config.json and processor_config.json that came with these weights."
+        )
+
+    token, expected = processor.image_token, config.image_token_id
+    actual = processor.tokenizer.convert_tokens_to_ids(token)
+    if actual != expected:
+        raise InputError(
+            f"The tokenizer of '{weights}' does not know the image token: config.json gives it the "
+            f"number {expected}, and '{token}' has {actual}; use the tokenizer.json and "
+            "tokenizer_config.json that came with these weights."
+        )
+    check_chat_template(processor, weights)
 
 
 def check_backend(processor: Any) -> None:
@@ -76,20 +121,20 @@ def apply_budgets(image_processor: Any, config: VLMConfig) -> None:
     Raises:
         InputError: for a budget below 1, and for one that the family does not know.
     """
-    for name, budget in (("max_pixels", config.max_pixels), ("max_tiles", config.max_tiles)):
+    for name in ("max_pixels", "min_pixels", "max_tiles"):
+        budget = getattr(config, name)
         if budget is not None and budget < 1:
             raise InputError(
                 f"vlm.{name} is {budget}: a picture would have no visual token; use at least 1."
             )
 
-    if config.max_pixels is not None:
-        if "longest_edge" not in image_processor.size:
+    for name in ("max_pixels", "min_pixels"):
+        if getattr(config, name) is not None and "longest_edge" not in image_processor.size:
             raise InputError(
-                f"vlm.max_pixels has no meaning for '{config.name}': "
-                "its pictures have a fixed size."
+                f"vlm.{name} has no meaning for '{config.name}': its pictures have a fixed size."
             )
-        smallest = min(image_processor.size["shortest_edge"], config.max_pixels)
-        image_processor.size = {"shortest_edge": smallest, "longest_edge": config.max_pixels}
+    if config.max_pixels is not None or config.min_pixels is not None:
+        image_processor.size = _pixel_budget(image_processor.size, config)
 
     if config.max_tiles is not None:
         if not hasattr(image_processor, "max_patches"):
@@ -98,6 +143,28 @@ def apply_budgets(image_processor: Any, config: VLMConfig) -> None:
             )
         image_processor.max_patches = config.max_tiles
         image_processor.min_patches = min(image_processor.min_patches, config.max_tiles)
+
+
+def _pixel_budget(released: Any, config: VLMConfig) -> dict[str, int]:
+    """Return the least and the most pixels of a picture, under the names of the processor.
+
+    Args:
+        released: those of the checkpoint. Its least is lowered to a smaller ``max_pixels``.
+        config: the options.
+
+    Raises:
+        InputError: for a least above the most.
+    """
+    most = config.max_pixels or released["longest_edge"]
+    if config.min_pixels is None:
+        return {"shortest_edge": min(released["shortest_edge"], most), "longest_edge": most}
+
+    if config.min_pixels > most:
+        raise InputError(
+            f"vlm.min_pixels is {config.min_pixels}, more than the {most} pixels that a picture "
+            "may have: lower it, or raise vlm.max_pixels."
+        )
+    return {"shortest_edge": config.min_pixels, "longest_edge": most}
 
 
 def padded(processor: ProcessorMixin, config: VLMConfig | None = None) -> LlavaImageProcessorPil:

@@ -16,6 +16,7 @@ from entropy_grounding.core.geometry import Box, View
 from entropy_grounding.core.images import cut
 from entropy_grounding.vlm.contexts import frozen, own_gradients
 from entropy_grounding.vlm.family import Family
+from entropy_grounding.vlm.quiet import quiet_casts
 from entropy_grounding.vlm.types import Picture, Prompt
 
 PIXELS = ("pixel_values", "pixel_attention_mask")
@@ -32,10 +33,12 @@ class PromptBuilder:
         name: for labels and messages.
         grounding: which token grids carry the map: "default", one by its name ("canvas", "base",
             "thumbnail"), or "all".
+        system_prompt: the system message; None for none, which leaves the chat template its own.
+        image_labels: write "Image-1: " and so on before the pictures of a prompt that has several.
 
     Raises:
-        InputError: for a processor without a chat template, and for a token grid that the family
-            does not have.
+        InputError: for a processor without a chat template, for a token grid that the family does
+            not have, and for a system message or labels that the chat template does not show.
     """
 
     def __init__(
@@ -45,12 +48,11 @@ class PromptBuilder:
         family: Family,
         name: str = "",
         grounding: str = "default",
+        *,
+        system_prompt: str | None = None,
+        image_labels: bool = False,
     ) -> None:
-        if not getattr(processor, "chat_template", None):
-            raise InputError(
-                f"The processor of '{name or type(model).__name__}' "
-                "has no chat template: use an instruction-tuned model."
-            )
+        check_chat_template(processor, name or type(model).__name__)
         if grounding not in ("default", "all", *family.view_names):
             raise InputError(
                 f"Unknown grounding '{grounding}' for {family.architecture}: use default, all, "
@@ -62,6 +64,9 @@ class PromptBuilder:
         self.family = family
         self.name = name
         self.grounding = grounding
+        self.system_prompt = system_prompt
+        self.image_labels = image_labels
+        self._check_shown()
         family.prepare(model.config, processor)
 
     # --- Pictures ---
@@ -121,7 +126,8 @@ class PromptBuilder:
         """Return the visual tokens of one picture ``(tokens, dim)``, from its tensors."""
         accepted = inspect.signature(type(self.model.model).get_image_features).parameters
         known = {name: value for name, value in inputs.items() if name in accepted}
-        encoded = self.model.get_image_features(**known, return_dict=True).pooler_output
+        with quiet_casts():
+            encoded = self.model.get_image_features(**known, return_dict=True).pooler_output
 
         return torch.cat([tokens.reshape(-1, tokens.shape[-1]) for tokens in encoded])
 
@@ -222,8 +228,7 @@ class PromptBuilder:
 
     def chat_text(self, question: str, images: int, answer: str = "") -> str:
         """Return the prompt in the chat format, up to the end of ``answer`` if one is given."""
-        user = {"role": "user", "content": self.family.content(question, images)}
-        messages: list[dict[str, Any]] = [user]
+        messages = self._messages(question, images)
         asked = self.processor.apply_chat_template(
             messages, add_generation_prompt=True, tokenize=False
         )
@@ -233,6 +238,57 @@ class PromptBuilder:
         messages.append({"role": "assistant", "content": [{"type": "text", "text": answer}]})
         said = self.processor.apply_chat_template(messages, tokenize=False)
         return said[: said.index(answer, len(asked)) + len(answer)]
+
+    def _messages(self, question: str, images: int) -> list[dict[str, Any]]:
+        """Return the system message, if there is one, and the user's turn."""
+        with_labels = self.image_labels and images > 1
+        content = self.family.labelled if with_labels else self.family.content
+        user = {"role": "user", "content": content(question, images)}
+        if self.system_prompt is None:
+            return [user]
+
+        said = [{"type": "text", "text": self.system_prompt}]
+        return [{"role": "system", "content": said}, user]
+
+    def _check_shown(self) -> None:
+        """Refuse a system message or labels that the chat template does not put in their places.
+
+        Raises:
+            InputError: naming the option.
+        """
+        template = f"the chat template of '{self.name or type(self.model).__name__}'"
+        if self.system_prompt is not None and not self._knows_system_messages():
+            raise InputError(
+                f"vlm.system_prompt has no meaning here: {template} knows no system message; use "
+                "vlm.system_prompt=null."
+            )
+        if self.system_prompt and self.processor.image_token in self.system_prompt:
+            raise InputError(
+                f"vlm.system_prompt holds '{self.processor.image_token}', which stands for an "
+                "image in this model's prompts: leave it out."
+            )
+
+        token = self.processor.image_token
+        if self.image_labels and not _in_order(self.chat_text("", 2), token):
+            raise InputError(
+                f"vlm.image_labels=true has no meaning here: {template} puts all pictures before "
+                "the text; use false."
+            )
+
+    def _knows_system_messages(self) -> bool:
+        """Tell whether the chat template shows a system message, and not as another role's."""
+        said = [{"type": "text", "text": "Be brief."}]
+        user = {"role": "user", "content": self.family.content("What?", 1)}
+        as_system = [{"role": "system", "content": said}, user]
+        as_assistant = [{"role": "assistant", "content": said}, user]
+        try:
+            shown = self.processor.apply_chat_template(as_system, tokenize=False)
+        except Exception:  # a template may raise what it likes for a role that it does not know
+            return False
+
+        # Some templates take every role that is not the user's for the assistant's.
+        other = self.processor.apply_chat_template(as_assistant, tokenize=False)
+        return "Be brief." in shown and shown != other
 
     def first_picture_end(self, prompt: Prompt) -> int:
         """Return the position behind the last visual token of the first picture of a prompt."""
@@ -254,6 +310,27 @@ class PromptBuilder:
                 f"more than the {context} of the model's context: use fewer crops "
                 "(method.regions.max_regions) or a smaller vlm.max_pixels or vlm.max_tiles."
             )
+
+
+def check_chat_template(processor: Any, name: str) -> None:
+    """Refuse a processor without a chat template.
+
+    Raises:
+        InputError: naming the files that may hold one.
+    """
+    if not getattr(processor, "chat_template", None):
+        raise InputError(
+            f"The processor of '{name}' has no chat template (chat_template.jinja, "
+            "chat_template.json, or the key in tokenizer_config.json): download that file, or use "
+            "an instruction-tuned model."
+        )
+
+
+def _in_order(text: str, image_token: str) -> bool:
+    """Tell whether a prompt of two labelled pictures has each picture behind its label."""
+    marks = [text.find("Image-1: "), text.find(image_token)]
+    marks += [text.find("Image-2: "), text.rfind(image_token)]
+    return -1 not in marks and marks == sorted(marks)
 
 
 def padded_batch(inputs: Sequence[dict[str, Tensor]], pad: int | None) -> dict[str, Tensor]:

@@ -1,7 +1,5 @@
 """The families by architecture, and the big sibling of every tiny VLM."""
 
-from transformers import PreTrainedConfig
-
 from entropy_grounding.core.errors import InputError
 from entropy_grounding.vlm.config import VLMConfig
 from entropy_grounding.vlm.family import Family
@@ -22,16 +20,24 @@ _ALL = (LlavaFamily(), LlavaNextFamily(), InternVLFamily(), QwenFamily())
 FAMILIES: dict[str, Family] = {family.architecture: family for family in _ALL}
 
 
-def family_of(about: PreTrainedConfig, config: VLMConfig) -> Family:
+# InternVL's own repositories; transformers has the same weights under the name with "-HF".
+_REMOTE = "InternVLChatModel"
+
+
+def family_of(architecture: str, config: VLMConfig) -> Family:
     """Return the adapter for the architecture that a checkpoint names.
 
     Raises:
         InputError: for an architecture without an adapter.
     """
-    architecture = (about.architectures or ["none"])[0]
+    if architecture == _REMOTE:
+        raise InputError(
+            f"'{config.weights}' runs code of its own, which is never run here: use the checkpoint "
+            f"for transformers, '{config.weights.removesuffix('/')}-HF'."
+        )
     if architecture not in FAMILIES:
         raise InputError(
-            f"The architecture {architecture} of '{config.weights}' is not supported: "
-            f"supported are {', '.join(FAMILIES)}."
+            f"The architecture {architecture} of '{config.weights}' is not supported: supported "
+            f"are {', '.join(FAMILIES)}."
         )
     return FAMILIES[architecture]

@@ -16,6 +16,7 @@ from entropy_grounding.vlm.ledger import Ledger
 from entropy_grounding.vlm.memory import surplus
 from entropy_grounding.vlm.model import VLM
 from entropy_grounding.vlm.types import (
+    Answer,
     Pass,
     Picture,
     PixelGradient,
@@ -247,7 +248,7 @@ class ImageSession:
 
     # --- Answers ---
 
-    def answer(self, question: str, crops: Sequence[Box]) -> tuple[str, tuple[Box, ...]]:
+    def answer(self, question: str, crops: Sequence[Box]) -> tuple[Answer, tuple[Box, ...]]:
         """Return the greedy answer from the full image and crops, and the crops that fitted."""
         prompt = self.prompt(question, crops)
         if self.choices:
@@ -260,10 +261,10 @@ class ImageSession:
             self._passes[_key(prompt)] = replace(done, cache=None)
 
         with self.ledger.timed("answer_seconds"):
-            text = self.vlm.generate(prompt, max_new_tokens=self.max_new_tokens, after=done)
-        return text, prompt.crops
+            answer = self.vlm.generate(prompt, max_new_tokens=self.max_new_tokens, after=done)
+        return answer, prompt.crops
 
-    def _choose(self, question: str, prompt: Prompt) -> str:
+    def _choose(self, question: str, prompt: Prompt) -> Answer:
         """Return the letter of the choice whose text has the smallest cross-entropy."""
         losses = []
         for _, text in self.choices:
@@ -271,7 +272,7 @@ class ImageSession:
             with self.ledger.timed("answer_seconds"):
                 losses.append(self.vlm.answer_loss(question, self.encode(prompt.crops), text))
 
-        return self.choices[int(np.argmin(losses))][0]
+        return Answer(self.choices[int(np.argmin(losses))][0])
 
 
 def _key(prompt: Prompt) -> _Key:

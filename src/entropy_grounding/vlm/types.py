@@ -110,6 +110,19 @@ class Pass:
 
 
 @dataclass(frozen=True, slots=True)
+class Answer:
+    """What a VLM answers.
+
+    Attributes:
+        text: the answer, without special tokens.
+        cut_off: whether the length limit ended it, not the model.
+    """
+
+    text: str
+    cut_off: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class TokenGradients:
     """Gradients of a target at the visual tokens of one prompt.
 

@@ -37,7 +37,12 @@ SMALL_FILES = (
     "chat_template.json",
     "chat_template.jinja",
 )
-_NEEDED = ("config.json", "tokenizer.json", ("processor_config.json", "preprocessor_config.json"))
+_NEEDED = (
+    "config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",  # names the special tokens; without it, answers would differ silently
+    ("processor_config.json", "preprocessor_config.json"),
+)
 _WRITER_KEYS = ("transformers_version", "_name_or_path")  # who wrote a file, not what it says
 _POINTER = b"version https://git-lfs"  # what git leaves in place of a large file
 
@@ -155,30 +160,112 @@ def _check_folder(folder: Path) -> None:
         names = (needed,) if isinstance(needed, str) else needed
         if not any((folder / name).is_file() for name in names):
             raise InputError(
-                f"The weights folder '{folder}' has no {' or '.join(names)}: "
-                "save model and processor with save_pretrained."
+                f"The weights folder '{folder}' has no {' or '.join(names)}: download it from the "
+                "checkpoint, or save model and processor with save_pretrained."
             )
+
+    for name in SMALL_FILES:
+        if (folder / name).is_file():
+            _check_small_file(folder / name)
+    _check_picture_settings(folder)
 
     for path in weight_files(folder):
         _check_weights(path)
 
 
-def _check_weights(path: Path) -> None:
-    """Refuse a weight file that is missing, or a pointer to one."""
-    if not path.is_file():
-        pickled = any(path.parent.glob("*.bin"))
-        more = "; pickled weights (.bin, .pt) are not read" if pickled else ""
+def _check_small_file(path: Path) -> None:
+    """Refuse a pointer to a small file, and a JSON file that is cut off or damaged."""
+    content = path.read_bytes()
+    if content.startswith(_POINTER):
+        raise _pointer(path)
+    if path.suffix != ".json":
+        return
+
+    try:
+        json.loads(content)
+    except ValueError as error:
         raise InputError(
-            f"The weights folder '{path.parent}' has no {path.name}: "
-            f"copy it there, or download the checkpoint again{more}."
+            f"The file '{path}' is damaged or cut off ({error}): download it again."
+        ) from error
+
+
+def _check_picture_settings(folder: Path) -> None:
+    """Refuse a folder in which no file says how pictures are processed."""
+    settings = folder / "processor_config.json"
+    if (folder / "preprocessor_config.json").is_file():
+        return
+    if "image_processor" in json.loads(settings.read_bytes()):
+        return
+
+    raise InputError(
+        f"The weights folder '{folder}' has no preprocessor_config.json, and its "
+        f"{settings.name} does not say how pictures are processed: download "
+        "preprocessor_config.json from the checkpoint."
+    )
+
+
+def _check_weights(path: Path) -> None:
+    """Refuse a weight file that is missing, a pointer to one, or cut off."""
+    if not path.is_file():
+        raise InputError(
+            f"The weights folder '{path.parent}' has no {path.name}: {_advice_for_missing(path)}."
         )
 
+    size = path.stat().st_size
     with path.open("rb") as file:
-        if file.read(len(_POINTER)) == _POINTER:
-            raise InputError(
-                f"The file '{path}' is a git-lfs pointer, not the weights: "
-                "run 'git lfs pull' in its folder."
-            )
+        start = file.read(max(len(_POINTER), 8))
+        if start.startswith(_POINTER):
+            raise _pointer(path)
+
+        # A safetensors file: the length of its header, the header, the tensors.
+        header = int.from_bytes(start[:8], "little")
+        whole = 8 + header
+        if whole <= size:
+            file.seek(8)
+            whole += _tensor_bytes(path, file.read(header))
+
+    if size != whole or size <= 8:
+        raise InputError(
+            f"The file '{path}' is cut off or damaged (it has {size:,} bytes, and its header "
+            f"says {whole:,}): download it again."
+        )
+
+
+def _tensor_bytes(path: Path, header: bytes) -> int:
+    """Return how many bytes the tensors of a safetensors file have, by its header.
+
+    Raises:
+        InputError: for a header that cannot be read.
+    """
+    try:
+        about = json.loads(header)
+        ends = [value["data_offsets"][1] for name, value in about.items() if name[:2] != "__"]
+        return int(max(ends, default=0))
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise InputError(
+            f"The header of '{path}' cannot be read ({error!r}): download the file again."
+        ) from error
+
+
+def _advice_for_missing(path: Path) -> str:
+    """Return the remedy for a weight file that is not there."""
+    folder = path.parent
+    shards = sorted(each.name for each in folder.glob("model-*-of-*.safetensors"))
+
+    if path.name == SINGLE and shards:
+        return f"it has {shards[0]}, so its {INDEX} is missing: download that file too"
+    if path.name == SINGLE and any(folder.glob("*.bin")):
+        return "pickled weights (.bin, .pt) are not read; take a checkpoint with safetensors files"
+    if path.name == SINGLE:
+        return "copy it there, or download the checkpoint again"
+    return f"{INDEX} names it, so the download is not complete; the same download command resumes"
+
+
+def _pointer(path: Path) -> InputError:
+    return InputError(
+        f"The file '{path}' is a git-lfs pointer, not its content: run 'git lfs pull' in its "
+        "folder, or download the file."
+    )
 
 
 def check_released(folder: Path) -> None:

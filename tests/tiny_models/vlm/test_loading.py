@@ -445,7 +445,21 @@ def test_a_processor_that_does_not_fit_its_model_is_refused_at_loading(folder):
 
 def test_an_image_token_outside_the_vocabulary_is_refused(folder):
     change_json(folder / "config.json", image_token_index=99_999, image_token_id=99_999)
-    with pytest.raises(InputError, match=r"image token 99999 .* is none of its"):
+    with pytest.raises(InputError, match=r"config.json gives it the number 99999"):
+        load_vlm(VLMConfig(weights=str(folder)))
+
+
+def test_an_image_token_that_the_tokenizer_has_and_the_model_has_not_is_refused(folder):
+    """Such as a token that was added without making the embeddings longer."""
+    path = folder / "tokenizer.json"
+    values = json.loads(path.read_text())
+    number = len(values["model"]["vocab"])
+    added = {**values["added_tokens"][0], "id": number, "content": "<picture>"}
+    change_json(path, added_tokens=[*values["added_tokens"], added])
+    change_json(folder / "tokenizer_config.json", image_token="<picture>")
+    change_json(folder / "processor_config.json", image_token="<picture>")
+    change_json(folder / "config.json", image_token_index=number, image_token_id=number)
+    with pytest.raises(InputError, match=rf"image token {number} .* is none of its"):
         load_vlm(VLMConfig(weights=str(folder)))
 
 

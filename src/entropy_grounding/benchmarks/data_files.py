@@ -227,22 +227,43 @@ def hub_files(path: str, config: BenchmarkConfig, name: str | None) -> list[Path
     """
     commit = hub_commit(path, config.revision, kind="dataset")
     try:
-        names = HfApi().list_repo_files(path, revision=commit, repo_type="dataset")
+        chosen = hub_names(path, config, name)
+    except InputError:
+        raise
     except Exception:  # no network, or no login: the cache may still have the files
         cached = _cached_folder(path, commit)
         if cached is None:
             raise
         return local_files(cached, config.split, name)
+    if not chosen:
+        return []
 
+    folder = _snapshot(path, commit, [CARD, *chosen])
+    return [folder / file for file in chosen]
+
+
+def hub_names(path: str, config: BenchmarkConfig, name: str | None) -> list[str]:
+    """Return the paths, in a hub data set, of the parquet files of one configuration and split.
+
+    Only its card is fetched.
+
+    Args:
+        path: hub id.
+        config: gives split and revision.
+        name: name of the configuration, or None for the only or default one.
+
+    Raises:
+        InputError: if several configurations or splits remain, and for an unknown commit.
+    """
+    commit = hub_commit(path, config.revision, kind="dataset")
+    names = HfApi().list_repo_files(path, revision=commit, repo_type="dataset")
     files = sorted(file for file in names if file.endswith(".parquet"))
     if not files:
         return []
 
     # Asked for by its name, the cache remembers which commit it stood for, also without a network.
     card = _card_in(_snapshot(path, config.revision, [CARD]))
-    chosen = _chosen(path, files, card if CARD in names else "", config.split, name)
-    folder = _snapshot(path, commit, [CARD, *chosen])
-    return [folder / file for file in chosen]
+    return _chosen(path, files, card if CARD in names else "", config.split, name)
 
 
 def _snapshot(path: str, revision: str | None, names: Sequence[str]) -> Path:

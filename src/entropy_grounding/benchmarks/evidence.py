@@ -20,6 +20,7 @@ from entropy_grounding.core.geometry import Box
 # A function from a row and its id to the evidence boxes, in pixels of the row's image.
 Evidence = Callable[[Mapping[str, Any], str], tuple[Box, ...]]
 VSTAR = "craigwu/vstar_bench"  # on the hub: a folder of JSON files beside its pictures
+VSTAR_QUESTIONS = "test_questions.jsonl"
 _OBJECT = re.compile(r"Is there an? (.+?) in the image", re.IGNORECASE)
 
 
@@ -42,7 +43,7 @@ def read_evidence(config: BenchmarkConfig) -> Evidence:
     readers = {"vstar": _vstar, "pope": _coco, "gqa": _scene_graphs}
 
     # Anything else is read as a table, which works for every benchmark.
-    structured = path.suffix == ".json" or (path / "test_questions.jsonl").is_file()
+    structured = path.suffix == ".json" or (path / VSTAR_QUESTIONS).is_file()
     if not structured or config.kind not in readers:
         return _table(config)
 
@@ -64,7 +65,7 @@ def vstar_folder() -> Path:
     try:
         return Path(
             snapshot_download(
-                VSTAR, repo_type="dataset", allow_patterns=["test_questions.jsonl", "**/*.json"]
+                VSTAR, repo_type="dataset", allow_patterns=[VSTAR_QUESTIONS, "**/*.json"]
             )
         )
     except Exception as error:  # offline, moved, gated
@@ -101,7 +102,7 @@ def _vstar(folder: Path) -> Evidence:
     """Read the targets of V*: the JSON file beside each image, under the question's id."""
     targets = {}
 
-    for line in (folder / "test_questions.jsonl").read_text().splitlines():
+    for line in (folder / VSTAR_QUESTIONS).read_text().splitlines():
         question = json.loads(line)
         beside = (folder / question["image"]).with_suffix(".json")
         boxes = json.loads(beside.read_text())["bbox"] if beside.is_file() else []

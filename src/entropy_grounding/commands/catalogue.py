@@ -21,6 +21,7 @@ from entropy_grounding.core.suggestions import did_you_mean, nearest
 SENTENCES = {
     "ground": "answer one question about one image, zooming into what the model is uncertain about",
     "fetch": "bring the files of checkpoints and benchmarks ahead, for nodes without a network",
+    "doctor": "say whether an evaluation can run here, before anything is loaded",
     "evaluate": "evaluate one VLM on one benchmark with one method; one stored row per example",
     "merge": "join the part files of results folders",
     "publish": "pack finished evaluations into the committed results",

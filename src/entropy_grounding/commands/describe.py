@@ -31,6 +31,7 @@ _EVALUATION = ("vlm", "benchmark", "method")  # sections of `eg evaluate` that `
 _OPTIONS: dict[str, tuple[type, tuple[str, ...]]] = {
     "ground": (GroundConfig, ("vlm", "method", "tracking")),
     "evaluate": (EvaluateConfig, ("vlm", "benchmark", "method", "tracking")),
+    "doctor": (EvaluateConfig, ("vlm", "benchmark", "method", "tracking")),
     "calibrate": (CalibrateConfig, ("vlm", "method")),
     "train": (TrainConfig, ("recipe", "tracking")),
     "check": (CheckConfig, ("vlm",)),
@@ -42,6 +43,9 @@ _RERUN = {
     "only_method": "method",
     "tracking_mode": "tracking",
 }
+# The file of conf/ that a command fills, where it has another name, and flags of its own.
+_CONF = {"doctor": "evaluate"}
+_FLAGS = {"doctor": ("--measure",), "rerun": ("--dry-run", "--no-doctor")}
 _INTERNAL = ("expects",)  # sections that only presets fill
 
 _ABOUT = {
@@ -60,6 +64,13 @@ Run it again to go on where it stopped. Shards run side by side, and are joined 
 
   eg evaluate shard=1/8      ...      eg evaluate shard=8/8
   eg merge outputs/results/evaluate/tiny_llava/mini_textvqa/entropy_gradient""",
+    "doctor": """Say whether an evaluation can run here, before anything is loaded.
+
+  eg doctor vlm=qwen2_5_vl_7b benchmark=vstar method=entropy_gradient [--measure]
+
+Takes the options of eg evaluate. Looks at versions, device, weights, processor, memory of the
+largest prompt, data, boxes, disk, results, W&B, and estimates the time; --measure loads the model
+and answers three questions for it. Exit status 0: go. 2: no-go, with the remedy.""",
     "calibrate": """Choose the thresholds of the gate on validation rows.
 
 The surest answers are then given without zooming.
@@ -86,7 +97,8 @@ Prints the table of required figures; the rows behind it go to results_dir.""",
   eg rerun experiment=table1 [run=mini] [vlm=A,B] [benchmark=A,B] [method=A,B] [--dry-run]
 
 run=smoke takes minutes (tiny VLMs, few examples), run=mini hours (tiny VLMs, miniatures, CPU);
-run=full takes the real checkpoints. --dry-run prints the jobs, what is missing, and the time.
+run=full takes the real checkpoints. --dry-run prints the jobs, what is missing, the time, what is
+to fetch, and the memory. Every job is checked first, as eg doctor does; --no-doctor leaves it out.
 
 Where jobs run is Hydra's launcher, one job for each VLM and benchmark:
 
@@ -103,7 +115,7 @@ Run the same command again to resume; with --dry-run, elsewhere, it says how far
 def describe() -> dict[str, Any]:
     """Return groups, flags and options of every command, in the order of its help."""
     commands = {
-        name: _command(name, groups, list(_options(options, _values(name))), ())
+        name: _command(name, groups, list(_options(options, _values(_CONF.get(name, name)))))
         for name, (options, groups) in _OPTIONS.items()
     }
     own = list(_options(ExperimentConfig, _values("rerun")))
@@ -115,15 +127,16 @@ def describe() -> dict[str, Any]:
     renamed = [{**option, "name": _RERUN.get(option["name"], option["name"])} for option in own]
     kept = [option for option in renamed if not option["name"].startswith(("experiment.", "run."))]
 
-    return commands | {
-        "rerun": _command("rerun", ("experiment", "run"), [*kept, *shared], ("--dry-run",))
+    return commands | {"rerun": _command("rerun", ("experiment", "run"), [*kept, *shared])}
+
+
+def _command(name: str, groups: tuple[str, ...], options: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "about": _ABOUT[name],
+        "groups": list(groups),
+        "flags": list(_FLAGS.get(name, ())),
+        "options": options,
     }
-
-
-def _command(
-    name: str, groups: tuple[str, ...], options: list[dict[str, Any]], flags: tuple[str, ...]
-) -> dict[str, Any]:
-    return {"about": _ABOUT[name], "groups": list(groups), "flags": list(flags), "options": options}
 
 
 def _values(name: str) -> dict[str, Any]:

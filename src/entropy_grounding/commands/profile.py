@@ -11,10 +11,11 @@ from entropy_grounding.core.checks import check_choice
 from entropy_grounding.core.errors import InputError
 from entropy_grounding.core.verbatim import expanded
 from entropy_grounding.evaluation.archive import write_summary
+from entropy_grounding.experiments.estimate import GPU_PASSES
 from entropy_grounding.profiling.attention_layers import ATTENTION_LAYERS, measure_all
 from entropy_grounding.profiling.passes import BENCHMARK_COST, measure
 from entropy_grounding.profiling.random_vlm import SHAPES
-from entropy_grounding.profiling.released import GPU_PASSES, measure_released, released_table
+from entropy_grounding.profiling.released import measure_released, released_table
 from entropy_grounding.profiling.rows import row_seconds
 
 

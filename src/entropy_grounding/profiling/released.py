@@ -26,6 +26,7 @@ from entropy_grounding.benchmarks.miniature.questions import held_out_example
 from entropy_grounding.benchmarks.miniature.scenes import draw_scene
 from entropy_grounding.evaluation.archive import read_summary, write_summary
 from entropy_grounding.evaluation.provenance import commit
+from entropy_grounding.experiments.estimate import PEAK, PLAIN, WHOLE
 from entropy_grounding.grounding import ground
 from entropy_grounding.method.gate import GateOptions
 from entropy_grounding.method.options import GroundingOptions
@@ -40,7 +41,6 @@ from entropy_grounding.vlm.model import VLM
 from entropy_grounding.vlm.session import ImageSession
 from entropy_grounding.vlm.types import Answer, Prompt
 
-GPU_PASSES = "gpu_passes.json"
 TWIN = "twin on a CPU"
 NOT_RUN = "not run"
 ROUNDS = 3
@@ -239,14 +239,14 @@ def answer_figures(vlm: VLM, repeats: int) -> dict[str, float]:
     by_rounds = [ratio(seconds, f"rounds {rounds}", "plain") for rounds in range(ROUNDS + 1)]
     mix = sum(share * cost for share, cost in zip(GATED_ROUNDS, by_rounds, strict=True))
     return {
-        "plain answer, s": statistics.median(seconds["plain"]),
+        PLAIN: statistics.median(seconds["plain"]),
         "grounding, s": statistics.median(seconds[f"rounds {ROUNDS}"]),
         "grounding of 1 round / plain answer": by_rounds[1],
         GROUNDING: by_rounds[ROUNDS],
-        "grounding and plain answer / plain answer": ratio(seconds, "with plain", "plain"),
+        WHOLE: ratio(seconds, "with plain", "plain"),
         GATED: mix,
         "peak of a grounding, GB": whole,
-        "peak of a grounding, checkpointing, GB": saving,
+        PEAK: saving,
         "grounding timed with checkpointing": float(too_large),
     }
 

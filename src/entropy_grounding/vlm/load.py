@@ -5,6 +5,7 @@ The tiny ones and the 7B checkpoints take the same path.
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -22,6 +23,7 @@ from entropy_grounding.core.checks import check_choice
 from entropy_grounding.core.config import section_config
 from entropy_grounding.core.errors import InputError, machine_remedy
 from entropy_grounding.vlm.config import DTYPES, QUANTIZATIONS, UNQUANTIZED, VLMConfig
+from entropy_grounding.vlm.family import Family
 from entropy_grounding.vlm.memory import warn_of_large_models
 from entropy_grounding.vlm.model import VLM
 from entropy_grounding.vlm.processors import (
@@ -47,15 +49,15 @@ def load_vlm(config: VLMConfig | str = "tiny_llava") -> VLM:
     """
     if isinstance(config, str):
         config = section_config("vlm", config, VLMConfig)
-    _check_options(config)
+    check_options(config)
     source, revision = checked_source(config)
 
     with torch.inference_mode(False), _loading(config, source), _quiet_progress():
         return _loaded(config, source, revision)
 
 
-def _check_options(config: VLMConfig) -> None:
-    """Refuse unknown values before anything is read."""
+def check_options(config: VLMConfig) -> None:
+    """Refuse unknown values, and devices that are not here, before anything is read."""
     check_choice("dtype", config.dtype, DTYPES)
     check_choice("image_fit", config.image_fit, ("as_released", "pad"))
     check_choice("quantization", config.quantization, QUANTIZATIONS)
@@ -73,14 +75,48 @@ def _check_options(config: VLMConfig) -> None:
     check_choice("vlm.device", kind, ("auto", "cpu", "cuda", "mps", "xpu", "meta"))
 
 
-def _loaded(config: VLMConfig, source: str, revision: str | None) -> VLM:
-    """Load configuration, processor and weights, and check that they fit together."""
-    device = _device(config)
-    hub = {"revision": revision, "trust_remote_code": False}
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint that was read up to its weights, and whose parts fit together.
+
+    Attributes:
+        source: local folder or hub id.
+        revision: commit on the hub; None for a folder.
+        config: configuration of the model.
+        processor: its processor, with the budgets of the configuration.
+        family: the adapter of its family.
+    """
+
+    source: str
+    revision: str | None
+    config: PreTrainedConfig
+    processor: Any
+    family: Family
+
+    @property
+    def hub(self) -> dict[str, Any]:
+        """What every class of transformers is told."""
+        return {"revision": self.revision, "trust_remote_code": False}
+
+
+def open_checkpoint(config: VLMConfig) -> Checkpoint:
+    """Read configuration and processor, and check that they fit together; read no weights.
+
+    Raises:
+        InputError: as `load_vlm`.
+    """
+    check_options(config)
+    source, revision = checked_source(config)
+    with _loading(config, source), _quiet_progress():
+        return _opened(config, source, revision)
+
+
+def _opened(config: VLMConfig, source: str, revision: str | None) -> Checkpoint:
+    """Read configuration and processor of a checkpoint, and check that they fit together."""
     # The architecture is read first: the class of its configuration may be code that is never run.
     named, _ = PreTrainedConfig.get_config_dict(source, revision=revision)
     family = family_of((named.get("architectures") or ["none"])[0], config)
-    about = AutoConfig.from_pretrained(source, **hub)
+    about = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
     _check_preset(about, config)
 
     processor = load_processor(source, about, revision)
@@ -88,10 +124,18 @@ def _loaded(config: VLMConfig, source: str, revision: str | None) -> VLM:
     apply_budgets(processor.image_processor, config)
     if config.image_fit == "pad":
         processor.image_processor = padded(processor, config)
+    return Checkpoint(source, revision, about, processor, family)
+
+
+def _loaded(config: VLMConfig, source: str, revision: str | None) -> VLM:
+    """Load a checkpoint with its weights."""
+    device = device_of(config)
+    checkpoint = _opened(config, source, revision)
+    processor, family = checkpoint.processor, checkpoint.family
 
     if device.type == "cpu":
-        warn_of_large_models(about, processor, family, config)
-    model = _model(source, config, device, hub)
+        warn_of_large_models(checkpoint.config, processor, family, config)
+    model = _model(source, config, device, checkpoint.hub)
     vlm = VLM(
         model.eval().requires_grad_(False),
         processor,
@@ -122,7 +166,7 @@ def _model(
         dtype=config.dtype,
         attn_implementation=config.attention,
         device_map=config.device_map or (device if config.quantization != "none" else None),
-        quantization_config=_quantization(config, device),
+        quantization_config=quantization_of(config, device),
         use_safetensors=True,
         output_loading_info=True,
     )
@@ -268,13 +312,14 @@ def _rehearse(vlm: VLM, config: VLMConfig) -> None:
 # --- Where, and in which precision ---
 
 
-def _device(config: VLMConfig) -> torch.device:
+def device_of(config: VLMConfig) -> torch.device:
+    """Return the device of a model: the one that is named, or the first GPU, or the CPU."""
     if config.device != "auto":
         return torch.device(config.device)
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def _quantization(config: VLMConfig, device: torch.device) -> BitsAndBytesConfig | None:
+def quantization_of(config: VLMConfig, device: torch.device) -> BitsAndBytesConfig | None:
     """Return the settings of bitsandbytes; towers and output layer stay as they are.
 
     Its 4-bit kernels for CPUs with AVX512-BF16 repack the weights and pass no gradient through the

@@ -403,13 +403,18 @@ def _attempts(processor: Any, loop: Loop) -> list[tuple[str, Loop, str]]:
     return attempts
 
 
+def dtype_of(loaded: PreTrainedConfig, config: VLMConfig) -> torch.dtype:
+    """Return the data type in which a checkpoint will run."""
+    if config.dtype != "auto":
+        return getattr(torch, config.dtype)
+    return loaded.dtype or torch.float32  # type: ignore[return-value]
+
+
 def warn_of_large_models(
     loaded: PreTrainedConfig, processor: Any, family: Family, config: VLMConfig
 ) -> None:
     """Say what a model of billions of weights costs on a CPU, before it is loaded."""
-    dtype: Any = loaded.dtype or torch.float32
-    if config.dtype != "auto":
-        dtype = getattr(torch, config.dtype)
+    dtype = dtype_of(loaded, config)
     if weights_bytes(loaded, dtype, config.quantization) / 1e9 <= LARGE:
         return
 

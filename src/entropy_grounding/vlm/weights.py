@@ -94,7 +94,7 @@ def checked_source(config: VLMConfig) -> tuple[str, str | None]:
     weights = config.weights
     folder = weights_folder(weights)
     if folder is not None:
-        _check_folder(folder)
+        check_folder(folder)
         if weights.startswith("tiny:"):
             check_released(folder)
         return str(folder), None
@@ -154,7 +154,7 @@ def checkpoint_files(names: Iterable[str]) -> list[str]:
 # --- Whether they are complete ---
 
 
-def _check_folder(folder: Path) -> None:
+def check_folder(folder: Path) -> None:
     """Refuse a folder that lacks a file, or holds a stand-in for one."""
     for needed in _NEEDED:
         names = (needed,) if isinstance(needed, str) else needed

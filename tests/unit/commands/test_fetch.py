@@ -9,7 +9,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hub import Fault, Hub
+
+from support.hub import Fault, Hub
 
 CHECKPOINT = "llava-hf/llava-1.5-7b-hf"
 DATA = "lmms-lab-encoder/POPE"

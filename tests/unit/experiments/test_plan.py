@@ -24,7 +24,7 @@ def plan():
     ]
     return pd.DataFrame(
         rows, columns=["vlm", "benchmark", "complete", "missing", "seconds"]
-    ).assign(note="", published=False)
+    ).assign(note="", published=False, source="published rows", fetch=0.0, memory=1.5)
 
 
 def test_a_plan_has_a_line_for_each_cell(plan):
@@ -33,9 +33,9 @@ def test_a_plan_has_a_line_for_each_cell(plan):
         for line in plan_text(plan, "outputs/results").splitlines()[2:-2]
     ]
     assert lines == [
-        ["a", "x", "2", "1", "10", "2.0 min"],
-        ["a", "y", "1", "1", "0", "0.0 min"],
-        ["b", "x", "1", "0", "all", "unknown"],
+        ["a", "x", "2", "1", "10", "2.0 min", "0.0", "1.5"],
+        ["a", "y", "1", "1", "0", "0.0 min", "0.0", "1.5"],
+        ["b", "x", "1", "0", "all", "unknown", "0.0", "1.5"],
     ]
 
 

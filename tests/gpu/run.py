@@ -4,7 +4,8 @@
 what it found at once, so that an error or the end of the time loses only that step. FOLDER gets
 
 - ``steps.jsonl``: a line for every step, with its status and seconds,
-- ``checks.jsonl``: a line for every test of test_released_shapes.py, with figures or traceback,
+- ``checks.jsonl``: a line for every test of test_released_shapes.py and test_kernels.py, with
+  figures or traceback,
 - ``measured/gpu_passes.json``: the figures of `eg profile passes`,
 - ``log.txt``: all output.
 """
@@ -18,7 +19,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-TESTS = "tests/gpu/test_released_shapes.py"
+TESTS = ("tests/gpu/test_released_shapes.py", "tests/gpu/test_kernels.py")
+KERNELS = "test_gpu_kernels"  # the tests of the second file; no model's name selects them
 MINUTES = 8.0
 FIRST, *OTHERS = MODELS = (
     "llava_1_5_7b",
@@ -61,7 +63,7 @@ def check(folder: Path, selection: str) -> int:
 
     # Another version of a library may warn of something new, which is no reason to fail here.
     lenient = ["-p", "no:cacheprovider", "-o", "filterwarnings=default"]
-    arguments = ["-m", "gpu", "-q", "-rs", *lenient, "-k", selection, TESTS]
+    arguments = ["-m", "gpu", "-q", "-rs", *lenient, "-k", selection, *TESTS]
     return int(pytest.main(arguments, plugins=[Reporter(folder / "checks.jsonl")]))
 
 
@@ -92,6 +94,7 @@ def steps(folder: Path) -> list[tuple[str, list[str], float]]:
         ("describe", own("describe"), 60.0),
         (f"profile {FIRST}", profile(FIRST, 5), 100.0),
         (f"check {FIRST}", own("check", FIRST), 90.0),
+        ("check kernels", own("check", KERNELS), 60.0),
     ]
     for model in OTHERS:
         planned.append((f"profile {model}", profile(model, 3), 110.0))

@@ -52,6 +52,7 @@ NOTEBOOKS = (
     "24_ablation_map_to_region",
     "20_ablation_regions",
     "28_ablation_savings",
+    "29_ablation_min_pixels",
     "23_ablation_token_layer",
     "27_protocol_switches",
 )

@@ -8,12 +8,12 @@ from entropy_grounding.commands.catalogue import parsed
 from entropy_grounding.commands.profile import passes
 from entropy_grounding.core.errors import InputError
 from entropy_grounding.evaluation.archive import RESULTS
+from entropy_grounding.experiments.estimate import GPU_PASSES
 from entropy_grounding.profiling import released
 from entropy_grounding.profiling.random_vlm import SHAPES, twin
 from entropy_grounding.profiling.released import (
     GATED,
     GATED_ROUNDS,
-    GPU_PASSES,
     GROUNDING,
     TWIN,
     measure_released,

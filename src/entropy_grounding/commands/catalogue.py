@@ -203,6 +203,18 @@ def _profile() -> Parser:
         "--results", default="results", help="where the figures go (default: results)"
     )
 
+    memory = actions.add_parser(
+        "memory", help="memory that the released checkpoints need, computed from their small files"
+    )
+    memory.add_argument(
+        "--weights-dir",
+        metavar="DIR",
+        help="copies of the small files, as ORG/NAME or NAME (default: the hub)",
+    )
+    memory.add_argument(
+        "--results", default="results", help="where the figures go (default: results)"
+    )
+
     rows = actions.add_parser(
         "rows", help="what the seconds of an evaluation are spent on: the model, and the rest"
     )

@@ -1,4 +1,4 @@
-"""`eg profile`: measure passes, rows of an evaluation, and where attention layers look."""
+"""`eg profile`: measure passes, memory, rows of an evaluation, and where attention layers look."""
 
 from argparse import Namespace
 from pathlib import Path
@@ -13,6 +13,7 @@ from entropy_grounding.core.verbatim import expanded
 from entropy_grounding.evaluation.archive import write_summary
 from entropy_grounding.experiments.estimate import GPU_PASSES
 from entropy_grounding.profiling.attention_layers import ATTENTION_LAYERS, measure_all
+from entropy_grounding.profiling.memory_needs import MEMORY, measure_memory
 from entropy_grounding.profiling.passes import BENCHMARK_COST, measure
 from entropy_grounding.profiling.random_vlm import SHAPES
 from entropy_grounding.profiling.released import measure_released, released_table
@@ -21,7 +22,8 @@ from entropy_grounding.profiling.rows import row_seconds
 
 def main(options: Namespace) -> None:
     """Measure, print, and write the figures."""
-    command(lambda: {"passes": passes, "rows": rows, "layers": layers}[options.action](options))
+    actions = {"passes": passes, "memory": memory, "rows": rows, "layers": layers}
+    command(lambda: actions[options.action](options))
 
 
 def passes(options: Namespace) -> None:
@@ -49,6 +51,19 @@ def passes(options: Namespace) -> None:
     if options.part != MID:
         rows = measure_released(folder / GPU_PASSES, names, options.repeats)
         print(released_table(rows))
+
+
+def memory(options: Namespace) -> None:
+    """Write ``memory.json``: what the released checkpoints need, and what makes them fit.
+
+    Raises:
+        InputError: for a checkpoint without a copy in the folder of ``--weights-dir``.
+    """
+    torch.set_num_threads(1)
+    folder = options.weights_dir and expanded(options.weights_dir)
+    table = measure_memory(folder)
+    print(table.to_string(index=False, float_format=lambda value: f"{value:.3g}"))
+    write_summary(Path(expanded(options.results)) / "measured" / MEMORY, table)
 
 
 def rows(options: Namespace) -> None:

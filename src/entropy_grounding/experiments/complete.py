@@ -7,6 +7,7 @@ from entropy_grounding.evaluation.archive import stored_folder, stored_index
 from entropy_grounding.evaluation.config import EvaluateConfig, results_folder
 from entropy_grounding.evaluation.run import check_answered, evaluate, evaluate_together
 from entropy_grounding.experiments.config import ExperimentConfig, evaluations
+from entropy_grounding.vlm.config import VLMConfig
 from entropy_grounding.vlm.load import load_vlm
 from entropy_grounding.vlm.model import VLM
 
@@ -29,24 +30,24 @@ def complete(
     """
     index = stored_index(setup.results_dir, *roots)
     folders: dict[tuple[str, str, str], Path] = {}
-    missing: dict[tuple[str, str], list[EvaluateConfig]] = {}
+    missing: dict[tuple[VLMConfig, str], list[EvaluateConfig]] = {}
 
     for variant, config in evaluations(setup):
         pair = config.vlm.name, config.benchmark.name
         folder = stored_folder(config, index)
         folders[(*pair, variant.name)] = folder or results_folder(config)
         if folder is None:
-            missing.setdefault(pair, []).append(config)
+            missing.setdefault((config.vlm, config.benchmark.name), []).append(config)
 
-    # The pairs are ordered by VLM: each VLM is loaded once, and only one is kept.
-    loaded: dict[str, VLM] = {}
-    for (name, _), configs in missing.items():
-        loaded = loaded if name in loaded else {name: load_vlm(configs[0].vlm)}
+    # They are ordered by VLM, and only one is kept. A variant may change how a VLM is loaded.
+    loaded: dict[VLMConfig, VLM] = {}
+    for (vlm, _), configs in missing.items():
+        loaded = loaded if vlm in loaded else {vlm: load_vlm(vlm)}
 
         if setup.experiment.share:
-            tables = evaluate_together(configs, loaded[name])
+            tables = evaluate_together(configs, loaded[vlm])
         else:
-            tables = [evaluate(config, loaded[name]) for config in configs]
+            tables = [evaluate(config, loaded[vlm]) for config in configs]
         for rows, config in zip(tables, configs, strict=True):
             check_answered(rows, config)
 

@@ -57,6 +57,7 @@ from entropy_grounding.vlm.weights import checked_source
 # Sizes (width, height) in pixels of a large picture; other benchmarks have photographs.
 LARGE_PICTURES = {"docvqa": (1700, 2200), "infovqa": (1000, 3000), "vstar": (2250, 1500)}
 ROOM = 0.5  # gigabytes that the results folder should have
+SPARE = 0.5  # gigabytes that a GPU takes beyond what is computed (0.4 on an H100, docs/cost.md)
 MEASURED = 3  # questions that `measured_seconds` answers
 
 
@@ -292,6 +293,7 @@ def _needed(need: MemoryNeed, config: EvaluateConfig) -> float:
 def _memory(config: EvaluateConfig, checkpoint: Checkpoint) -> Finding:
     """Compare what the largest prompt needs with what is free."""
     need, free = need_of(config, checkpoint), _free(config.vlm)
+    free -= SPARE * (device_of(config.vlm).type == "cuda")
     value = (
         f"{need.weights:.1f} GB weights, map of {need.positions:,} positions {need.map:.1f} GB "
         f"({need.checkpointed_map:.1f} GB checkpointed), keys and values {need.caches:.1f} GB; "

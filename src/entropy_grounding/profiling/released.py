@@ -41,6 +41,7 @@ from entropy_grounding.vlm.model import VLM
 from entropy_grounding.vlm.session import ImageSession
 from entropy_grounding.vlm.types import Answer, Prompt
 
+GPU_CHECKS = "gpu_checks.json"  # what tests/gpu found, one row per figure
 TWIN = "twin on a CPU"
 NOT_RUN = "not run"
 ROUNDS = 3
@@ -356,6 +357,9 @@ def _cell(value: float | None, vlm: str, figure: str, device: str) -> str:
     if value is None or pd.isna(value):
         return "out of memory"
 
-    text = f"{value:,.0f}" if figure.endswith(("tokens", "positions")) else f"{value:.3g}"
+    if figure.endswith("with checkpointing"):
+        return "yes" if value else "no"
+
+    text = f"{value:,.0f}" if value >= 1000 or figure.endswith("tokens") else f"{value:.3g}"
     limit = GPU_LIMITS.get((vlm, figure))
     return f"**{text}**" if device != TWIN and limit is not None and value > limit else text

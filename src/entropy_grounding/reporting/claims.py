@@ -298,4 +298,14 @@ CLAIMS: dict[str, tuple[Claim, ...]] = {
             without("worse", EARLY_GRADIENTS),
         ),
     ),
+    "29_ablation_min_pixels": (
+        Claim(
+            "Crops in their own size are significantly worse",
+            worse(("min_pixels_64",), HIDDEN),
+        ),
+        Claim(
+            "Crops and pictures of twice the side are not significantly better",
+            without("better", ("min_pixels_16384",)),
+        ),
+    ),
 }

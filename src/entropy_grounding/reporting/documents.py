@@ -22,7 +22,10 @@ from entropy_grounding.profiling.passes import BENCHMARK_COST
 from entropy_grounding.reporting.comparisons import dominating
 from entropy_grounding.reporting.experiment import summary_records
 from entropy_grounding.reporting.gate_tables import gate_summary
+from entropy_grounding.reporting.gpu_tables import gpu_checks, gpu_figures
 from entropy_grounding.reporting.long_tables import LONG_TABLES, check_folders
+from entropy_grounding.reporting.memory_tables import cards_table, computed_table
+from entropy_grounding.reporting.size_table import min_pixels_table
 from entropy_grounding.reporting.summary import METHODS, OURS, SUMMARIES
 from entropy_grounding.reporting.tables import (
     cost_table,
@@ -228,18 +231,45 @@ def cost_with_table(root: Path) -> str:
     measured = read_summary(root / "results" / "measured" / BENCHMARK_COST)
 
     text = replace_between(text, "gate", gate_summary(root))
+    text = replace_between(text, "gpu", gpu_figures(root))
+    text = replace_between(text, "gpu_checks", gpu_checks(root))
     records = summary_records(root / "results", "ablation_savings")
     text = replace_between(text, "savings", savings_summary(records))
 
     return replace_between(text, "benchmark", cost_table(measured)) if len(measured) else text
 
 
+def deviations_with_table(root: Path) -> str:
+    """Return docs/deviations.md of the repository with a new table about the size of crops.
+
+    Args:
+        root: folder of the repository.
+    """
+    text = (root / "docs" / "deviations.md").read_text(encoding="utf-8")
+
+    return replace_between(text, "min_pixels", min_pixels_table(root))
+
+
+def real_checkpoints_with_tables(root: Path) -> str:
+    """Return docs/real_checkpoints.md of the repository with new tables about memory.
+
+    Args:
+        root: folder of the repository.
+    """
+    text = (root / "docs" / "real_checkpoints.md").read_text(encoding="utf-8")
+    text = replace_between(text, "cards", cards_table(root))
+
+    return replace_between(text, "computed", computed_table(root))
+
+
 # The documents with tables and the long tables, by their path in the repository.
 DOCUMENTS: dict[str, Callable[[Path], str]] = {
     **LONG_TABLES,
     "docs/baselines.md": baselines_with_tables,
+    "docs/deviations.md": deviations_with_table,
     "docs/protocol.md": protocol_with_table,
     "docs/cost.md": cost_with_table,
+    "docs/real_checkpoints.md": real_checkpoints_with_tables,
     "docs/tiny_vlms.md": tiny_vlms_with_tables,
     "README.md": readme_with_tables,
 }

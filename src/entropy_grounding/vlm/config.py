@@ -40,7 +40,8 @@ class VLMConfig:
         weights: a hub id, a local folder, or ``tiny:FAMILY`` for the weights of this repository.
         revision: commit, tag or branch on the hub.
         dtype: "auto" (as stored), "float32", "bfloat16" or "float16".
-        attention: kernel, "sdpa" by default; gradients need one with a backward pass.
+        attention: kernel, "sdpa" by default; gradients need one with a backward pass. Only "sdpa"
+            and "eager" were verified on a GPU (docs/cost.md).
         device: "auto" takes the first GPU if there is one, else the CPU.
         device_map: of accelerate, for example "auto" to spread the layers over several GPUs;
             ``device`` is not used then.

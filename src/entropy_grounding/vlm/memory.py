@@ -333,6 +333,12 @@ def weights_bytes(config: PreTrainedConfig, dtype: torch.dtype, quantization: st
     with torch.device("meta"):
         model: Any = AutoModelForImageTextToText.from_config(config)
     everything = sum(parameter.numel() for parameter in model.parameters())
+
+    # The released InternVL has an output layer of its own, as its text configuration says. The
+    # configuration around it does not, and a model without weights believes that one.
+    head = model.get_output_embeddings().weight
+    if head is model.get_input_embeddings().weight and not _ties(config):
+        everything += head.numel()
     if quantization == "none":
         return everything * dtype.itemsize
 
@@ -342,6 +348,11 @@ def weights_bytes(config: PreTrainedConfig, dtype: torch.dtype, quantization: st
             matrices += module.weight.numel()
     quantized = matrices if quantization == "8bit" else matrices // 2
     return (everything - matrices) * dtype.itemsize + quantized
+
+
+def _ties(config: PreTrainedConfig) -> bool:
+    """Say whether the output layer of released weights is the table of the embeddings."""
+    return bool(config.get_text_config().tie_word_embeddings)
 
 
 # --- What would fit ---
@@ -357,6 +368,24 @@ def fitting_option(
 ) -> str | None:
     """Return the options that make a loop fit, the least loss of quality first.
 
+    Returns:
+        "" if it fits as it is, options as they are typed if others fit, None if none does; the
+        arguments are those of `fitting`.
+    """
+    found = fitting(config, processor, family, dtype, free, loop)
+    return found[0] if found else None
+
+
+def fitting(
+    config: PreTrainedConfig,
+    processor: Any,
+    family: Family,
+    dtype: torch.dtype,
+    free: float,
+    loop: Loop | None = None,
+) -> tuple[str, float] | None:
+    """Return the options that make a loop fit, and the gigabytes that it needs with them.
+
     Args:
         config: configuration of the model.
         processor: its processor.
@@ -366,17 +395,18 @@ def fitting_option(
         loop: how large the loop is.
 
     Returns:
-        "" if it fits as it is, options as they are typed if others fit, None if none does.
+        The options as they are typed, "" if none is needed; None if nothing fits.
     """
     loop = loop or Loop()
     need = memory_need(config, processor, family, dtype, loop)
-    if need.weights + need.map + need.caches <= free:
-        return ""
+    whole = need.weights + need.map + need.caches
+    if whole <= free:
+        return "", whole
 
     for options, tried, quantization in _attempts(processor, loop):
         need = memory_need(config, processor, family, dtype, tried, quantization=quantization)
         if need.least <= free:
-            return options
+            return options, need.least
     return None
 
 

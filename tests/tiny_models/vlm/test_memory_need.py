@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from entropy_grounding.profiling.random_vlm import SHAPES, Shape, random_vlm
+from entropy_grounding.profiling.random_vlm import SHAPES, Shape, random_vlm, shaped
 from entropy_grounding.vlm.contexts import eager
 from entropy_grounding.vlm.memory import (
     Loop,
@@ -171,3 +171,16 @@ def test_the_options_that_fit_are_named_the_mildest_first(vlm):
     assert found is not None
     assert found != "vlm.checkpointing=on"
     assert isinstance(need, MemoryNeed)
+
+
+def test_an_output_layer_that_only_the_text_configuration_names_is_counted():
+    config, _, _ = shaped(small("internvl3_5_8b"))
+    untied = weights_bytes(config, torch.bfloat16)
+
+    config.tie_word_embeddings = True  # the default, which the released file leaves
+    assert not config.text_config.tie_word_embeddings
+    assert weights_bytes(config, torch.bfloat16) == untied
+
+    config.text_config.tie_word_embeddings = True
+    head = config.text_config.vocab_size * config.text_config.hidden_size
+    assert weights_bytes(config, torch.bfloat16) == untied - 2 * head

@@ -14,10 +14,12 @@ from entropy_grounding.tiny.architectures import (
     build_llava,
     build_llava_next,
     build_qwen2_5_vl,
+    build_qwen3_vl,
 )
 from entropy_grounding.vlm.load import load_vlm
 from entropy_grounding.vlm.model import VLM
 from entropy_grounding.vlm.registry import FAMILIES
+from entropy_grounding.vlm.weights import TINY as WEIGHTS
 
 SMALL = Size(width=32, vision_layers=2, text_layers=2, key_value_heads=2)
 
@@ -70,6 +72,7 @@ GEOMETRIES = {
         SIZES,
     ),
     "qwen2_5_vl": (build_qwen2_5_vl, [{"least": 16, "most": 400}, {"least": 4, "most": 64}], SIZES),
+    "qwen3_vl": (build_qwen3_vl, [{"least": 16, "most": 400}, {"least": 4, "most": 64}], SIZES),
 }
 UNTRAINED = [
     Case(f"{name}-{number}-{size[0]}x{size[1]}", build, options, size)
@@ -77,7 +80,7 @@ UNTRAINED = [
     for number, options in enumerate(variants)
     for size in sizes
 ]
-TRAINED = tuple(GEOMETRIES)
+TRAINED = tuple(name for name in GEOMETRIES if (WEIGHTS / name).is_dir())
 TINY = [
     Case(f"tiny_{name}-{width}x{height}", committed, {"family": name}, (width, height))
     for name in TRAINED

@@ -87,7 +87,8 @@ def _of_own_pass(
     alone.
     """
     done = session.run(prompt, differentiable=True, resume=options.reground == "crops")
-    found = _of_gradients(session.gradient(done, TARGETS[options.target]), options)
+    gradients = session.gradient(done, TARGETS[options.target])
+    found = _of_gradients(gradients, session.vlm, options)
     if done.start == 0:
         return found
 
@@ -95,9 +96,23 @@ def _of_own_pass(
     return TokenRelevance(found.logits, torch.cat([first.relevance, found.relevance]))
 
 
-def _of_gradients(gradients: TokenGradients, options: GroundingOptions) -> TokenRelevance:
-    relevance = RELEVANCES[options.relevance](gradients.gradients, gradients.embeddings)
-    return TokenRelevance(gradients.logits, relevance)
+def _of_gradients(gradients: TokenGradients, vlm: VLM, options: GroundingOptions) -> TokenRelevance:
+    """Return one number per visual token, of all that enters for it or of its embedding alone.
+
+    Raises:
+        InputError: for "first" where visual tokens enter at one layer only.
+    """
+    rows, tokens = gradients.gradients, gradients.embeddings
+    if options.injections == "first":
+        width = vlm.model.config.get_text_config().hidden_size
+        if rows.shape[-1] == width:
+            raise InputError(
+                f"method.injections=first has no meaning for '{vlm.name}': its visual tokens enter "
+                "at one layer; use all."
+            )
+        rows, tokens = rows[:, :width], tokens[:, :width]
+
+    return TokenRelevance(gradients.logits, RELEVANCES[options.relevance](rows, tokens))
 
 
 def neutral_question(vlm: VLM, options: GroundingOptions) -> str | None:
@@ -126,7 +141,7 @@ def gradient(vlm: VLM, prompt: Prompt, options: GroundingOptions) -> TokenReleva
             done = vlm.run_from_layer(prompt, options.gradient_layer)
         (gradients,) = vlm.backward(done, TARGETS[options.target])
 
-    return replace(_of_gradients(gradients, options), checkpointed=done.checkpointed)
+    return replace(_of_gradients(gradients, vlm, options), checkpointed=done.checkpointed)
 
 
 def attention(vlm: VLM, prompt: Prompt, options: GroundingOptions) -> TokenRelevance:

@@ -33,6 +33,7 @@ CROPS = (
     "oracle_budget",
     "upscaled",
 )
+INJECTIONS = ("all", "first")
 OF_THE_VLM = "vlm"  # as a neutral question: the one of the VLM's configuration
 
 
@@ -98,6 +99,8 @@ class GroundingOptions:
         decoder_depth: ``decoder_layers`` as a fraction of all layers, which fits VLMs of any size;
             it becomes the number of layers before anything runs (`at_depth`).
         gradient_depth: ``gradient_layer`` as a fraction of all layers, in the same way.
+        injections: which parts of a visual token the relevance counts, for models into which it
+            enters at several layers (Qwen3-VL): "all", or "first", the embeddings alone.
     """
 
     signal: str = "gradient"
@@ -121,6 +124,7 @@ class GroundingOptions:
     gradient_layer: int | None = None
     decoder_depth: float | None = None
     gradient_depth: float | None = None
+    injections: str = "all"
 
     def __post_init__(self) -> None:
         """Refuse unknown names and impossible numbers before any model runs."""
@@ -184,6 +188,7 @@ def _check_attribution(options: GroundingOptions) -> None:
 
     check_at_least("answer_token", options.answer_token, 1)
     check_at_least("decoder_layers", options.decoder_layers, 1)
+    check_choice("injections", options.injections, INJECTIONS)
     check_at_least("gradient_layer", options.gradient_layer, 0)
     check_at_least("neutral_floor", options.neutral_floor, 0)
 

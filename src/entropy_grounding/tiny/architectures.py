@@ -32,6 +32,9 @@ from transformers import (
     Qwen2_5_VLProcessor,
     Qwen2Config,
     Qwen2VLImageProcessorPil,
+    Qwen3VLConfig,
+    Qwen3VLForConditionalGeneration,
+    Qwen3VLProcessor,
 )
 
 from entropy_grounding.benchmarks.miniature.scenes import canvas_of
@@ -87,6 +90,12 @@ CHATML_TOKENS = {
     "turn_end": "<|im_end|>",
     "user_role": "user",
     "assistant_role": "assistant",
+}
+QWEN_TOKENS = {
+    "image_token": "<|image_pad|>",
+    "video_token": "<|video_pad|>",
+    "vision_start": "<|vision_start|>",
+    "vision_end": "<|vision_end|>",
 }
 INTERNVL_TEMPLATE = _template(*CHATML, "{{ '<|im_start|>assistant\\n' }}", "<IMG_CONTEXT>\\n")
 QWEN_TEMPLATE = _template(
@@ -289,13 +298,7 @@ def build_qwen2_5_vl(
     Patches of 4 pixels are merged two by two. A picture becomes about 64 tokens, in a grid with the
     picture's own aspect ratio. Positions are M-RoPE. ``least`` and ``most`` are numbers of tokens.
     """
-    images = {
-        "image_token": "<|image_pad|>",
-        "video_token": "<|video_pad|>",
-        "vision_start": "<|vision_start|>",
-        "vision_end": "<|vision_end|>",
-    }
-    tokenizer = build_tokenizer({**images, **CHATML_TOKENS}, bos=None, eos="<|im_end|>")
+    tokenizer = build_tokenizer({**QWEN_TOKENS, **CHATML_TOKENS}, bos=None, eos="<|im_end|>")
 
     vision = {
         "hidden_size": size.width,
@@ -311,16 +314,7 @@ def build_qwen2_5_vl(
         "out_hidden_size": size.width,
     }
 
-    # M-RoPE divides the frequencies of a head among time, rows and columns, as in the 7B model:
-    # three eighths each for rows and columns, the rest for time.
-    frequencies = size.width // HEADS // 2
-    plane = 3 * frequencies // 8
-    rope = {
-        "rope_type": "default",
-        "mrope_section": [frequencies - 2 * plane, plane, plane],
-        "rope_theta": 1e4,
-    }
-
+    rope = {"rope_type": "default", "mrope_section": _planes(size), "rope_theta": 1e4}
     config = Qwen2_5_VLConfig(
         vision_config=vision,
         text_config={**_text(tokenizer, size), "rope_parameters": rope},
@@ -331,19 +325,76 @@ def build_qwen2_5_vl(
         tie_word_embeddings=True,
     )
 
-    cell = (patch * merge) ** 2  # pixels per visual token
     processor = without_video(Qwen2_5_VLProcessor)(
-        image_processor=Qwen2VLImageProcessorPil(
-            patch_size=patch,
-            merge_size=merge,
-            temporal_patch_size=2,
-            size={"shortest_edge": least * cell, "longest_edge": most * cell},
-        ),
+        image_processor=_qwen_images(patch, merge, least, most),
         tokenizer=tokenizer,
         chat_template=QWEN_TEMPLATE,
     )
 
     return _finished(Qwen2_5_VLForConditionalGeneration(config), tokenizer), processor
+
+
+def build_qwen3_vl(
+    size: Size = TINY, *, patch: int = 4, merge: int = 2, least: int = 64, most: int = 64
+) -> tuple[Any, Any]:
+    """Build a randomly initialised Qwen3-VL and its processor.
+
+    Pictures become tokens as in `build_qwen2_5_vl`. The first layers of the vision tower, but its
+    last, each give DeepStack features. ``least`` and ``most`` are numbers of tokens.
+    """
+    tokenizer = build_tokenizer({**QWEN_TOKENS, **CHATML_TOKENS}, bos=None, eos="<|im_end|>")
+    vision = {
+        "hidden_size": size.width,
+        "intermediate_size": 2 * size.width,
+        "num_heads": HEADS,
+        "depth": size.vision_layers,
+        "patch_size": patch,
+        "spatial_merge_size": merge,
+        "temporal_patch_size": 2,
+        "out_hidden_size": size.width,
+        "num_position_embeddings": (merge * 8) ** 2,  # a grid of 8 x 8 tokens, interpolated
+        "deepstack_visual_indexes": list(range(size.vision_layers - 1)),
+    }
+    rope = {"rope_type": "default", "mrope_section": _planes(size), "rope_theta": 1e4}
+    text = {**_text(tokenizer, size), "head_dim": size.width // HEADS, "rope_parameters": rope}
+
+    config = Qwen3VLConfig(
+        vision_config=vision,
+        text_config=text,
+        image_token_id=tokenizer.image_token_id,
+        video_token_id=tokenizer.video_token_id,
+        vision_start_token_id=tokenizer.vision_start_id,
+        vision_end_token_id=tokenizer.vision_end_id,
+        tie_word_embeddings=True,
+    )
+    processor = without_video(Qwen3VLProcessor)(
+        image_processor=_qwen_images(patch, merge, least, most),
+        tokenizer=tokenizer,
+        chat_template=QWEN_TEMPLATE,
+    )
+
+    return _finished(Qwen3VLForConditionalGeneration(config), tokenizer), processor
+
+
+def _planes(size: Size) -> list[int]:
+    """Return how many frequencies of a head M-RoPE gives to time, rows and columns.
+
+    As in the 7B model: three eighths each for rows and columns, the rest for time.
+    """
+    frequencies = size.width // HEADS // 2
+    plane = 3 * frequencies // 8
+    return [frequencies - 2 * plane, plane, plane]
+
+
+def _qwen_images(patch: int, merge: int, least: int, most: int) -> Qwen2VLImageProcessorPil:
+    """Return the image processor of Qwen's families; ``least`` and ``most`` count tokens."""
+    cell = (patch * merge) ** 2  # pixels per visual token
+    return Qwen2VLImageProcessorPil(
+        patch_size=patch,
+        merge_size=merge,
+        temporal_patch_size=2,
+        size={"shortest_edge": least * cell, "longest_edge": most * cell},
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,11 @@
 """What differs between model families: the contract of an adapter."""
 
+from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from entropy_grounding.core.geometry import View
 
@@ -88,10 +91,26 @@ class Family:
         """
         return None
 
-    def pack(self, tokens: list[Tensor]) -> Any:
-        """Return the visual tokens of all pictures in the structure that the model's merge expects.
+    def collect(self, encoded: Any) -> Tensor:
+        """Return the visual tokens of a picture ``(tokens, dim)`` from the output of the encoder.
+
+        A token is everything of it that enters the language model.
+        """
+        return joined(encoded.pooler_output)
+
+    def pack(self, config: Any, tokens: list[Tensor]) -> BaseModelOutputWithPooling:
+        """Return visual tokens in the structure that the model merges into its text.
+
+        It turns what `collect` returned back into the output of the encoder.
 
         Args:
+            config: the configuration of the model.
             tokens: of each picture ``(tokens, dim)``.
         """
-        return tokens
+        by_picture: Any = tokens  # the model takes a list, its annotation says a tensor
+        return BaseModelOutputWithPooling(pooler_output=by_picture)
+
+
+def joined(parts: Sequence[Tensor]) -> Tensor:
+    """Return the tokens of all tiles, one below the other ``(tokens, dim)``."""
+    return torch.cat([part.reshape(-1, part.shape[-1]) for part in parts])

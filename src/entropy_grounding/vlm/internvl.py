@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import get_optimal_tiled_canvas
 
 from entropy_grounding.core.geometry import Box, View
@@ -66,9 +67,9 @@ class InternVLFamily(Family):
         """Return the side of a tile in pixels."""
         return int(processor.image_processor.size["height"])
 
-    def pack(self, tokens: list[Tensor]) -> Tensor:
-        """Return one tensor, as the model expects."""
-        return torch.cat(tokens)
+    def pack(self, config: Any, tokens: list[Tensor]) -> BaseModelOutputWithPooling:
+        """Return the tokens of all pictures in one tensor, as the model expects."""
+        return BaseModelOutputWithPooling(pooler_output=torch.cat(tokens))
 
     @staticmethod
     def _tiling(image_processor: Any, size: tuple[int, int]) -> tuple[int, int]:

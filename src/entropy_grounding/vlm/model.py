@@ -270,7 +270,7 @@ class VLM(PromptBuilder):
             features: what each picture has, for the number of its tokens.
         """
         parts = tokens.split([len(part) for part in features])
-        return {"image": BaseModelOutputWithPooling(pooler_output=self.family.pack(list(parts)))}
+        return {"image": self.family.pack(self.model.config, list(parts))}
 
     # --- Gradients and attention ---
 

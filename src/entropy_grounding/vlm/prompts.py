@@ -127,9 +127,7 @@ class PromptBuilder:
         accepted = inspect.signature(type(self.model.model).get_image_features).parameters
         known = {name: value for name, value in inputs.items() if name in accepted}
         with quiet_casts():
-            encoded = self.model.get_image_features(**known, return_dict=True).pooler_output
-
-        return torch.cat([tokens.reshape(-1, tokens.shape[-1]) for tokens in encoded])
+            return self.family.collect(self.model.get_image_features(**known, return_dict=True))
 
     def _process(self, image: Image.Image) -> dict[str, Any]:
         inputs = self.processor(text=self.chat_text("", 1), images=[image], return_tensors="pt")

@@ -7,6 +7,7 @@ from entropy_grounding.vlm.internvl import InternVLFamily
 from entropy_grounding.vlm.llava import LlavaFamily
 from entropy_grounding.vlm.llava_next import LlavaNextFamily
 from entropy_grounding.vlm.qwen2_5_vl import QwenFamily
+from entropy_grounding.vlm.qwen3_vl import Qwen3VLFamily
 
 # By tiny VLM, the paper's checkpoint of the same family; in the order of the paper's tables.
 BIG_SIBLINGS = {
@@ -16,7 +17,7 @@ BIG_SIBLINGS = {
     "tiny_qwen2_5_vl": "qwen2_5_vl_7b",
 }
 
-_ALL = (LlavaFamily(), LlavaNextFamily(), InternVLFamily(), QwenFamily())
+_ALL = (LlavaFamily(), LlavaNextFamily(), InternVLFamily(), QwenFamily(), Qwen3VLFamily())
 FAMILIES: dict[str, Family] = {family.architecture: family for family in _ALL}
 
 

@@ -3,14 +3,18 @@
     python tests/rehearsal/run.py [--files DIR] [--out outputs/rehearsal] [--cut]
 
 A hub on loopback serves twins of the four checkpoints and small copies of the seven data sets under
-their released ids to an empty cache. Then, in processes of their own: fetch and preflight,
-`eg evaluate` on every VLM and benchmark, with one run killed and resumed, `eg rerun
+their released ids to an empty cache. Then, in processes of their own: `eg fetch` of everything, the
+preflight, `eg evaluate` on every VLM and benchmark, with one run killed and resumed, `eg rerun
 experiment=table1 run=full`, the notebooks of all other tables and ablations, `eg publish` and
-`eg report`; and again without the hub, from the cache.
+`eg report`; and again without the hub, from the cache. Nothing is downloaded after the fetch.
+
+The small files of the twins are the released ones: from ``--files DIR``, or else from the hub.
+Where that is out of reach, they are written from facts alone. The last line says which.
 
 The last lines are a table of what was done. The exit status is 1 if anything failed. Run it again
-to resume: a stage that has ended well is skipped. ``--cut`` takes a minute or two: twins from facts
-alone, two VLMs, two benchmarks, one question.
+to resume: a stage that has ended well is skipped. ``--cut`` takes a minute: one VLM, from facts
+alone, and one benchmark. It leaves out what does not fit into that minute: the notebooks of the
+other tables, publish and report, and Table 1 offline.
 
 Values that differ from a real run: float32 (bfloat16 is slow on CPUs), one or two questions, and
 answers of four tokens after the first stage.
@@ -33,29 +37,27 @@ from pathlib import Path
 import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).parent))
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
-from hub import Hub
+sys.path.insert(0, str(Path(__file__).parents[1]))
 from prompts import compare
 from published import write_datasets
 from repository import copy_repository
+from small_files import released_files
 from twins import TWINS, write_twin
 
+from entropy_grounding.commands.catalogue import SENTENCES
+from entropy_grounding.experiments.config import experiments, load_experiment
+from support.hub import Hub
+
 VLMS = ("llava_1_5_7b", "llava_1_6_mistral_7b", "internvl3_5_8b", "qwen2_5_vl_7b")
-CUT_VLMS = ("llava_1_5_7b", "qwen2_5_vl_7b")
+CUT_VLMS = ("llava_1_5_7b",)
 BENCHMARKS = ("textvqa", "vstar", "docvqa", "pope", "infovqa", "gqa", "realworldqa")
-# The notebooks of the other tables and ablations; the first rows of each are its largest part.
-NOTEBOOKS = (
-    "25_cost",
-    "11_table2_localization",
-    "21_ablation_stopping",
-    "22_ablation_objective",
-    "24_ablation_map_to_region",
-    "20_ablation_regions",
-    "28_ablation_savings",
-    "29_ablation_min_pixels",
-    "23_ablation_token_layer",
-    "27_protocol_switches",
-)
+TABLE1 = "10_table1_main"
+# The notebooks of the other tables and ablations, the longest first.
+_NAMED = {load_experiment(name).experiment.notebook for name in experiments()} - {TABLE1}
+_LONG = ("25_cost", "26_controls", "11_table2_localization", "21_ablation_stopping")
+NOTEBOOKS = tuple(sorted(_NAMED, key=lambda name: (name not in _LONG, name)))
+# The controls alone would be 224 evaluations.
+SMALLER = {"26_controls": ["benchmark=vstar,gqa"]}
 AT_ONCE = 2  # processes
 PATIENCE = 3600  # seconds that one command may take, on a machine that does other work too
 SHORT = "benchmark.protocol.max_new_tokens=4"
@@ -70,6 +72,7 @@ class Outcome:
         ok: whether every command ended with status 0 and no row failed.
         cells: evaluations, notebooks: executed notebooks, tables: table files.
         seconds: wall clock.
+        core_seconds: of processors, in the commands.
         note: why it failed, or what was left out.
     """
 
@@ -81,6 +84,7 @@ class Outcome:
     notebooks: int = 0
     tables: int = 0
     seconds: float = 0.0
+    core_seconds: float = 0.0
     note: str = ""
 
 
@@ -96,8 +100,10 @@ class Rehearsal:
         notebooks: names of notebooks.
         questions: of a cell in evaluate and table 1.
         stages: what is done while there is a hub.
-        files: folder with the released small files, if they are given.
+        alone: what is done after that, without the hub.
+        files: folder with the released small files; None if the twins are from facts alone.
         offline: the hub has been stopped.
+        fetched: number of requests to the hub when everything had been fetched.
     """
 
     out: Path
@@ -107,8 +113,10 @@ class Rehearsal:
     notebooks: Sequence[str] = NOTEBOOKS
     questions: int = 2
     stages: Sequence["Callable[[Rehearsal], Outcome]"] = ()
+    alone: Sequence["Callable[[Rehearsal], Outcome]"] = ()
     files: Path | None = None
     offline: bool = False
+    fetched: int = 0
 
     @property
     def repository(self) -> Path:
@@ -169,12 +177,17 @@ class Rehearsal:
             reasons = list(pool.map(lambda item: self.run(item[0], *item[1]), commands.items()))
         return [reason for reason in reasons if reason]
 
-    def commands(self) -> str:
-        """Return the names of the commands that there are."""
-        command = [sys.executable, "-m", "entropy_grounding", "--help"]
-        return subprocess.run(
-            command, cwd=self.repository, env=self.environment(), capture_output=True, text=True
-        ).stdout
+    def experiments(self) -> list[str]:
+        """Return the names of the experiments whose tables are made."""
+        executed = (TABLE1, *self.notebooks)
+        return [
+            name for name in experiments() if load_experiment(name).experiment.notebook in executed
+        ]
+
+    def late_downloads(self) -> list[str]:
+        """Return the requests for files of the hub after everything had been fetched."""
+        requests = self.hub.requests[self.fetched :]
+        return [line for line in requests if line.startswith("GET") and "/resolve/" in line]
 
 
 def stop_group(process: subprocess.Popen[bytes]) -> None:
@@ -197,32 +210,30 @@ def evaluate_options(made: Rehearsal, folder: str, questions: int) -> list[str]:
 
 
 def fetch(made: Rehearsal) -> Outcome:
-    """Fetch all files ahead, and ask the preflight, where the commands exist."""
-    known = made.commands()
-    pairs = {}
-    for vlm, benchmark in zip(made.vlms, _cycled(made.benchmarks, len(made.vlms)), strict=True):
-        pairs[f"fetch_{vlm}"] = ["fetch", f"vlm={vlm}", f"benchmark={benchmark}"]
-
-    asked = f"vlm={made.vlms[0]}", f"benchmark={made.benchmarks[0]}"
-    missing = [name for name in ("fetch", "doctor") if f"\n  {name} " not in known]
-    reasons = [] if "fetch" in missing else made.run_all(pairs)
-    said = "" if "doctor" in missing else made.run("doctor", "doctor", *asked)
-    # On this machine it may well say no; it must not end by a traceback.
-    if "Traceback" in said or (said and "Traceback" in made.log("doctor")):
-        reasons.append(said)
-
-    note = f"no command {', '.join(missing)}: left out" if missing else ""
-    return Outcome("fetch, preflight", not reasons, note="; ".join([*reasons, note]).strip("; "))
+    """Fetch all files ahead; nothing may be downloaded by the later stages."""
+    models, data = f"vlm={','.join(made.vlms)}", f"benchmark={','.join(made.benchmarks)}"
+    reason = made.run("fetch", "fetch", models, data)
+    made.fetched = len(made.hub.requests)
+    return Outcome("fetch", not reason, note=reason)
 
 
-def _cycled(names: Sequence[str], count: int) -> list[str]:
-    return [names[number % len(names)] for number in range(count)]
+def preflight(made: Rehearsal) -> Outcome:
+    """Ask `eg doctor` for a go, once for each VLM, where the command exists."""
+    if "doctor" not in SENTENCES:
+        return Outcome("preflight", note="no command doctor: left out")
+
+    commands = {}
+    for vlm in made.vlms:
+        asked = [f"vlm={vlm}", f"benchmark={made.benchmarks[0]}", "method=entropy_gradient"]
+        commands[f"doctor_{vlm}"] = ["doctor", *asked]
+    reasons = made.run_all(commands)
+    return Outcome("preflight", not reasons, note="; ".join(reasons))
 
 
 def prompts(made: Rehearsal) -> Outcome:
     """Compare the prompts with their snapshots and with lmms-eval's, where tokenizers are true."""
     if made.files is None:
-        return Outcome("prompts", note="need --files: left out")
+        return Outcome("prompts", note="need the released tokenizers: left out")
 
     rows, faults = compare(made.files, made.out)
     return Outcome("prompts", not faults, cells=len(rows), note="; ".join(faults))
@@ -273,11 +284,13 @@ def table1(made: Rehearsal) -> Outcome:
 
 def _table1(made: Rehearsal) -> list[str]:
     chosen = [f"vlm={','.join(made.vlms)}", f"benchmark={','.join(made.benchmarks)}"]
+    several = len(made.vlms) * len(made.benchmarks) > 1
+    joblib = ["hydra/launcher=joblib", f"hydra.launcher.n_jobs={AT_ONCE}"]
     return [
         *("rerun", "experiment=table1", "run=full", *chosen, "tracking=disabled"),
         *("vlm.dtype=float32", f"benchmark.examples={made.questions}", SHORT),
         *("results_dir=outputs/rerun", "output_dir=outputs/executed"),
-        *("hydra/launcher=joblib", f"hydra.launcher.n_jobs={AT_ONCE}"),
+        *(joblib if several else []),
     ]
 
 
@@ -288,7 +301,7 @@ def notebooks(made: Rehearsal) -> Outcome:
         overrides = f"overrides=vlm.dtype=float32,benchmark.examples=1,{SHORT}"
         folders = ["results_dir=outputs/notebooks", f"run_dir=outputs/executed/{name}"]
         target = f"outputs/executed/{name}/{name}.ipynb"
-        parameters = ["run=full", "tracking=disabled", overrides, *folders]
+        parameters = ["run=full", "tracking=disabled", overrides, *folders, *SMALLER.get(name, [])]
         commands[name] = ["notebooks", "execute", name, target, *parameters]
 
     reasons = made.run_all(commands)
@@ -300,13 +313,28 @@ def notebooks(made: Rehearsal) -> Outcome:
 def report(made: Rehearsal) -> Outcome:
     """Pack the rows of the rehearsal, and write every table and document of the copy."""
     outputs = made.repository / "outputs"
-    commands = [["publish", str(path)] for path in sorted((outputs / "rerun").glob("*"))]
-    reasons = [made.run("publish", *command) for command in commands]
-    reasons.append(made.run("report", "report"))
+    folders = [*(outputs / "rerun").glob("*"), *(outputs / "notebooks").glob("*")]
+    reasons = [made.run("publish", "publish", str(path)) for path in sorted(folders)]
+    reasons = [reason for reason in [*reasons, made.run("report", "report")] if reason]
 
-    done = Outcome("publish, report", not any(reasons), note="; ".join(filter(None, reasons)))
-    done.tables = len(list((made.repository / "results" / "tables").rglob("*.md")))
+    # Every experiment has a table that names what was rehearsed.
+    tables = tables_of(made)
+    lacking = sorted(set(made.experiments()) - set(tables))
+    reasons += [f"no table of {name} with the rehearsed VLMs" for name in lacking]
+    done = Outcome("publish, report", not reasons, note="; ".join(reasons))
+    done.tables = len(tables)
     return done
+
+
+def tables_of(made: Rehearsal) -> dict[str, Path]:
+    """Return the tables that notebooks wrote of the rehearsed VLMs, by the name of experiments."""
+    tables = {}
+    by_notebook = {load_experiment(name).experiment.notebook: name for name in experiments()}
+    for path in (made.repository / "outputs" / "executed").rglob("table.md"):
+        if any(f"`{vlm}`" in path.read_text() for vlm in made.vlms):
+            # `rerun` calls the folder by the experiment, the stage of notebooks by the notebook.
+            tables[by_notebook.get(path.parent.name, path.parent.name)] = path
+    return tables
 
 
 def offline(made: Rehearsal) -> Outcome:
@@ -318,7 +346,8 @@ def offline(made: Rehearsal) -> Outcome:
         commands[f"offline_{vlm}"] = ["evaluate", "--multirun", *cells, *options]
 
     expected = len(made.vlms) * len(made.benchmarks)
-    reasons = made.run_all(commands)
+    reasons = [f"downloaded after the fetch: {line}" for line in made.late_downloads()[:3]]
+    reasons += made.run_all(commands)
     return counted(made, "evaluate, offline", "offline", reasons, expected, expected)
 
 
@@ -350,14 +379,15 @@ def counted(
 STAGES: tuple[Callable[[Rehearsal], Outcome], ...] = (
     prompts,
     fetch,
+    preflight,
     killed,
     evaluate,
     table1,
     notebooks,
     report,
 )
-CUT = (killed, evaluate, table1)
-OFFLINE: tuple[Callable[[Rehearsal], Outcome], ...] = (offline, table1)
+ALONE = (offline, table1)
+CUT = (fetch, preflight, killed, evaluate, table1)
 
 
 # --- The whole ---
@@ -369,21 +399,28 @@ def rehearse(made: Rehearsal) -> list[Outcome]:
     known = json.loads(state.read_text()) if state.is_file() else {}
     done = []
 
-    for stage in (*made.stages, *OFFLINE):
-        if stage is OFFLINE[0]:
+    for number, stage in enumerate((*made.stages, *made.alone)):
+        if number == len(made.stages):
             made.hub.stop()
             made.offline = True
         name = f"{stage.__name__}{' offline' if made.offline else ''}"
 
         if name not in known or not known[name]["ok"]:
-            started = time.monotonic()
+            started, used = time.monotonic(), core_seconds()
             outcome = stage(made)
             outcome.seconds = time.monotonic() - started
+            outcome.core_seconds = core_seconds() - used
             known[name] = asdict(outcome)
             state.write_text(json.dumps(known, indent=1))
             print(f"{name}: {'ok' if outcome.ok else 'FAILED'} {outcome.note}", flush=True)
         done.append(Outcome(**known[name]))
     return done
+
+
+def core_seconds() -> float:
+    """Return the seconds of processors in commands that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def prepared(out: Path, files: Path | None, vlms: Sequence[str]) -> Hub:
@@ -399,8 +436,8 @@ def prepared(out: Path, files: Path | None, vlms: Sequence[str]) -> Hub:
 
 
 def cut(out: Path, hub: Hub) -> Rehearsal:
-    """Return the short rehearsal: one VLM of each manner of prompt, one question."""
-    return Rehearsal(out, hub, CUT_VLMS, ("vstar", "gqa"), questions=1, stages=CUT)
+    """Return the short rehearsal: one VLM, and a benchmark with boxes."""
+    return Rehearsal(out, hub, CUT_VLMS, ("vstar",), stages=CUT, alone=(offline,))
 
 
 def table(done: Sequence[Outcome]) -> str:
@@ -408,6 +445,7 @@ def table(done: Sequence[Outcome]) -> str:
     frame = pd.DataFrame([asdict(outcome) for outcome in done])
     frame["ok"] = frame["ok"].map({True: "ok", False: "FAILED"})
     frame["minutes"] = (frame.pop("seconds") / 60).round(1)
+    frame["core minutes"] = (frame.pop("core_seconds") / 60).round(1)
     frame["note"] = frame.pop("note").str.slice(0, 300)
     return frame.to_markdown(index=False)
 
@@ -417,28 +455,28 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--files", type=Path, help="folder with the released small files")
     parser.add_argument("--out", type=Path, default=Path("outputs/rehearsal"))
-    parser.add_argument("--cut", action="store_true", help="a minute or two, facts alone")
+    parser.add_argument("--cut", action="store_true", help="a minute, facts alone")
     options = parser.parse_args()
     if options.cut and options.files:
         parser.error("--cut writes twins from facts alone: leave out --files")
 
     started, out = time.monotonic(), options.out.resolve()
     vlms = CUT_VLMS if options.cut else VLMS
-    with prepared(out, options.files, vlms) as hub:
-        made = (
-            cut(out, hub)
-            if options.cut
-            else Rehearsal(out, hub, stages=STAGES, files=options.files)
-        )
+    files = options.files
+    if files is None and not options.cut:
+        files = released_files(out / "released", [TWINS[name] for name in vlms])
+
+    with prepared(out, files, vlms) as hub:
+        whole = Rehearsal(out, hub, stages=STAGES, alone=ALONE, files=files)
+        made = cut(out, hub) if options.cut else whole
         done = rehearse(made)
         (out / "requests.txt").write_text("\n".join(hub.requests) + "\n")
 
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
     minutes = (time.monotonic() - started) / 60
-    source = "facts alone" if options.files is None else "the released small files"
+    source = "facts alone" if files is None else "the released small files"
     print(table(done))
     print(
-        f"Twins from {source}; {minutes:.1f} minutes, {(used.ru_utime + used.ru_stime) / 60:.1f} "
+        f"Twins from {source}; {minutes:.1f} minutes, {core_seconds() / 60:.1f} "
         f"core minutes in commands; {len(hub.requests)} requests."
     )
     return 0 if all(outcome.ok for outcome in done) else 1

@@ -82,7 +82,7 @@ def write_twin(twin: Twin, target: Path, files: Path | None = None, seed: int = 
 
     target.mkdir(parents=True, exist_ok=True)
     if files is None:
-        _write_small_files(twin, target)
+        write_small_files(twin, target)
     else:
         _copy_small_files(files / twin.folder, target)
 
@@ -169,8 +169,9 @@ def _copy_small_files(source: Path, target: Path) -> None:
             shutil.copyfile(path, target / path.name)
 
 
-def _write_small_files(twin: Twin, target: Path) -> None:
+def write_small_files(twin: Twin, target: Path) -> None:
     """Write the small files from facts alone."""
+    target.mkdir(parents=True, exist_ok=True)
     _write(target / "config.json", twin.config)
     _write(target / "generation_config.json", twin.generation)
     _write(target / "preprocessor_config.json", twin.preprocessor)

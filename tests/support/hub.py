@@ -40,8 +40,8 @@ class Fault:
 
     Attributes:
         kind: "unauthorized" (401), "gated" (403), "no_revision" (404), "too_many" (429), "broken"
-            (500), "cut" (the connection ends in the middle of a file) or "wrong_size" (a file that
-            is announced longer than it is).
+            (500), "hung_up" (the connection ends without an answer), "cut" (it ends in the middle
+            of a file) or "wrong_size" (a file that is announced longer than it is).
         where: the fault meets requests whose path has this text.
         times: number of requests that it meets; None for all.
         revision: with "no_revision", the only revision that exists.
@@ -184,6 +184,9 @@ class _Handler(BaseHTTPRequestHandler):
 
         revision = rest[1] if len(rest) > 1 else None
         if fault := self.hub.fault(unquote(address.path), revision):
+            if fault.kind == "hung_up":
+                self.close_connection = True
+                return self._note(0)
             if fault.kind in REFUSALS:
                 return self._refuse(*REFUSALS[fault.kind])
             if rest[:1] == ["resolve"] and folder is not None:

@@ -234,7 +234,7 @@ def _numbered(rows: Any, path: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
 def _reason(error: Exception) -> str:
     """Return one sentence for any exception that a row raised."""
     if isinstance(error, InputError):
-        return str(error)
+        return " ".join(str(error).split())  # it may quote a value with line breaks
     return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}".rstrip(": ")
 
 

@@ -16,6 +16,7 @@ from entropy_grounding.benchmarks.config import BenchmarkConfig
 from entropy_grounding.benchmarks.sources import of_boxes, open_rows
 from entropy_grounding.core.errors import InputError, machine_remedy
 from entropy_grounding.core.geometry import Box
+from entropy_grounding.core.identity import hub_commit
 
 # A function from a row and its id to the evidence boxes, in pixels of the row's image.
 Evidence = Callable[[Mapping[str, Any], str], tuple[Box, ...]]
@@ -63,11 +64,12 @@ def vstar_folder() -> Path:
         InputError: when the hub cannot be reached and nothing was fetched before.
     """
     try:
-        return Path(
-            snapshot_download(
-                VSTAR, repo_type="dataset", allow_patterns=[VSTAR_QUESTIONS, "**/*.json"]
-            )
+        commit = hub_commit(VSTAR, None, kind="dataset")  # the one that identifies the rows
+        wanted = [VSTAR_QUESTIONS, "**/*.json"]
+        found = snapshot_download(
+            VSTAR, repo_type="dataset", revision=commit, allow_patterns=wanted
         )
+        return Path(found)
     except Exception as error:  # offline, moved, gated
         reason = " ".join(str(error).split())[:200]
         advice = machine_remedy(error) or (

@@ -7,7 +7,7 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-from huggingface_hub import HfApi, constants, try_to_load_from_cache
+from huggingface_hub import HfApi, constants
 from huggingface_hub.file_download import repo_folder_name
 
 from entropy_grounding.core.errors import InputError, machine_remedy
@@ -59,8 +59,7 @@ def _remember(name: str, revision: str | None, commit: str, kind: str) -> None:
     Files are fetched by commit, and `huggingface_hub` writes this note only for a file that is
     fetched by branch or tag.
     """
-    folder = Path(constants.HF_HUB_CACHE, repo_folder_name(repo_id=name, repo_type=kind))
-    note = folder / "refs" / (revision or "main")
+    note = _note(name, revision, kind)
 
     # A cache that cannot be written is no reason to stop here: what it has may be enough.
     with suppress(OSError):
@@ -69,6 +68,12 @@ def _remember(name: str, revision: str | None, commit: str, kind: str) -> None:
             part = note.with_name(f"{note.name}.{os.getpid()}.tmp")
             part.write_text(commit)
             part.replace(note)  # readers never see half a note
+
+
+def _note(name: str, revision: str | None, kind: str) -> Path:
+    """Return the file of the local cache that holds the commit of a branch or tag."""
+    folder = Path(constants.HF_HUB_CACHE, repo_folder_name(repo_id=name, repo_type=kind))
+    return folder / "refs" / (revision or "main")
 
 
 def _advice(name: str, kind: str) -> str:
@@ -91,12 +96,12 @@ def _advice(name: str, kind: str) -> str:
 
 def _cached_commit(name: str, revision: str | None, kind: str) -> str | None:
     """Return the commit of the copy in the local cache, None if there is no copy."""
-    # Most checkpoints have the first file, most data sets the second.
-    for file in ("config.json", "README.md"):
-        path = try_to_load_from_cache(name, file, revision=revision or "main", repo_type=kind)
+    note = _note(name, revision, kind)
+    with suppress(OSError):
+        commit = note.read_text().strip()
         # The cache keeps a snapshot in a folder that is named by its commit.
-        if isinstance(path, str):
-            return Path(path).parent.name
+        if (note.parents[1] / "snapshots" / commit).is_dir():
+            return commit
 
     return None
 

@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from huggingface_hub import HfApi, snapshot_download
-
 from entropy_grounding.benchmarks.config import BenchmarkConfig
 from entropy_grounding.benchmarks.data_files import hub_files, is_local
 from entropy_grounding.benchmarks.evidence import VSTAR, vstar_folder
@@ -16,7 +14,7 @@ from entropy_grounding.benchmarks.sources import of_boxes
 from entropy_grounding.core.errors import InputError, machine_remedy
 from entropy_grounding.core.identity import hub_commit
 from entropy_grounding.vlm.config import VLMConfig
-from entropy_grounding.vlm.weights import checkpoint_files, weights_folder
+from entropy_grounding.vlm.weights import checked_folder, checkpoint_files, weights_folder
 
 
 @dataclass(frozen=True)
@@ -47,30 +45,16 @@ def fetch_vlm(config: VLMConfig) -> Fetched:
     """Fetch the files of a checkpoint: weights in safetensors, and the small files beside them.
 
     Raises:
-        InputError: for what the hub refuses, and for a checkpoint without safetensors.
+        InputError: for what the hub refuses, and for a checkpoint that is not whole there or has
+            no safetensors.
     """
     found = Fetched(config.name, "weights", config.weights)
     if config.weights.startswith("tiny:") or weights_folder(config.weights) is not None:
         return found
 
-    commit = hub_commit(config.weights, config.revision, kind="model")
-    files = _fetched(config.weights, lambda: _checkpoint(config, commit))
-    if not any(file.suffix == ".safetensors" for file in files):
-        raise InputError(
-            f"'{config.weights}' has no weights in safetensors at {commit[:12]}, and no others are "
-            "read: choose another checkpoint or revision."
-        )
-    return replace(found, commit=commit, files=tuple(files))
-
-
-def _checkpoint(config: VLMConfig, commit: str) -> list[Path]:
-    """Fetch the files of a checkpoint at a commit."""
-    names = checkpoint_files(HfApi().list_repo_files(config.weights, revision=commit))
-
-    # Asked for by its name, the cache remembers which commit it stood for, also without a network.
-    snapshot_download(config.weights, revision=config.revision, allow_patterns="config.json")
-    folder = Path(snapshot_download(config.weights, revision=commit, allow_patterns=names))
-    return [folder / name for name in names]
+    folder = checked_folder(config)
+    names = checkpoint_files(path.name for path in folder.iterdir())
+    return replace(found, commit=folder.name, files=tuple(folder / name for name in names))
 
 
 def fetch_benchmark(config: BenchmarkConfig) -> list[Fetched]:

@@ -1,6 +1,6 @@
 """What differs between model families: the contract of an adapter."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -111,6 +111,6 @@ class Family:
         return BaseModelOutputWithPooling(pooler_output=by_picture)
 
 
-def joined(parts: Sequence[Tensor]) -> Tensor:
+def joined(parts: Iterable[Tensor]) -> Tensor:
     """Return the tokens of all tiles, one below the other ``(tokens, dim)``."""
     return torch.cat([part.reshape(-1, part.shape[-1]) for part in parts])

@@ -33,7 +33,12 @@ from entropy_grounding.vlm.processors import (
     padded,
 )
 from entropy_grounding.vlm.registry import family_of
-from entropy_grounding.vlm.weights import checked_source, weights_folder, weights_identities
+from entropy_grounding.vlm.weights import (
+    checked_folder,
+    checked_source,
+    weights_folder,
+    weights_identities,
+)
 
 
 def load_vlm(config: VLMConfig | str = "tiny_llava") -> VLM:
@@ -50,10 +55,11 @@ def load_vlm(config: VLMConfig | str = "tiny_llava") -> VLM:
     if isinstance(config, str):
         config = section_config("vlm", config, VLMConfig)
     check_options(config)
-    source, revision = checked_source(config)
+    # From the hub, too: what is cut off or missing in its cache is named before it is read.
+    folder = str(checked_folder(config))
 
-    with torch.inference_mode(False), _loading(config, source), _quiet_progress():
-        return _loaded(config, source, revision)
+    with torch.inference_mode(False), _loading(config, folder), _quiet_progress():
+        return _loaded(config, folder, None)
 
 
 def check_options(config: VLMConfig) -> None:

@@ -7,19 +7,23 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import LocalEntryNotFoundError
 from transformers import AutoConfig
 
-from entropy_grounding.core.errors import InputError
+from entropy_grounding.core.errors import InputError, machine_remedy
 from entropy_grounding.core.identity import file_digest, hub_commit
 from entropy_grounding.core.paths import PACKAGE
 from entropy_grounding.vlm.config import VLMConfig
 
 TINY = PACKAGE / "tiny" / "weights"
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+SHARDS = "model-*-of-*.safetensors"
 
 # The small files of a checkpoint that can change an answer; what else lies in a folder cannot.
 SMALL_FILES = (
@@ -112,6 +116,54 @@ def checked_source(config: VLMConfig) -> tuple[str, str | None]:
     return weights, hub_commit(weights, config.revision, kind="model")
 
 
+def checked_folder(config: VLMConfig) -> Path:
+    """Return the folder with the files of a checkpoint, which are all there and whole.
+
+    A checkpoint on the hub is fetched into the hub's cache first, as far as it is not there.
+
+    Raises:
+        InputError: as `checked_source`, and for what the hub refuses.
+    """
+    source, commit = checked_source(config)
+    if commit is None:
+        return Path(source)
+
+    folder = hub_folder(source, commit)
+    check_folder(folder)
+    return folder
+
+
+def hub_folder(weights: str, commit: str) -> Path:
+    """Return the folder of the hub's cache with the files of a checkpoint at a commit.
+
+    What is not there is fetched, and nothing else than `checkpoint_files`. Without a network
+    the folder may lack some.
+
+    Raises:
+        InputError: naming what the hub refuses, and the remedy.
+    """
+    wanted = [*SMALL_FILES, INDEX, SINGLE, SHARDS]
+    try:
+        # A copy that is whole is taken without asking the hub, and without a bar.
+        with suppress(LocalEntryNotFoundError, InputError):
+            folder = Path(
+                snapshot_download(
+                    weights, revision=commit, allow_patterns=wanted, local_files_only=True
+                )
+            )
+            check_folder(folder)
+            return folder
+        return Path(snapshot_download(weights, revision=commit, allow_patterns=wanted))
+    except Exception as error:  # of the hub, the network, the disk: too many kinds to list
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        advice = machine_remedy(error) or (
+            "Run the same command again where the hub can be reached, what was fetched is kept; or "
+            f"fetch it ahead with 'hf download {weights} --local-dir FOLDER', and pass "
+            "vlm.weights=FOLDER"
+        )
+        raise InputError(f"Could not fetch '{weights}' ({reason}). {advice}.") from error
+
+
 def _tiny_folders() -> list[Path]:
     return sorted(path for path in TINY.glob("*") if path.is_dir())
 
@@ -130,7 +182,7 @@ def weight_files(folder: Path) -> list[Path]:
         names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
-            f"The index '{index}' cannot be read ({error!r}): download the checkpoint again."
+            f"The index '{index}' cannot be read ({error!r}): {_again(index)}."
         ) from error
 
     wrong = [str(name) for name in names if not re.fullmatch(r"[\w.-]+\.safetensors", str(name))]
@@ -185,7 +237,7 @@ def _check_small_file(path: Path) -> None:
         json.loads(content)
     except ValueError as error:
         raise InputError(
-            f"The file '{path}' is damaged or cut off ({error}): download it again."
+            f"The file '{path}' is damaged or cut off ({error}): {_again(path)}."
         ) from error
 
 
@@ -227,7 +279,7 @@ def _check_weights(path: Path) -> None:
     if size != whole or size <= 8:
         raise InputError(
             f"The file '{path}' is cut off or damaged (it has {size:,} bytes, and its header "
-            f"says {whole:,}): download it again."
+            f"says {whole:,}): {_again(path)}."
         )
 
 
@@ -243,14 +295,21 @@ def _tensor_bytes(path: Path, header: bytes) -> int:
         return int(max(ends, default=0))
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise InputError(
-            f"The header of '{path}' cannot be read ({error!r}): download the file again."
+            f"The header of '{path}' cannot be read ({error!r}): {_again(path)}."
         ) from error
+
+
+def _again(path: Path) -> str:
+    """Return the remedy for a damaged file; the hub's cache keeps a file behind a link to it."""
+    if path.is_symlink():
+        return f"delete '{path.resolve()}', and the same command fetches it again"
+    return "download it again"
 
 
 def _advice_for_missing(path: Path) -> str:
     """Return the remedy for a weight file that is not there."""
     folder = path.parent
-    shards = sorted(each.name for each in folder.glob("model-*-of-*.safetensors"))
+    shards = sorted(each.name for each in folder.glob(SHARDS))
 
     if path.name == SINGLE and shards:
         return f"it has {shards[0]}, so its {INDEX} is missing: download that file too"

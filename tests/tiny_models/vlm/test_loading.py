@@ -16,7 +16,7 @@ from entropy_grounding import ground, load_vlm, relevance_map
 from entropy_grounding.app.question import ground_config
 from entropy_grounding.core.environment import differences, environment_of
 from entropy_grounding.core.errors import InputError
-from entropy_grounding.core.identity import UnresolvedError
+from entropy_grounding.core.identity import UnresolvedError, hub_commit
 from entropy_grounding.evaluation.archive import PUBLISHED, source_of
 from entropy_grounding.tiny.architectures import Size, build_llava
 from entropy_grounding.tiny.train import save_release
@@ -258,25 +258,19 @@ def test_a_hub_checkpoint_is_identified_by_its_commit():
     assert short_identity({"weights_sha256": found["weights"]}) == "0123456789ab"
 
 
-def test_a_cached_hub_checkpoint_has_the_commit_of_the_cache(tmp_path, monkeypatch):
+@pytest.mark.parametrize("file", ["config.json", "test_questions.jsonl"])
+def test_what_the_cache_has_of_the_hub_has_the_commit_of_the_cache(tmp_path, monkeypatch, file):
+    """Whatever files it has: the boxes of V* come without a README.md."""
+    hub_commit.cache_clear()
     commit = "a" * 40
     repository = tmp_path / "models--someone--cached"
     (repository / "refs").mkdir(parents=True)
     (repository / "refs" / "main").write_text(commit)
     (repository / "snapshots" / commit).mkdir(parents=True)
-    (repository / "snapshots" / commit / "config.json").write_text("{}")
+    (repository / "snapshots" / commit / file).write_text("{}")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(
-        "entropy_grounding.core.identity.try_to_load_from_cache", _cache_in(tmp_path)
-    )
     assert weights_identities("someone/cached") == {"weights": commit}
-
-
-def _cache_in(folder):
-    from huggingface_hub import try_to_load_from_cache
-
-    return lambda *args, **kwargs: try_to_load_from_cache(*args, cache_dir=folder, **kwargs)
 
 
 def test_a_hub_checkpoint_whose_commit_nobody_knows_is_named(monkeypatch):

@@ -237,6 +237,7 @@ def main() -> int:
     rows, faults = compare(options.files, options.work.resolve(), freeze=options.freeze)
     if options.table:
         options.table.write_text(as_markdown(rows))
+    print(as_markdown(rows))
     print("\n".join(faults) or f"{len(rows)} prompts as in the snapshots")
     return 1 if faults else 0
 

@@ -274,6 +274,15 @@ CLAIMS: dict[str, tuple[Claim, ...]] = {
         Claim("Twice the blur is significantly worse", worse(("sigma_3",), HIDDEN)),
     ),
     "25_cost": (Claim("Nothing scores as much on the mean for no more passes", undominated),),
+    "12_controls": (
+        *(
+            Claim(
+                f"Where evidence is hidden it scores more than `control_{name}`",
+                above("score", f"control_{name}", benchmarks=HIDDEN),
+            )
+            for name in ("random", "center", "lowest", "repeated", "blank")
+        ),
+    ),
     "26_controls": (
         *(
             Claim(

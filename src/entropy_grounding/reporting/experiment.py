@@ -150,7 +150,8 @@ def results_json(setup: ExperimentConfig, cells: pd.DataFrame) -> list[dict[str,
 def report_experiment(name: str, results: Path) -> list[dict[str, Any]]:
     """Write the tables of one experiment from its published rows, and return its records.
 
-    Nothing is written if only the rows of the reference variant are stored.
+    The tiny VLMs have the table ``NAME``, released checkpoints ``NAME_full``. Nothing is written
+    where only the rows of the reference variant are stored.
 
     Args:
         name: name of a file in ``conf/experiment``.
@@ -159,14 +160,28 @@ def report_experiment(name: str, results: Path) -> list[dict[str, Any]]:
     Returns:
         The `results_json` of the experiment; none if nothing was written.
     """
-    setup = load_experiment(name, "mini", results_dir=str(results / "rows"))
     index = stored_index(results / "rows")
+    published = {evaluation.parts[-3] for evaluation in index.values()}
 
+    records = []
+    for run in ("mini", "full"):
+        setup = load_experiment(name, run, results_dir=str(results / "rows"))
+        # Rows of the hub's checkpoints are found by their commits, which the hub is asked for.
+        if published & set(setup.vlms()):
+            table = name if run == "mini" else f"{name}_{run}"
+            records += _report_run(setup, index, results / "tables", table)
+    return records
+
+
+def _report_run(
+    setup: ExperimentConfig, index: dict[str, Path], folder: Path, table: str
+) -> list[dict[str, Any]]:
+    """Write the tables of an experiment in one size, and return its records."""
     folders = {}
     for variant, config in evaluations(setup):
-        folder = stored_folder(config, index)
-        if folder is not None:
-            folders[config.vlm.name, config.benchmark.name, variant.name] = folder
+        stored = stored_folder(config, index)
+        if stored is not None:
+            folders[config.vlm.name, config.benchmark.name, variant.name] = stored
 
     if {variant for *_, variant in folders} <= {setup.experiment.reference}:
         return []
@@ -175,7 +190,7 @@ def report_experiment(name: str, results: Path) -> list[dict[str, Any]]:
     if cells.empty:
         return []
 
-    write_tables(cells, results / "tables", name)
+    write_tables(cells, folder, table)
     return results_json(setup, cells)
 
 

@@ -12,7 +12,7 @@ export OMP_NUM_THREADS ?= 1
 export TQDM_MININTERVAL ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check contract environments rehearsal notebooks figures clean
+.PHONY: help demo test check contract environments harness rehearsal notebooks figures clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -43,6 +43,9 @@ contract: $(READY)  ## the contract of every VLM adapter as a table, check by fa
 
 environments: $(READY)  ## the tiny VLMs in other environments (torchvision, lowest, newest, Python 3.12, the wheel): 20 minutes, 30 GB
 	$(BIN)/python tests/environments/build.py $(ONLY)
+
+harness: $(READY)  ## the tiny VLMs inside lmms-eval, every answer and score beside the stored rows: 5 minutes and 3 GB for lmms-eval, then 10 minutes
+	$(BIN)/python tests/harness/run.py $(ONLY)
 
 rehearsal: $(READY)  ## run=full on twins of the released checkpoints, from a hub on loopback: 15 minutes; FILES=DIR has the released small files
 	$(BIN)/python tests/rehearsal/run.py $(if $(FILES),--files $(FILES)) --out $(OUT)/rehearsal

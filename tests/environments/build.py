@@ -33,6 +33,7 @@ class Environment:
         python: version of Python.
         arguments: of ``uv pip install``, after the project.
         unpinned: packages whose line of constraints.txt does not hold; "*" for all.
+        extras: of the project, with commas between them.
         wheel: install the built wheel alone instead of the checkout with its tests.
     """
 
@@ -40,6 +41,7 @@ class Environment:
     python: str = "3.11"
     arguments: tuple[str, ...] = ()
     unpinned: tuple[str, ...] = ()
+    extras: str = "test"
     wheel: bool = False
 
 
@@ -123,7 +125,8 @@ def built(environment: Environment, folder: Path) -> Path:
     folder.mkdir(parents=True)
     quietly(uv(), "venv", "--quiet", "--python", environment.python, folder / "venv")
 
-    project = [built_wheel(folder)] if environment.wheel else ["--editable", f"{ROOT}[test]"]
+    checkout = ["--editable", f"{ROOT}[{environment.extras}]"]
+    project = [built_wheel(folder)] if environment.wheel else checkout
     constraints = folder / "constraints.txt"
     constraints.write_text(pinned_lines(environment.unpinned))
     quietly(

@@ -9,8 +9,8 @@ PACKAGE = Path(__file__).resolve().parents[2] / "src" / "entropy_grounding"
 # Every room may import those before it.
 ORDER = (
     *("core", "metrics", "vlm", "tracking", "plots", "method", "benchmarks", "baselines"),
-    *("grounding", "evaluation", "app", "tiny", "experiments", "profiling", "notebook"),
-    *("reporting", "commands", "__main__"),
+    *("grounding", "evaluation", "app", "harness", "tiny", "experiments", "profiling"),
+    *("notebook", "reporting", "commands", "__main__"),
 )
 QUIET = [room for room in ORDER if room not in ("commands", "__main__")]
 # Functions that say what is wrong with the machine or the environment, on standard error.

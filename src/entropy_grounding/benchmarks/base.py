@@ -152,7 +152,7 @@ class LoadedBenchmark:
         """
         seen: set[str] = set()
 
-        for number, row in _numbered(self.rows, self.config.path):
+        for number, row in numbered_rows(self.rows, self.config.path):
             self.seen += 1
             identity, why = self._identity(row, number)
             twice = identity in seen
@@ -205,7 +205,7 @@ class LoadedBenchmark:
         return self.config.protocol.max_new_tokens or self.benchmark.max_new_tokens
 
 
-def _numbered(rows: Any, path: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def numbered_rows(rows: Any, path: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
     """Yield (number, row). A selection has its own numbers; other rows are counted from 0.
 
     Raises:

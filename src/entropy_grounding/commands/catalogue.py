@@ -27,6 +27,7 @@ SENTENCES = {
     "publish": "pack finished evaluations into the committed results",
     "calibrate": "choose the thresholds of the gate on validation rows",
     "rerun": "run a table or an ablation again, here or on a cluster",
+    "export": "write a benchmark as a task of lmms-eval",
     "report": "write every summary, table and document from the stored rows",
     "notebooks": "execute notebooks",
     "train": "train a tiny VLM from scratch",

@@ -22,6 +22,7 @@ from entropy_grounding.core.paths import CONF_DIR
 from entropy_grounding.evaluation.config import EvaluateConfig
 from entropy_grounding.evaluation.validation import CalibrateConfig
 from entropy_grounding.experiments.config import ExperimentConfig
+from entropy_grounding.harness.export import ExportConfig
 from entropy_grounding.tiny.check import CheckConfig
 from entropy_grounding.tiny.train import TrainConfig
 
@@ -33,6 +34,7 @@ _OPTIONS: dict[str, tuple[type, tuple[str, ...]]] = {
     "evaluate": (EvaluateConfig, ("vlm", "benchmark", "method", "tracking")),
     "doctor": (EvaluateConfig, ("vlm", "benchmark", "method", "tracking")),
     "calibrate": (CalibrateConfig, ("vlm", "method")),
+    "export": (ExportConfig, ("vlm", "benchmark")),
     "train": (TrainConfig, ("recipe", "tracking")),
     "check": (CheckConfig, ("vlm",)),
 }
@@ -81,6 +83,14 @@ The surest answers are then given without zooming.
 Writes conf/calibration/VLM.yaml and results/measured/calibration/VLM. Then:
 
   eg evaluate vlm=tiny_llava benchmark=mini_gqa method=gated""",
+    "export": """Write a benchmark as a task of lmms-eval: a parquet file and a YAML file.
+
+  eg export benchmark=mini_textvqa vlm=tiny_llava out=tasks
+  lmms-eval eval --model entropy_grounding --model_args vlm=tiny_llava,method=gated \
+    --tasks mini_textvqa --include_path tasks --log_samples --output_path out
+
+Prompts and scores are those of lmms-eval's own task (docs/harness.md). The pictures of a miniature
+have the size that the VLM reads.""",
     "train": """Train a tiny VLM from scratch, in stages that checkpoint and resume.
 
   eg train                      the tiny LLaVA

@@ -1,6 +1,7 @@
 """The options of an evaluation, and what identifies it."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -148,23 +149,33 @@ def _check_attention_layer(vlm: VLMConfig, layers: int | None) -> None:
 # --- What identifies it ---
 
 
-def run_manifest(config: EvaluateConfig) -> dict[str, Any]:
-    """Return the manifest of a run: config hash, configuration, data, weights, commit, versions."""
+def run_manifest(config: EvaluateConfig, data: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Return the manifest of a run: config hash, configuration, data, weights, commit, versions.
+
+    Args:
+        config: of the run.
+        data: what identifies the data, if another program reads them; None for a benchmark.
+    """
     return {
-        "config_hash": fingerprint(config),
+        "config_hash": fingerprint(config, data),
         "method_name": config.method_name,
-        **_identities(config),
+        **_identities(config, data),
         **manifest(_sections(config)),
     }
 
 
-def fingerprint(config: EvaluateConfig) -> str:
-    """Return the config hash: it changes with everything that may change a row."""
+def fingerprint(config: EvaluateConfig, data: Mapping[str, str] | None = None) -> str:
+    """Return the config hash: it changes with everything that may change a row.
+
+    Args:
+        config: of the run.
+        data: as `run_manifest` takes it.
+    """
     sections = _sections(config)
     counted = {**sections, "vlm": _that_count(sections)}
 
     # Only an oracle's answer depends on the boxes; of other rows they fill places, at any time.
-    identities = _identities(config)
+    identities = _identities(config, data)
     if not config.method.crops.startswith("oracle"):
         identities.pop("boxes", None)
     return config_hash(counted, DEFAULTS, **identities)
@@ -175,10 +186,10 @@ def boxes_identity(config: EvaluateConfig) -> str | None:
     return data_identities(config.benchmark).get("boxes")
 
 
-def _identities(config: EvaluateConfig) -> dict[str, Any]:
+def _identities(config: EvaluateConfig, data: Mapping[str, str] | None) -> dict[str, Any]:
     """Return what identifies weights and data by their content."""
     weights = weights_identities(config.vlm.weights, config.vlm.revision)
-    return weights | data_identities(config.benchmark)
+    return weights | (data_identities(config.benchmark) if data is None else dict(data))
 
 
 def _sections(config: EvaluateConfig) -> dict[str, Any]:

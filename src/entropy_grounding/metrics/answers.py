@@ -12,6 +12,7 @@ from typing import Literal
 
 from entropy_grounding.core.errors import InputError
 from entropy_grounding.metrics.choices import parse_choice
+from entropy_grounding.metrics.lmms_eval_letters import realworldqa_letters, vstar_letters
 
 # --- TextVQA: VQA accuracy (EvalAI processor of the m4c code) ---
 
@@ -328,4 +329,6 @@ SCORERS: dict[str, Callable[[str, list[str]], float]] = {
     "yes_no": _first(
         lambda prediction, reference: float(parse_yes_no(prediction) == reference.strip().lower())
     ),
+    "vstar_lmms_eval_letters": _first(vstar_letters),
+    "realworldqa_lmms_eval_letters": _first(realworldqa_letters),
 }

@@ -29,7 +29,7 @@ demo: $(READY)  ## the main job: run the quickstart notebook, print the answers,
 	@ls $(OUT)/demo/*.png $(OUT)/demo/00_quickstart.ipynb
 
 test: $(READY)  ## all tests that need no GPU, the notebooks included
-	$(BIN)/python -m pytest -q -m "not gpu and not slurm" -n $(JOBS) --dist worksteal
+	$(BIN)/python -m pytest -q -m "not gpu and not slurm and not rehearsal" -n $(JOBS) --dist worksteal
 	ENTROPY_GROUNDING_RUN=smoke $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile --nbval-lax --nbval-cell-timeout 180 notebooks
 
 check: $(READY)  ## lint, format, types, stripped notebooks
@@ -44,10 +44,11 @@ contract: $(READY)  ## the contract of every VLM adapter as a table, check by fa
 environments: $(READY)  ## the tiny VLMs in other environments (torchvision, lowest, newest, Python 3.12, the wheel): 20 minutes, 30 GB
 	$(BIN)/python tests/environments/build.py $(ONLY)
 
-harness: $(READY)  ## the tiny VLMs inside lmms-eval, every answer and score beside the stored rows: 5 minutes and 3 GB for lmms-eval, then 10 minutes
+harness: $(READY)  ## the tiny VLMs inside lmms-eval, every answer and score beside the stored rows: 5 minutes and 6 GB for lmms-eval, then 10 minutes
 	$(BIN)/python tests/harness/run.py $(ONLY)
 
 rehearsal: $(READY)  ## run=full on twins of the released checkpoints, from a hub on loopback: 15 minutes; FILES=DIR has the released small files
+	$(BIN)/python -m pytest -q -m rehearsal -n $(JOBS) tests/rehearsal
 	$(BIN)/python tests/rehearsal/run.py $(if $(FILES),--files $(FILES)) --out $(OUT)/rehearsal
 
 notebooks: $(READY)  ## execute every notebook into outputs/notebooks, with few examples

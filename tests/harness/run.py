@@ -2,7 +2,7 @@
 
 ``make harness``, or ``python tests/harness/run.py [NAME ...]``.
 
-lmms-eval is installed by uv in ``outputs/environments/harness`` (5 minutes, 3 GB), and kept. Then,
+lmms-eval is installed by uv in ``outputs/environments/harness`` (5 minutes, 6 GB), and kept. Then,
 by its own command line: `eg export` writes the miniatures as its tasks, ``--model
 entropy_grounding`` answers them, and every answer and score is compared with the stored rows of
 table 1, every row of the plugin too. The last lines are a table, which also goes to

@@ -95,6 +95,7 @@ def fetched(child):
     return {path.name for path in places if path.name != "config.json"}
 
 
+@pytest.mark.rehearsal
 @pytest.mark.parametrize("kind", REFUSED)
 def test_a_data_set_that_cannot_be_fetched(kind, fresh):
     where = "parquet" if kind in DURING else ""
@@ -181,6 +182,7 @@ WRONG = {
 }
 
 
+@pytest.mark.rehearsal
 @pytest.mark.parametrize("name", WRONG)
 def test_what_is_wrong_on_the_hub_is_named_and_the_rows_before_are_kept(name, fresh, tmp_path):
     spoil, words = WRONG[name]

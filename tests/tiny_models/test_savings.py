@@ -122,9 +122,10 @@ def test_checkpointing_begins_where_a_map_would_take_half_of_the_memory(tiny_vlm
 def test_the_gradient_at_the_first_layer_is_that_of_the_visual_tokens(case):
     vlm, _, prompt = prompts_of(case)
     (early,) = vlm.backward(vlm.run_from_layer(prompt, 0), next_token_entropy)
-    torch.testing.assert_close(
-        early.gradients, vlm.gradient(prompt, next_token_entropy).gradients, atol=1e-7, rtol=1e-4
-    )
+    # Of Qwen3-VL that is the part that enters at the embeddings.
+    width = early.gradients.shape[1]
+    whole = vlm.gradient(prompt, next_token_entropy).gradients
+    torch.testing.assert_close(early.gradients, whole[:, :width], atol=1e-7, rtol=1e-4)
 
 
 def test_a_layer_that_the_model_does_not_have_is_refused(tiny_vlm, scene):

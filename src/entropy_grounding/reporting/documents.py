@@ -185,6 +185,10 @@ def _stored_text(setup: ExperimentConfig, index: dict[str, Path]) -> str:
 
     If only the reference variant is stored, the experiment counts as not run.
     """
+    # Checkpoints of the hub are not asked for where no evaluation has their names.
+    if not {evaluation.parts[-3] for evaluation in index.values()} & set(setup.vlms()):
+        return "not run"
+
     folders = [stored_folder(config, index) for _, config in evaluations(setup)]
     stored = [folder for folder in folders if folder]
     if all(folder.name == setup.experiment.reference for folder in stored):

@@ -352,7 +352,8 @@ def weights_bytes(config: PreTrainedConfig, dtype: torch.dtype, quantization: st
 
 def _ties(config: PreTrainedConfig) -> bool:
     """Say whether the output layer of released weights is the table of the embeddings."""
-    return bool(config.get_text_config().tie_word_embeddings)
+    text = config.get_text_config()
+    return bool(getattr(text, "tie_word_embeddings", config.tie_word_embeddings))
 
 
 # --- What would fit ---

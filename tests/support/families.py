@@ -13,8 +13,10 @@ from entropy_grounding.tiny.architectures import (
     build_internvl,
     build_llava,
     build_llava_next,
+    build_llava_onevision,
     build_qwen2_5_vl,
     build_qwen3_vl,
+    build_smolvlm,
 )
 from entropy_grounding.vlm.load import load_vlm
 from entropy_grounding.vlm.model import VLM
@@ -73,6 +75,24 @@ GEOMETRIES = {
     ),
     "qwen2_5_vl": (build_qwen2_5_vl, [{"least": 16, "most": 400}, {"least": 4, "most": 64}], SIZES),
     "qwen3_vl": (build_qwen3_vl, [{"least": 16, "most": 400}, {"least": 4, "most": 64}], SIZES),
+    "llava_onevision": (
+        build_llava_onevision,
+        [
+            # Patches leave 4 of 60 pixels of a tile, as the released ones 6 of 384; a canvas of
+            # more tokens than a tile has is shrunk.
+            {"tile": 60, "patch": 14, "grids": THREE_TILES, "most": 1},
+            {"tile": 44, "patch": 14, "grids": ((1, 3), (3, 1), (2, 2))},
+        ],
+        SIZES[:2],
+    ),
+    "smolvlm": (
+        build_smolvlm,
+        [
+            {"tile": 60, "patch": 14, "shuffle": 2, "tiles": 3},
+            {"tile": 42, "patch": 7, "shuffle": 3, "tiles": 4},
+        ],
+        SIZES[:2],
+    ),
 }
 UNTRAINED = [
     Case(f"{name}-{number}-{size[0]}x{size[1]}", build, options, size)

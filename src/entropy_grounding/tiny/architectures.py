@@ -5,11 +5,13 @@ They use the real ``transformers`` classes, with a few million weights.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 from transformers import (
     CLIPVisionConfig,
     GotOcr2ImageProcessorPil,
+    Idefics3Processor,
     InternVLConfig,
     InternVLForConditionalGeneration,
     InternVLProcessor,
@@ -22,6 +24,10 @@ from transformers import (
     LlavaNextForConditionalGeneration,
     LlavaNextImageProcessorPil,
     LlavaNextProcessor,
+    LlavaOnevisionConfig,
+    LlavaOnevisionForConditionalGeneration,
+    LlavaOnevisionImageProcessorPil,
+    LlavaOnevisionProcessor,
     LlavaProcessor,
     MistralConfig,
     PreTrainedConfig,
@@ -35,6 +41,11 @@ from transformers import (
     Qwen3VLConfig,
     Qwen3VLForConditionalGeneration,
     Qwen3VLProcessor,
+    SiglipVisionConfig,
+    SmolVLMConfig,
+    SmolVLMForConditionalGeneration,
+    SmolVLMImageProcessorPil,
+    SmolVLMVisionConfig,
 )
 
 from entropy_grounding.benchmarks.miniature.scenes import canvas_of
@@ -98,6 +109,16 @@ QWEN_TOKENS = {
     "vision_end": "<|vision_end|>",
 }
 INTERNVL_TEMPLATE = _template(*CHATML, "{{ '<|im_start|>assistant\\n' }}", "<IMG_CONTEXT>\\n")
+# All images first, then each text on a line of its own.
+ONEVISION_TEMPLATE = _template(
+    *CHATML, "{{ '<|im_start|>assistant\\n' }}", "<image>", images_first=True
+).replace("{{ c['text'] }}", "{{ '\\n' + c['text'] }}")
+SMOLVLM_TEMPLATE = "<|im_start|>" + _template(
+    "{{ 'User:' }}TEXT{{ '<end_of_utterance>\\n' }}",
+    "{{ 'Assistant: ' }}TEXT{{ '<end_of_utterance>\\n' }}",
+    "{{ 'Assistant:' }}",
+    "<image>",
+)
 QWEN_TEMPLATE = _template(
     *CHATML, "{{ '<|im_start|>assistant\\n' }}", "<|vision_start|><|image_pad|><|vision_end|>"
 )
@@ -374,6 +395,104 @@ def build_qwen3_vl(
     )
 
     return _finished(Qwen3VLForConditionalGeneration(config), tokenizer), processor
+
+
+def build_llava_onevision(
+    size: Size = TINY,
+    *,
+    tile: int = 64,
+    patch: int = 8,
+    grids: Sequence[tuple[int, int]] = RELEASED_GRIDS,
+    most: int = 9,
+) -> tuple[Any, Any]:
+    """Build a randomly initialised LLaVA-OneVision and its processor.
+
+    Pictures become tiles as in `build_llava_next`. A canvas of more tokens than ``most`` tiles have
+    is shrunk.
+    """
+    images = {"image_token": "<image>", "video_token": "<video>"}
+    tokenizer = build_tokenizer({**images, **CHATML_TOKENS}, bos=None, eos="<|im_end|>")
+
+    pinpoints = [[tile * rows, tile * cols] for rows, cols in grids]
+    config = LlavaOnevisionConfig(
+        vision_config=_siglip(size, tile, patch),
+        text_config=Qwen2Config(**_text(tokenizer, size)),
+        image_token_index=tokenizer.image_token_id,
+        video_token_index=tokenizer.video_token_id,
+        image_grid_pinpoints=pinpoints,
+        vision_aspect_ratio=f"anyres_max_{most}",
+        tie_word_embeddings=True,
+    )
+
+    processor = without_video(LlavaOnevisionProcessor)(
+        image_processor=LlavaOnevisionImageProcessorPil(
+            size={"height": tile, "width": tile}, image_grid_pinpoints=pinpoints
+        ),
+        tokenizer=tokenizer,
+        num_image_tokens=(tile // patch) ** 2,
+        vision_feature_select_strategy="full",
+        vision_aspect_ratio=f"anyres_max_{most}",
+        chat_template=ONEVISION_TEMPLATE,
+    )
+
+    return _finished(LlavaOnevisionForConditionalGeneration(config), tokenizer), processor
+
+
+def _siglip(size: Size, tile: int, patch: int) -> SiglipVisionConfig:
+    return SiglipVisionConfig(
+        hidden_size=size.width,
+        intermediate_size=3 * size.width,
+        num_hidden_layers=size.vision_layers,
+        num_attention_heads=HEADS,
+        image_size=tile,
+        patch_size=patch,
+        vision_use_head=False,
+    )
+
+
+def build_smolvlm(
+    size: Size = TINY, *, tile: int = 64, patch: int = 8, shuffle: int = 2, tiles: int = 2
+) -> tuple[Any, Any]:
+    """Build a randomly initialised SmolVLM and its processor.
+
+    The longer side of a picture becomes ``tiles`` tiles, and the whole picture one more. The pixel
+    shuffle turns ``shuffle`` by ``shuffle`` patches into a token.
+    """
+    marks = {
+        "image_token": "<image>",
+        "fake_image_token": "<fake_token_around_image>",
+        "global_image_token": "<global-img>",
+        "end_of_utterance_token": "<end_of_utterance>",
+        "turn_start": "<|im_start|>",
+    }
+    for row, col in product(range(1, tiles + 1), repeat=2):
+        marks[f"row_{row}_col_{col}"] = f"<row_{row}_col_{col}>"
+    tokenizer = build_tokenizer(marks, bos=None, eos="<end_of_utterance>")
+
+    processor = Idefics3Processor(
+        image_processor=SmolVLMImageProcessorPil(
+            size={"longest_edge": tiles * tile}, max_image_size={"longest_edge": tile}
+        ),
+        tokenizer=tokenizer,
+        image_seq_len=(tile // patch // shuffle) ** 2,
+        chat_template=SMOLVLM_TEMPLATE,
+    )
+    config = SmolVLMConfig(
+        vision_config=SmolVLMVisionConfig(
+            hidden_size=size.width,
+            intermediate_size=3 * size.width,
+            num_hidden_layers=size.vision_layers,
+            num_attention_heads=HEADS,
+            image_size=tile,
+            patch_size=patch,
+        ),
+        text_config=LlamaConfig(**_text(tokenizer, size)),
+        image_token_id=processor.image_token_id,
+        scale_factor=shuffle,
+        tie_word_embeddings=True,
+    )
+
+    return _finished(SmolVLMForConditionalGeneration(config), tokenizer), processor
 
 
 def _planes(size: Size) -> list[int]:

@@ -9,7 +9,14 @@ DTYPES = ("auto", "float32", "bfloat16", "float16")
 QUANTIZATIONS = ("none", "8bit", "4bit")
 # Parts of the names of modules that are never quantized: towers and output layer.
 # transformers compares names from their start: "vision_tower" alone would skip nothing.
-UNQUANTIZED = ("lm_head", "model.vision_tower", "model.visual", "model.multi_modal_projector")
+UNQUANTIZED = (
+    "lm_head",
+    "model.vision_tower",
+    "model.visual",
+    "model.multi_modal_projector",
+    "model.vision_model",  # SmolVLM's names
+    "model.connector",
+)
 
 
 @dataclass(frozen=True)

@@ -230,12 +230,21 @@ def pixels_scaled(processor: Any, factor: float) -> Iterator[bool]:
             setattr(images, name, value)
 
 
+def counts_pixels(image_processor: Any) -> bool:
+    """Tell whether the size of pictures is a least and a most number of pixels.
+
+    Under the same names, SmolVLM has one longest edge, and LLaVA-1.5 one shortest.
+    """
+    size = image_processor.size or {}
+    return "shortest_edge" in size and "longest_edge" in size
+
+
 def _scaled_budget(images: Any, factor: float) -> dict[str, Any]:
     """Return the attributes that hold the budget of an image processor, multiplied.
 
     They are empty if there is no budget.
     """
-    if "longest_edge" in (images.size or {}):  # dynamic resolution: pixels
+    if counts_pixels(images):
         edges = ("shortest_edge", "longest_edge")
         return {"size": {edge: int(images.size[edge] * factor) for edge in edges}}
 

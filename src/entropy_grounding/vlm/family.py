@@ -20,11 +20,13 @@ class Family:
         view_names: names of the token grids that `views` may return.
         image_processors: names of the classes that make its pictures, without "Pil" or "Fast";
             empty for any.
+        line_end: what ends the line of a labelled picture; empty where the chat template does.
     """
 
     architecture: str
     view_names: tuple[str, ...] = ("image",)
     image_processors: tuple[str, ...] = ()
+    line_end: str = ""
 
     def content(self, question: str, images: int) -> list[dict[str, str]]:
         """Return the user turn for the chat template: images first, the question last."""
@@ -34,11 +36,12 @@ class Family:
     def labelled(self, question: str, images: int) -> list[dict[str, str]]:
         """Return the same turn with a label before each picture, "Image-1: " and so on.
 
-        A label begins a new line. Here the chat template ends a picture with one.
+        A label begins a new line.
         """
+        end = [{"type": "text", "text": self.line_end}] if self.line_end else []
         pictures = []
         for number in range(1, images + 1):
-            pictures += [{"type": "text", "text": f"Image-{number}: "}, {"type": "image"}]
+            pictures += [{"type": "text", "text": f"Image-{number}: "}, {"type": "image"}, *end]
         return [*pictures, {"type": "text", "text": question}]
 
     def prepare(self, config: Any, processor: Any) -> None:

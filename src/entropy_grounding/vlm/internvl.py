@@ -37,13 +37,9 @@ class InternVLFamily(Family):
         cols, rows = self._tiling(processor.image_processor, size) if tiles > 1 else (1, 1)
         box = Box(0.0, 0.0, float(size[0]), float(size[1]))
 
-        # Tokens come tile by tile; the canvas needs them row by row.
-        tokens = np.arange(rows * cols * side * side).reshape(rows, cols, side, side)
-        canvas = tokens.transpose(0, 2, 1, 3).reshape(rows * side, cols * side)
-        views = {"canvas": View(0, canvas, box)}
-
+        views = {"canvas": View(0, joined_tokens(rows, cols, side), box)}
         if tiles > rows * cols:
-            thumbnail = tokens.size + np.arange(side * side).reshape(side, side)
+            thumbnail = joined_tokens(1, 1, side) + rows * cols * side * side
             views["thumbnail"] = View(0, thumbnail, box)
         return views
 
@@ -58,10 +54,7 @@ class InternVLFamily(Family):
         """Return the canvas of all tiles, without the thumbnail."""
         several = len(pixels) > 1
         cols, rows = self._tiling(processor.image_processor, size) if several else (1, 1)
-        channels, height, width = pixels.shape[1:]
-
-        tiles = pixels[: rows * cols].reshape(rows, cols, channels, height, width)
-        return tiles.permute(2, 0, 3, 1, 4).reshape(channels, rows * height, cols * width)
+        return joined_pixels(pixels, rows, cols)
 
     def input_side(self, config: Any, processor: Any) -> int:
         """Return the side of a tile in pixels."""
@@ -81,3 +74,24 @@ class InternVLFamily(Family):
             image_processor.min_patches,
             image_processor.max_patches,
         )
+
+
+def joined_tokens(rows: int, cols: int, side: int) -> np.ndarray:
+    """Return the token indices of a canvas of tiles ``(rows x side, cols x side)``.
+
+    Tokens come tile by tile; the canvas needs them row by row.
+
+    Args:
+        rows: of tiles.
+        cols: of tiles.
+        side: of a tile, in tokens.
+    """
+    tokens = np.arange(rows * cols * side * side).reshape(rows, cols, side, side)
+    return tokens.transpose(0, 2, 1, 3).reshape(rows * side, cols * side)
+
+
+def joined_pixels(pixels: Tensor, rows: int, cols: int) -> Tensor:
+    """Return a canvas ``(channels, height, width)`` of the first of these tiles."""
+    channels, height, width = pixels.shape[1:]
+    tiles = pixels[: rows * cols].reshape(rows, cols, channels, height, width)
+    return tiles.permute(2, 0, 3, 1, 4).reshape(channels, rows * height, cols * width)

@@ -53,7 +53,7 @@ class LlavaNextFamily(LlavaFamily):
 
         tiles = pixels[0, 1 : 1 + rows * cols].reshape(rows, cols, -1, side, side)
         canvas = tiles.permute(2, 0, 3, 1, 4).reshape(-1, height, width)
-        down, across = _kept(height // patch, width // patch, size)
+        down, across = kept(height // patch, width // patch, size, (height, width))
         return canvas[
             :, down.start * patch : down.stop * patch, across.start * patch : across.stop * patch
         ]
@@ -69,44 +69,73 @@ def _canvas(size: tuple[int, int], canvas: tuple[int, int], patch: int, first: i
         canvas: (height, width) in pixels of the best resolution.
         patch: side of a token in pixels of the canvas.
         first: index of the canvas' first token.
-
-    Raises:
-        InputError: for a picture so thin that no row of tokens is left.
     """
     width, height = size
-    rows, cols = _kept(canvas[0] // patch, canvas[1] // patch, size)
-    if not rows or not cols:
-        raise InputError(
-            f"The picture of {width} x {height} pixels leaves no row of visual tokens "
-            f"on a canvas of {canvas[1]} x {canvas[0]}: crop its longer side."
-        )
-
-    # The picture is drawn in the middle of the canvas, at the largest scale that fits.
-    scale = min(canvas[1] / width, canvas[0] / height)
-    drawn_width, drawn_height = canvas[1], canvas[0]
-    if scale != canvas[1] / width:
-        drawn_width = min(math.ceil(width * scale), canvas[1])
-    if scale != canvas[0] / height:
-        drawn_height = min(math.ceil(height * scale), canvas[0])
-    left, top = (canvas[1] - drawn_width) // 2, (canvas[0] - drawn_height) // 2
+    rows, cols = kept(canvas[0] // patch, canvas[1] // patch, size, canvas)
+    left, top, drawn_width, drawn_height = drawn(size, canvas)
 
     x0 = (patch * cols.start - left) * width / drawn_width
     x1 = (patch * cols.stop - left) * width / drawn_width
     y0 = (patch * rows.start - top) * height / drawn_height
     y1 = (patch * rows.stop - top) * height / drawn_height
 
-    newline = 1  # behind each row
-    starts = first + np.arange(len(rows)) * (len(cols) + newline)
-    indices = starts[:, None] + np.arange(len(cols))  # (rows, cols)
-    return View(0, indices, Box(x0, y0, x1, y1))
+    return View(0, lines(first, len(rows), len(cols)), Box(x0, y0, x1, y1))
 
 
-def _kept(rows: int, cols: int, size: tuple[int, int]) -> tuple[range, range]:
-    """Return the rows and columns of the canvas that the model keeps, by its own unpadding rule."""
+def drawn(size: tuple[int, int], canvas: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Return where a picture is drawn on its canvas: (left, top, width, height) in pixels of it.
+
+    It is drawn in the middle, at the largest scale that fits.
+
+    Args:
+        size: (width, height) of the picture.
+        canvas: (height, width).
+    """
     width, height = size
+    scale = min(canvas[1] / width, canvas[0] / height)
+    drawn_width, drawn_height = canvas[1], canvas[0]
+    if scale != canvas[1] / width:
+        drawn_width = min(math.ceil(width * scale), canvas[1])
+    if scale != canvas[0] / height:
+        drawn_height = min(math.ceil(height * scale), canvas[0])
+
+    left, top = (canvas[1] - drawn_width) // 2, (canvas[0] - drawn_height) // 2
+    return left, top, drawn_width, drawn_height
+
+
+def lines(first: int, rows: int, cols: int) -> np.ndarray:
+    """Return the token indices of a grid ``(rows, cols)`` with a newline token behind each row."""
+    newline = 1
+    starts = first + np.arange(rows) * (cols + newline)
+    return starts[:, None] + np.arange(cols)
+
+
+def kept(
+    rows: int, cols: int, size: tuple[int, int], canvas: tuple[int, int]
+) -> tuple[range, range]:
+    """Return the rows and columns of the canvas that the model keeps, by its own unpadding rule.
+
+    Args:
+        rows: of tokens on the whole canvas.
+        cols: of tokens on it.
+        size: (width, height) of the picture.
+        canvas: (height, width) in pixels, for the message.
+
+    Raises:
+        InputError: for a picture so thin that no row of tokens is left.
+    """
+    width, height = size
+    down, across = range(rows), range(cols)
     if width / height > cols / rows:
         cut = (rows - int(round(height * (cols / width), 7))) // 2
-        return range(cut, rows - cut), range(cols)
+        down = range(cut, rows - cut)
+    else:
+        cut = (cols - int(round(width * (rows / height), 7))) // 2
+        across = range(cut, cols - cut)
 
-    cut = (cols - int(round(width * (rows / height), 7))) // 2
-    return range(rows), range(cut, cols - cut)
+    if not down or not across:
+        raise InputError(
+            f"The picture of {width} x {height} pixels leaves no row of visual tokens "
+            f"on a canvas of {canvas[1]} x {canvas[0]}: crop its longer side."
+        )
+    return down, across

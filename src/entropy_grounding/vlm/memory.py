@@ -17,7 +17,7 @@ from PIL import Image
 from transformers import AutoModelForImageTextToText, PreTrainedConfig
 
 from entropy_grounding.vlm.config import UNQUANTIZED, VLMConfig
-from entropy_grounding.vlm.contexts import pixels_scaled
+from entropy_grounding.vlm.contexts import counts_pixels, pixels_scaled
 from entropy_grounding.vlm.family import Family
 
 Key = TypeVar("Key", bound=Hashable)
@@ -425,7 +425,7 @@ def _attempts(processor: Any, loop: Loop) -> list[tuple[str, Loop, str]]:
     with pixels_scaled(processor, 0.5) as possible:
         images = processor.image_processor
         half = f"vlm.max_tiles={getattr(images, 'max_patches', 0)}"
-        if "longest_edge" in (images.size or {}):
+        if counts_pixels(images):
             half = f"vlm.max_pixels={images.size['longest_edge']}"
     if possible:
         smaller = replace(one, factor=0.5)

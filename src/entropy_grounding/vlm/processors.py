@@ -21,10 +21,14 @@ from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
 
 from entropy_grounding.core.errors import InputError
 from entropy_grounding.vlm.config import VLMConfig
+from entropy_grounding.vlm.contexts import counts_pixels
 from entropy_grounding.vlm.family import Family
 from entropy_grounding.vlm.prompts import check_chat_template
 
 BACKEND = "pil"
+# SmolVLM's processor needs its video processor even to write a prompt. That of Idefics3, which has
+# no videos, writes the same prompts of pictures.
+_WITHOUT_VIDEOS = {"SmolVLMProcessor": "Idefics3Processor"}
 
 
 def without_video(processor_class: Any) -> Any:
@@ -51,7 +55,8 @@ def load_processor(source: str, config: PreTrainedConfig, revision: str | None =
     """
     hub = {"revision": revision, "trust_remote_code": False}
     name = PROCESSOR_MAPPING_NAMES[config.model_type]  # one name, or several by preference
-    processor_class = getattr(transformers, name[-1] if isinstance(name, tuple) else name)
+    name = name[-1] if isinstance(name, tuple) else name
+    processor_class = getattr(transformers, _WITHOUT_VIDEOS.get(name, name))
 
     try:
         processor = without_video(processor_class).from_pretrained(source, **hub)
@@ -129,7 +134,7 @@ def apply_budgets(image_processor: Any, config: VLMConfig) -> None:
             )
 
     for name in ("max_pixels", "min_pixels"):
-        if getattr(config, name) is not None and "longest_edge" not in image_processor.size:
+        if getattr(config, name) is not None and not counts_pixels(image_processor):
             raise InputError(
                 f"vlm.{name} has no meaning for '{config.name}': its pictures have a fixed size."
             )

@@ -22,14 +22,7 @@ class QwenFamily(Family):
 
     architecture = "Qwen2_5_VLForConditionalGeneration"
     image_processors = ("Qwen2VLImageProcessor",)
-
-    def labelled(self, question: str, images: int) -> list[dict[str, str]]:
-        """Return the turn with a label before each picture; the template ends no line itself."""
-        pictures = []
-        for number in range(1, images + 1):
-            label = {"type": "text", "text": f"Image-{number}: "}
-            pictures += [label, {"type": "image"}, {"type": "text", "text": "\n"}]
-        return [*pictures, {"type": "text", "text": question}]
+    line_end = "\n"
 
     def views(
         self, config: Any, processor: Any, inputs: dict[str, Tensor], size: tuple[int, int]

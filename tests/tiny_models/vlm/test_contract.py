@@ -266,6 +266,30 @@ def test_with_attention_the_most_moved_token_still_meets_the_patch(case):
 
 
 @ONE_A_FAMILY
+def test_pixels_are_laid_out_as_the_first_view_shows_them(case):
+    """A change of pixels lies, in the laid out ones, where the box of the view has the patch."""
+    vlm = case.vlm()
+    width, height = case.size
+    patch = Box(0.6 * width, 0.55 * height, 0.6 * width + 20, 0.55 * height + 20)
+    plain = Image.new("RGB", case.size, (120, 120, 120))
+    planted = plain.copy()
+    planted.paste((255, 30, 0), tuple(round(side) for side in patch.xyxy()))
+    before, after = vlm.processed(plain), vlm.processed(planted)
+
+    changes = (after["pixel_values"] - before["pixel_values"]).abs()
+    about = vlm.model.config, vlm.processor, before
+    laid_out = vlm.family.picture(*about, changes, case.size).sum(0)
+    down, across = (laid_out.sum(1 - side) / laid_out.sum() for side in (0, 1))
+    y = float(down @ (torch.arange(len(down)) + 0.5)) / len(down)
+    x = float(across @ (torch.arange(len(across)) + 0.5)) / len(across)
+
+    box = vlm.encode(plain).views[0].box
+    center = patch.center
+    assert box.x0 + x * box.width == pytest.approx(center[0], abs=4)
+    assert box.y0 + y * box.height == pytest.approx(center[1], abs=4)
+
+
+@ONE_A_FAMILY
 def test_kernels_and_precisions_agree(case):
     maps = {}
     for name, attention, dtype in (
@@ -389,6 +413,34 @@ def test_a_picture_too_thin_for_the_canvas_is_refused():
 def test_grounding_on_the_canvas_or_the_base_tile(grounding, shape):
     (case,) = [case for case in CASES if case.name == "llava_next-0-200x120"]
     assert [view.shape for view in case.vlm(grounding).encode(case.image()).views] == [shape]
+
+
+def test_a_canvas_of_too_many_tokens_is_shrunk():
+    """LLaVA-OneVision: 4 x 8 tokens are twice as many as a tile has, so 1.41 become one."""
+    cases = {case.name: case for case in CASES}
+    shapes = []
+    for name in ("llava_onevision-0-200x120", "llava_onevision-1-200x120"):
+        (view,) = cases[name].vlm().encode(cases[name].image()).views
+        shapes.append(view.shape)
+    assert shapes == [(2, 5), (4, 6)]
+
+
+@pytest.mark.parametrize(
+    ("name", "boxes"),
+    [
+        # 2 x 3 tiles of 60 pixels, of which patches see 56: 4 of 180 and of 120 are left.
+        ("smolvlm-0-200x120", [(0, 0, 200 * 176 / 180, 116), (0, 0, 200 * 56 / 60, 112)]),
+        # 120 x 72 pixels are drawn from row 24 of 120; patches from row 28 to 88 are kept.
+        (
+            "llava_onevision-0-200x120",
+            [(0, 4 / 0.6, 116 / 0.6, 64 / 0.6), (0, 0, 200 * 56 / 60, 112)],
+        ),
+    ],
+)
+def test_a_box_ends_where_patches_end(name, boxes):
+    (case,) = [case for case in CASES if case.name == name]
+    views = case.vlm("all").encode(case.image()).views
+    assert [view.box.xyxy() for view in views] == [pytest.approx(box) for box in boxes]
 
 
 def test_internvl_tiles_lie_in_row_major_order_on_the_canvas():

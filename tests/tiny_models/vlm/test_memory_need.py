@@ -21,6 +21,7 @@ from entropy_grounding.vlm.memory import (
     prompt_length,
     weights_bytes,
 )
+from support.families import GEOMETRIES, Case
 
 WIDTH, LAYERS = 32, 3  # of a head; of the language model
 HEADS = {  # query and key heads in the ratio of the released ones
@@ -99,6 +100,18 @@ def test_the_graph_of_a_map_is_as_large_as_computed(vlm, prompts, kernel):
         real = Saved(vlm.model).of(lambda: vlm.run([prompt], keep=True))
     computed = map_bytes(vlm.model.config, vlm.model.dtype, prompt.length, kernel=kernel)
     assert computed == pytest.approx(real, rel=0.1)
+
+
+@pytest.mark.parametrize("family", GEOMETRIES)
+def test_the_graph_of_every_family_is_as_large_as_computed(family):
+    build, variants, sizes = GEOMETRIES[family]
+    case = Case(family, build, variants[0], sizes[0])
+    vlm = case.vlm()
+    vlm.model.requires_grad_(False)
+    prompt = vlm.prompt("what is it ?", [vlm.encode(case.image())])
+    real = Saved(vlm.model).of(lambda: vlm.run([prompt], keep=True))
+    computed = map_bytes(vlm.model.config, vlm.model.dtype, prompt.length)
+    assert computed == pytest.approx(real, rel=0.05)
 
 
 def test_the_graph_behind_a_kept_image_is_as_large_as_computed(vlm, prompts):

@@ -297,15 +297,21 @@ def test_a_folder_without_a_file_is_refused(tmp_path, missing):
         load_vlm(VLMConfig(weights=str(tmp_path)))
 
 
-def test_unsupported_architectures_are_named(tmp_path):
+@pytest.mark.parametrize(
+    ("architecture", "why"),
+    [
+        ("Other", "Other of '.*' is not supported: "),
+        ("Gemma3ForConditionalGeneration", "not supported .its prompts mark a picture .*: "),
+    ],
+)
+def test_unsupported_architectures_are_named(tmp_path, architecture, why):
     from entropy_grounding.tiny.train import save_release
 
     save_release(*build_llava(Size(32, 1, 1)), tmp_path)
     config = tmp_path / "config.json"
-    config.write_text(config.read_text().replace('"LlavaForConditionalGeneration"', '"Other"'))
-    with pytest.raises(
-        InputError, match="architecture Other .* supported are LlavaForConditionalGeneration"
-    ):
+    named = config.read_text().replace("LlavaForConditionalGeneration", architecture)
+    config.write_text(named)
+    with pytest.raises(InputError, match=f"{why}supported are LlavaForConditionalGeneration"):
         load_vlm(VLMConfig(weights=str(tmp_path)))
 
 

@@ -5,11 +5,13 @@ from collections.abc import Iterator, Sequence
 
 from huggingface_hub import constants
 
+from entropy_grounding.benchmarks.config import BenchmarkConfig
 from entropy_grounding.benchmarks.load import benchmark_config
 from entropy_grounding.commands.command_line import command
 from entropy_grounding.core.config import section_config
 from entropy_grounding.core.errors import InputError
-from entropy_grounding.experiments.fetch import Fetched, fetch_benchmark, fetch_vlm
+from entropy_grounding.experiments.fetch import Fetched, fetched
+from entropy_grounding.experiments.hub_sources import benchmark_sources, vlm_sources
 from entropy_grounding.vlm.config import VLMConfig
 
 
@@ -32,10 +34,9 @@ def fetch(chosen: Sequence[str]) -> None:
     data = [benchmark_config(name) for name in benchmarks]
 
     found: list[Fetched] = []
-    for part in _all(configs, data):
-        found += part
-        for each in part:
-            print(_line(each), flush=True)
+    for each in _all(configs, data):
+        found.append(each)
+        print(_line(each), flush=True)
 
     print(_offline(found, vlms, benchmarks))
 
@@ -54,12 +55,16 @@ def _names(chosen: Sequence[str]) -> tuple[list[str], list[str]]:
     return names["vlm"], names["benchmark"]
 
 
-def _all(vlms: Sequence[VLMConfig], data: Sequence) -> Iterator[list[Fetched]]:
-    """Fetch one after the other."""
-    for vlm in vlms:
-        yield [fetch_vlm(vlm)]
-    for benchmark in data:
-        yield fetch_benchmark(benchmark)
+def _all(vlms: Sequence[VLMConfig], data: Sequence[BenchmarkConfig]) -> Iterator[Fetched]:
+    """Fetch one after the other; what needs no hub has no files."""
+    chosen = [(vlm.name, "weights", vlm.weights, vlm_sources(vlm)) for vlm in vlms]
+    chosen += [(each.name, "data", each.path, benchmark_sources(each)) for each in data]
+
+    for name, what, place, sources in chosen:
+        if not sources:
+            yield Fetched(name, what, place)
+        for source in sources:
+            yield fetched(name, source)
 
 
 def _line(found: Fetched) -> str:

@@ -27,13 +27,14 @@ from entropy_grounding.evaluation.coverage import coverage
 from entropy_grounding.evaluation.files import MANIFEST
 from entropy_grounding.evaluation.provenance import read_manifest
 from entropy_grounding.evaluation.run import evaluate
-from entropy_grounding.experiments.downloads import Download, benchmark_downloads, vlm_download
+from entropy_grounding.experiments.downloads import Download, download
 from entropy_grounding.experiments.estimate import (
     Estimate,
     example_count,
     measured_gigabytes,
     seconds_each,
 )
+from entropy_grounding.experiments.hub_sources import benchmark_sources, vlm_sources
 from entropy_grounding.tracking import TrackingConfig
 from entropy_grounding.vlm.config import VLMConfig
 from entropy_grounding.vlm.load import (
@@ -48,7 +49,7 @@ from entropy_grounding.vlm.memory import (
     Loop,
     MemoryNeed,
     dtype_of,
-    fitting_option,
+    fitting,
     free_bytes,
     memory_need,
 )
@@ -241,8 +242,8 @@ def _device(config: VLMConfig) -> Finding:
 def _weights(config: VLMConfig) -> Finding:
     """Check that the files of the checkpoint are here and whole, or can be fetched."""
     checked_source(config)
-    found = vlm_download(config)
-    return Finding("weights", _shown(found) if found else f"{config.weights}: complete")
+    found = [_shown(download(source)) for source in vlm_sources(config)]
+    return Finding("weights", found[0] if found else f"{config.weights}: complete")
 
 
 def _processor(checkpoint: Checkpoint) -> Finding:
@@ -304,10 +305,10 @@ def _memory(config: EvaluateConfig, checkpoint: Checkpoint) -> Finding:
         return Finding("memory", value)
 
     dtype = dtype_of(checkpoint.config, config.vlm)
-    option = fitting_option(
+    fits = fitting(
         checkpoint.config, checkpoint.processor, checkpoint.family, dtype, free, loop_of(config)
     )
-    advice = f"add {option}" if option else "no option makes it fit: take a larger GPU"
+    advice = f"add {fits[0]}" if fits else "no option makes it fit: take a larger GPU"
     return Finding(
         "memory", value, f"It needs {least:.1f} GB, and {free:.1f} GB are free: {advice}."
     )
@@ -326,7 +327,7 @@ def _free(config: VLMConfig) -> float:
 
 def _data(config: BenchmarkConfig) -> Finding:
     """Check columns and the first example of data that are here; else name what is to fetch."""
-    downloads = benchmark_downloads(config)
+    downloads = [download(source) for source in benchmark_sources(config)]
     if any(each.missing for each in downloads):
         named = "; ".join(map(_shown, downloads))
         return Finding("data", f"{named}; columns are checked when it is here")
@@ -382,8 +383,8 @@ def _disk(config: EvaluateConfig) -> Finding:
 
 def _missing_bytes(config: EvaluateConfig) -> float:
     """Return the bytes of weights and data that are not in the local cache."""
-    downloads = [vlm_download(config.vlm), *benchmark_downloads(config.benchmark)]
-    return float(sum(each.missing for each in downloads if each is not None))
+    sources = [*vlm_sources(config.vlm), *benchmark_sources(config.benchmark)]
+    return float(sum(download(source).missing for source in sources))
 
 
 def _room(folder: Path) -> float:

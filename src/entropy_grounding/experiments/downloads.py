@@ -1,6 +1,6 @@
 """What of a checkpoint or a benchmark still has to come from the hub, and how many bytes it has."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,14 +8,9 @@ from huggingface_hub import HfApi, snapshot_download, try_to_load_from_cache
 from huggingface_hub.errors import LocalEntryNotFoundError
 from huggingface_hub.hf_api import RepoFile
 
-from entropy_grounding.benchmarks.config import BenchmarkConfig
-from entropy_grounding.benchmarks.data_files import hub_names, is_local, local_files
-from entropy_grounding.benchmarks.evidence import VSTAR, VSTAR_QUESTIONS
-from entropy_grounding.benchmarks.sources import of_boxes
 from entropy_grounding.core.errors import InputError, machine_remedy
 from entropy_grounding.core.identity import hub_commit
-from entropy_grounding.vlm.config import VLMConfig
-from entropy_grounding.vlm.weights import check_folder, checkpoint_files, weights_folder
+from entropy_grounding.experiments.hub_sources import HubSource
 
 _AT_ONCE = 500  # files that the hub is asked about in one request
 
@@ -39,92 +34,7 @@ class Download:
     missing: int
 
 
-def vlm_download(config: VLMConfig) -> Download | None:
-    """Return what a checkpoint has to bring; None for weights that need no hub.
-
-    Raises:
-        InputError: for what the hub refuses, and where it cannot be reached and the local cache
-            does not have everything.
-    """
-    weights = config.weights
-    if weights.startswith("tiny:") or weights_folder(weights) is not None:
-        return None
-
-    def names(commit: str) -> list[str]:
-        return checkpoint_files(HfApi().list_repo_files(weights, revision=commit))
-
-    def present(folder: Path) -> list[Path]:
-        check_folder(folder)
-        files = [path.name for path in folder.iterdir()]
-        return [folder / name for name in checkpoint_files(files)]
-
-    return _download(_Source(weights, config.revision, "model", names, present))
-
-
-def benchmark_downloads(config: BenchmarkConfig) -> list[Download]:
-    """Return what a benchmark has to bring: rows, images that lie apart, and evidence boxes.
-
-    Raises:
-        InputError: as `vlm_download`.
-    """
-    if is_local(config.path):
-        return []
-
-    parts = [_split(config.path, config, config.config)]
-    if config.images and not is_local(config.images):
-        parts.append(_split(config.path, config, config.images))
-    if config.boxes and not is_local(config.boxes):
-        parts.append(_boxes(config))
-    return [_download(part) for part in parts]
-
-
-@dataclass(frozen=True)
-class _Source:
-    """A hub repository, and which of its files are meant.
-
-    Attributes:
-        id: on the hub.
-        revision: commit, tag or branch.
-        kind: "model" or "dataset".
-        names: returns the paths of the files at a commit, from the hub.
-        present: returns the files in a folder of the local cache, or raises an `InputError` where
-            some are missing.
-    """
-
-    id: str
-    revision: str | None
-    kind: str
-    names: Callable[[str], Sequence[str]]
-    present: Callable[[Path], Sequence[Path]]
-
-
-def _split(path: str, config: BenchmarkConfig, name: str | None) -> _Source:
-    """Return the parquet files of one configuration and split."""
-    return _Source(
-        path,
-        config.revision,
-        "dataset",
-        names=lambda commit: hub_names(path, config, name),
-        present=lambda folder: local_files(str(folder), config.split, name),
-    )
-
-
-def _boxes(config: BenchmarkConfig) -> _Source:
-    """Return the files with evidence boxes."""
-    boxes = str(config.boxes)
-    if boxes != VSTAR:
-        return _split(boxes, of_boxes(config), None)
-
-    def names(commit: str) -> list[str]:
-        files = HfApi().list_repo_files(boxes, revision=commit, repo_type="dataset")
-        return [file for file in files if file.endswith((".json", VSTAR_QUESTIONS))]
-
-    return _Source(
-        boxes, None, "dataset", names, present=lambda folder: sorted(folder.rglob("*.json*"))
-    )
-
-
-def _download(source: _Source) -> Download:
+def download(source: HubSource) -> Download:
     """Ask the hub for the sizes of files, and the local cache which of them it has.
 
     Without the hub, a cache that has everything is enough.
@@ -151,7 +61,7 @@ def _download(source: _Source) -> Download:
     )
 
 
-def _from_cache(source: _Source, commit: str, refused: Exception) -> Download:
+def _from_cache(source: HubSource, commit: str, refused: Exception) -> Download:
     """Return the files of a repository from the local cache, which must have them all."""
     try:
         folder = snapshot_download(
@@ -180,7 +90,7 @@ def _sizes(source: str, commit: str, kind: str, names: Sequence[str]) -> dict[st
     return sizes
 
 
-def _is_cached(source: _Source, name: str, commit: str) -> bool:
+def _is_cached(source: HubSource, name: str, commit: str) -> bool:
     """Tell whether a file of a commit lies in the local cache."""
     path = try_to_load_from_cache(source.id, name, revision=commit, repo_type=source.kind)
     return isinstance(path, str) and Path(path).exists()

@@ -12,7 +12,6 @@ from typing import Any
 import pandas as pd
 import torch
 import transformers
-from transformers import AutoConfig, PreTrainedConfig
 
 from entropy_grounding.core.config import section_config
 from entropy_grounding.evaluation.provenance import commit
@@ -20,9 +19,8 @@ from entropy_grounding.experiments.places import local_weights
 from entropy_grounding.profiling.random_vlm import SHAPES
 from entropy_grounding.profiling.released import PICTURE, ROUNDS
 from entropy_grounding.vlm.config import VLMConfig
+from entropy_grounding.vlm.load import read_checkpoint
 from entropy_grounding.vlm.memory import CROPS, Loop, fitting, memory_need, prompt_length
-from entropy_grounding.vlm.processors import apply_budgets, load_processor, padded
-from entropy_grounding.vlm.registry import family_of
 
 MEMORY = "memory.json"
 CARDS = (24, 40, 80)  # gigabytes
@@ -53,9 +51,10 @@ def measure_memory(folder: str | None = None) -> pd.DataFrame:
 def _rows(name: str, folder: str | None) -> Iterator[dict[str, Any]]:
     """Yield the rows of one VLM."""
     vlm = local_weights(section_config("vlm", name, VLMConfig), folder)
-    config, processor = small_files(vlm)
-    family = family_of((config.architectures or ["none"])[0], vlm)
-    parts = config, processor, family, getattr(torch, vlm.dtype)
+    revision = None if Path(vlm.weights).is_dir() else vlm.revision
+    checkpoint = read_checkpoint(vlm, vlm.weights, revision)
+    processor, family = checkpoint.processor, checkpoint.family
+    parts = checkpoint.config, processor, family, getattr(torch, vlm.dtype)
 
     usual = Loop(picture=PICTURE, rounds=ROUNDS)
     alone = memory_need(*parts, Loop(picture=PICTURE, crops=0))
@@ -87,15 +86,3 @@ def _rows(name: str, folder: str | None) -> Iterator[dict[str, Any]]:
             "options": options,
             "needed": gigabytes,
         }
-
-
-def small_files(vlm: VLMConfig) -> tuple[PreTrainedConfig, Any]:
-    """Return configuration and processor of a checkpoint, whose weights need not be here."""
-    hub = {"revision": None if Path(vlm.weights).is_dir() else vlm.revision}
-    config = AutoConfig.from_pretrained(vlm.weights, trust_remote_code=False, **hub)
-
-    processor = load_processor(vlm.weights, config, **hub)
-    apply_budgets(processor.image_processor, vlm)
-    if vlm.image_fit == "pad":
-        processor.image_processor = padded(processor, vlm)
-    return config, processor

@@ -59,7 +59,7 @@ def load_vlm(config: VLMConfig | str = "tiny_llava") -> VLM:
     folder = str(checked_folder(config))
 
     with torch.inference_mode(False), _loading(config, folder), _quiet_progress():
-        return _loaded(config, folder, None)
+        return _loaded(config, folder)
 
 
 def check_options(config: VLMConfig) -> None:
@@ -86,23 +86,14 @@ class Checkpoint:
     """A checkpoint that was read up to its weights, and whose parts fit together.
 
     Attributes:
-        source: local folder or hub id.
-        revision: commit on the hub; None for a folder.
         config: configuration of the model.
         processor: its processor, with the budgets of the configuration.
         family: the adapter of its family.
     """
 
-    source: str
-    revision: str | None
     config: PreTrainedConfig
     processor: Any
     family: Family
-
-    @property
-    def hub(self) -> dict[str, Any]:
-        """What every class of transformers is told."""
-        return {"revision": self.revision, "trust_remote_code": False}
 
 
 def open_checkpoint(config: VLMConfig) -> Checkpoint:
@@ -114,11 +105,22 @@ def open_checkpoint(config: VLMConfig) -> Checkpoint:
     check_options(config)
     source, revision = checked_source(config)
     with _loading(config, source), _quiet_progress():
-        return _opened(config, source, revision)
+        return read_checkpoint(config, source, revision)
 
 
-def _opened(config: VLMConfig, source: str, revision: str | None) -> Checkpoint:
-    """Read configuration and processor of a checkpoint, and check that they fit together."""
+def read_checkpoint(config: VLMConfig, source: str, revision: str | None = None) -> Checkpoint:
+    """Read configuration and processor of a checkpoint, and check that they fit together.
+
+    Nothing else of it need be here.
+
+    Args:
+        config: which checkpoint, and its budgets.
+        source: local folder or hub id.
+        revision: commit, tag or branch on the hub.
+
+    Raises:
+        InputError: where they do not fit together, or are not those of the preset.
+    """
     # The architecture is read first: the class of its configuration may be code that is never run.
     named, _ = PreTrainedConfig.get_config_dict(source, revision=revision)
     family = family_of((named.get("architectures") or ["none"])[0], config)
@@ -130,18 +132,18 @@ def _opened(config: VLMConfig, source: str, revision: str | None) -> Checkpoint:
     apply_budgets(processor.image_processor, config)
     if config.image_fit == "pad":
         processor.image_processor = padded(processor, config)
-    return Checkpoint(source, revision, about, processor, family)
+    return Checkpoint(about, processor, family)
 
 
-def _loaded(config: VLMConfig, source: str, revision: str | None) -> VLM:
+def _loaded(config: VLMConfig, folder: str) -> VLM:
     """Load a checkpoint with its weights."""
     device = device_of(config)
-    checkpoint = _opened(config, source, revision)
+    checkpoint = read_checkpoint(config, folder)
     processor, family = checkpoint.processor, checkpoint.family
 
     if device.type == "cpu":
         warn_of_large_models(checkpoint.config, processor, family, config)
-    model = _model(source, config, device, checkpoint.hub)
+    model = _model(folder, config, device)
     vlm = VLM(
         model.eval().requires_grad_(False),
         processor,
@@ -159,16 +161,11 @@ def _loaded(config: VLMConfig, source: str, revision: str | None) -> VLM:
     return vlm
 
 
-def _model(
-    source: str,
-    config: VLMConfig,
-    device: torch.device,
-    hub: Mapping[str, Any],
-) -> Any:
+def _model(folder: str, config: VLMConfig, device: torch.device) -> Any:
     """Load the weights, check that they fill the model, and move it to its device."""
     loaded: Any = AutoModelForImageTextToText.from_pretrained(
-        source,
-        **hub,
+        folder,
+        trust_remote_code=False,
         dtype=config.dtype,
         attn_implementation=config.attention,
         device_map=config.device_map or (device if config.quantization != "none" else None),

@@ -359,24 +359,6 @@ def _ties(config: PreTrainedConfig) -> bool:
 # --- What would fit ---
 
 
-def fitting_option(
-    config: PreTrainedConfig,
-    processor: Any,
-    family: Family,
-    dtype: torch.dtype,
-    free: float,
-    loop: Loop | None = None,
-) -> str | None:
-    """Return the options that make a loop fit, the least loss of quality first.
-
-    Returns:
-        "" if it fits as it is, options as they are typed if others fit, None if none does; the
-        arguments are those of `fitting`.
-    """
-    found = fitting(config, processor, family, dtype, free, loop)
-    return found[0] if found else None
-
-
 def fitting(
     config: PreTrainedConfig,
     processor: Any,

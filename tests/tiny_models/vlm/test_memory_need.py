@@ -10,12 +10,11 @@ from entropy_grounding.profiling.random_vlm import SHAPES, Shape, random_vlm, sh
 from entropy_grounding.vlm.contexts import eager
 from entropy_grounding.vlm.memory import (
     Loop,
-    MemoryNeed,
     allocatable,
     bytes_in,
     cache_bytes,
     checkpointed_map_bytes,
-    fitting_option,
+    fitting,
     map_bytes,
     memory_need,
     prompt_length,
@@ -174,16 +173,15 @@ def test_the_options_that_fit_are_named_the_mildest_first(vlm):
     about = vlm.model.config, vlm.processor, vlm.family, vlm.model.dtype
     loop = Loop((600, 400), crops=3)
     need = memory_need(*about, loop)
-    assert fitting_option(*about, need.usual, loop) == ""
-    assert fitting_option(*about, need.least, loop) == "vlm.checkpointing=on"
-    assert fitting_option(*about, 0.0, loop) is None
+    assert fitting(*about, need.usual, loop) == ("", need.weights + need.map + need.caches)
+    assert fitting(*about, need.least, loop) == ("vlm.checkpointing=on", need.least)
+    assert fitting(*about, 0.0, loop) is None
 
     eight = weights_bytes(vlm.model.config, vlm.model.dtype, "8bit") / 1e9
     assert eight < need.weights
-    found = fitting_option(*about, need.least - 1e-9, loop)
-    assert found is not None
-    assert found != "vlm.checkpointing=on"
-    assert isinstance(need, MemoryNeed)
+    options, needed = fitting(*about, need.least - 1e-9, loop)
+    assert options.startswith("vlm.checkpointing=on ")
+    assert needed < need.least
 
 
 def test_an_output_layer_that_only_the_text_configuration_names_is_counted():

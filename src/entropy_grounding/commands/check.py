@@ -12,7 +12,9 @@ from entropy_grounding.tiny.check import CheckConfig, check, check_table
 @hydra_command("check", CheckConfig)
 def main(config: CheckConfig) -> None:
     """Print the table of required figures and store the rows behind it."""
-    source = manifest(asdict(config))
+    options = asdict(config)
+    del options["results_dir"]  # where rows lie says nothing about them
+    source = manifest(options)
     print(
         check_table(
             write_results(Path(config.results_dir) / config.vlm.name, check(config), source)

@@ -179,7 +179,38 @@ def _profile() -> Parser:
     parser = _parser("profile")
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
 
-    passes = actions.add_parser("passes", help="time and memory of passes, maps and groundings")
+    _profile_passes(
+        actions.add_parser("passes", help="time and memory of passes, maps, groundings")
+    )
+
+    memory = actions.add_parser(
+        "memory", help="memory that the released checkpoints need, computed from their small files"
+    )
+    memory.add_argument(
+        "--weights-dir",
+        metavar="DIR",
+        help="copies of the small files, as ORG/NAME or NAME (default: the hub)",
+    )
+    _add_results(memory)
+
+    rows = actions.add_parser(
+        "rows", help="what the seconds of an evaluation are spent on: the model, and the rest"
+    )
+    chosen = {"vlm": "tiny_llava", "benchmark": "mini_textvqa", "method": "entropy_gradient"}
+    for group, name in chosen.items():
+        rows.add_argument(f"--{group}", default=name, help=f"from conf/{group} (default: {name})")
+    rows.add_argument(
+        "--examples", type=int, default=50, help="questions that are answered (default: 50)"
+    )
+
+    _add_results(
+        actions.add_parser("layers", help="energy of each attention layer's map in the evidence")
+    )
+    return parser
+
+
+def _profile_passes(passes: ArgumentParser) -> None:
+    """Add the options of ``eg profile passes``."""
     passes.add_argument("--repeats", type=int, default=7, help="interleaved repeats (default: 7)")
     passes.add_argument(
         "--examples",
@@ -200,43 +231,14 @@ def _profile() -> Parser:
         metavar="NAME",
         help="which released shapes (default: all four)",
     )
-    passes.add_argument(
+    _add_results(passes)
+
+
+def _add_results(parser: ArgumentParser) -> None:
+    """Add the option that says where measured figures go."""
+    parser.add_argument(
         "--results", default="results", help="where the figures go (default: results)"
     )
-
-    memory = actions.add_parser(
-        "memory", help="memory that the released checkpoints need, computed from their small files"
-    )
-    memory.add_argument(
-        "--weights-dir",
-        metavar="DIR",
-        help="copies of the small files, as ORG/NAME or NAME (default: the hub)",
-    )
-    memory.add_argument(
-        "--results", default="results", help="where the figures go (default: results)"
-    )
-
-    rows = actions.add_parser(
-        "rows", help="what the seconds of an evaluation are spent on: the model, and the rest"
-    )
-    rows.add_argument("--vlm", default="tiny_llava", help="from conf/vlm (default: tiny_llava)")
-    rows.add_argument(
-        "--benchmark", default="mini_textvqa", help="from conf/benchmark (default: mini_textvqa)"
-    )
-    rows.add_argument(
-        "--method", default="entropy_gradient", help="from conf/method (default: entropy_gradient)"
-    )
-    rows.add_argument(
-        "--examples", type=int, default=50, help="questions that are answered (default: 50)"
-    )
-
-    layers = actions.add_parser(
-        "layers", help="energy of each attention layer's map in the evidence"
-    )
-    layers.add_argument(
-        "--results", default="results", help="where the figures go (default: results)"
-    )
-    return parser
 
 
 PARSERS: dict[str, Callable[[], Parser]] = {

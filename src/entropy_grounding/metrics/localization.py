@@ -262,8 +262,7 @@ def deletion_curve(
     Returns:
         Float array ``(steps + 1,)``, from no token removed to all removed.
     """
-    cuts = [round(len(order) * part / steps) for part in range(steps + 1)]
-    return np.array([score(order[:cut]) for cut in cuts])
+    return np.array([score(order[:cut]) for cut in _cuts(len(order), steps)])
 
 
 def insertion_curve(
@@ -279,8 +278,12 @@ def insertion_curve(
     Returns:
         Float array ``(steps + 1,)``, from all tokens removed to none removed.
     """
-    cuts = [round(len(order) * part / steps) for part in range(steps + 1)]
-    return np.array([score(order[cut:]) for cut in cuts])
+    return np.array([score(order[cut:]) for cut in _cuts(len(order), steps)])
+
+
+def _cuts(count: int, steps: int) -> list[int]:
+    """Return where so many tokens are cut into equal parts, both ends included."""
+    return [round(count * part / steps) for part in range(steps + 1)]
 
 
 def area_under(curve: np.ndarray) -> float:

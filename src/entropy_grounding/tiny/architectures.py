@@ -319,39 +319,20 @@ def build_qwen2_5_vl(
     Patches of 4 pixels are merged two by two. A picture becomes about 64 tokens, in a grid with the
     picture's own aspect ratio. Positions are M-RoPE. ``least`` and ``most`` are numbers of tokens.
     """
-    tokenizer = build_tokenizer({**QWEN_TOKENS, **CHATML_TOKENS}, bos=None, eos="<|im_end|>")
-
+    tokenizer = _qwen_tokenizer()
     vision = {
-        "hidden_size": size.width,
-        "intermediate_size": 2 * size.width,
-        "num_heads": HEADS,
-        "depth": size.vision_layers,
-        "patch_size": patch,
-        "spatial_merge_size": merge,
-        "temporal_patch_size": 2,
+        **_qwen_vision(size, patch, merge),
         "window_size": 4 * patch * merge,
         # Every second layer sees the whole picture, the others see windows of 4 x 4 tokens.
         "fullatt_block_indexes": [layer for layer in range(size.vision_layers) if layer % 2],
-        "out_hidden_size": size.width,
     }
 
-    rope = {"rope_type": "default", "mrope_section": _planes(size), "rope_theta": 1e4}
-    config = Qwen2_5_VLConfig(
-        vision_config=vision,
-        text_config={**_text(tokenizer, size), "rope_parameters": rope},
-        image_token_id=tokenizer.image_token_id,
-        video_token_id=tokenizer.video_token_id,
-        vision_start_token_id=tokenizer.vision_start_id,
-        vision_end_token_id=tokenizer.vision_end_id,
-        tie_word_embeddings=True,
-    )
-
+    config = Qwen2_5_VLConfig(**_qwen_config(tokenizer, size, vision))
     processor = without_video(Qwen2_5_VLProcessor)(
         image_processor=_qwen_images(patch, merge, least, most),
         tokenizer=tokenizer,
         chat_template=QWEN_TEMPLATE,
     )
-
     return _finished(Qwen2_5_VLForConditionalGeneration(config), tokenizer), processor
 
 
@@ -360,11 +341,32 @@ def build_qwen3_vl(
 ) -> tuple[Any, Any]:
     """Build a randomly initialised Qwen3-VL and its processor.
 
-    Pictures become tokens as in `build_qwen2_5_vl`. The first layers of the vision tower, but its
-    last, each give DeepStack features. ``least`` and ``most`` are numbers of tokens.
+    Pictures become tokens as in `build_qwen2_5_vl`. Every layer of the vision tower but the last
+    gives DeepStack features. ``least`` and ``most`` are numbers of tokens.
     """
-    tokenizer = build_tokenizer({**QWEN_TOKENS, **CHATML_TOKENS}, bos=None, eos="<|im_end|>")
+    tokenizer = _qwen_tokenizer()
     vision = {
+        **_qwen_vision(size, patch, merge),
+        "num_position_embeddings": (merge * 8) ** 2,  # a grid of 8 x 8 tokens, interpolated
+        "deepstack_visual_indexes": list(range(size.vision_layers - 1)),
+    }
+
+    config = Qwen3VLConfig(**_qwen_config(tokenizer, size, vision, head_dim=size.width // HEADS))
+    processor = without_video(Qwen3VLProcessor)(
+        image_processor=_qwen_images(patch, merge, least, most),
+        tokenizer=tokenizer,
+        chat_template=QWEN_TEMPLATE,
+    )
+    return _finished(Qwen3VLForConditionalGeneration(config), tokenizer), processor
+
+
+def _qwen_tokenizer() -> Any:
+    return build_tokenizer({**QWEN_TOKENS, **CHATML_TOKENS}, bos=None, eos="<|im_end|>")
+
+
+def _qwen_vision(size: Size, patch: int, merge: int) -> dict[str, Any]:
+    """Return what the vision towers of Qwen's families have in common."""
+    return {
         "hidden_size": size.width,
         "intermediate_size": 2 * size.width,
         "num_heads": HEADS,
@@ -373,28 +375,21 @@ def build_qwen3_vl(
         "spatial_merge_size": merge,
         "temporal_patch_size": 2,
         "out_hidden_size": size.width,
-        "num_position_embeddings": (merge * 8) ** 2,  # a grid of 8 x 8 tokens, interpolated
-        "deepstack_visual_indexes": list(range(size.vision_layers - 1)),
     }
+
+
+def _qwen_config(tokenizer: Any, size: Size, vision: dict[str, Any], **text: Any) -> dict[str, Any]:
+    """Return the keywords of a configuration; ``text`` are more of its language model."""
     rope = {"rope_type": "default", "mrope_section": _planes(size), "rope_theta": 1e4}
-    text = {**_text(tokenizer, size), "head_dim": size.width // HEADS, "rope_parameters": rope}
-
-    config = Qwen3VLConfig(
-        vision_config=vision,
-        text_config=text,
-        image_token_id=tokenizer.image_token_id,
-        video_token_id=tokenizer.video_token_id,
-        vision_start_token_id=tokenizer.vision_start_id,
-        vision_end_token_id=tokenizer.vision_end_id,
-        tie_word_embeddings=True,
-    )
-    processor = without_video(Qwen3VLProcessor)(
-        image_processor=_qwen_images(patch, merge, least, most),
-        tokenizer=tokenizer,
-        chat_template=QWEN_TEMPLATE,
-    )
-
-    return _finished(Qwen3VLForConditionalGeneration(config), tokenizer), processor
+    return {
+        "vision_config": vision,
+        "text_config": {**_text(tokenizer, size), **text, "rope_parameters": rope},
+        "image_token_id": tokenizer.image_token_id,
+        "video_token_id": tokenizer.video_token_id,
+        "vision_start_token_id": tokenizer.vision_start_id,
+        "vision_end_token_id": tokenizer.vision_end_id,
+        "tie_word_embeddings": True,
+    }
 
 
 def build_llava_onevision(

@@ -4,8 +4,12 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from published import write_datasets
 
 from support.hub import Hub
 
@@ -41,3 +45,18 @@ class Child:
         """Empty the cache."""
         for name in ("hub", "datasets"):
             shutil.rmtree(self.home / name, ignore_errors=True)
+
+
+@contextmanager
+def served(models: dict[str, Path], folder: Path) -> Iterator[Child]:
+    """Serve checkpoints and small copies of the data sets to a child with an empty cache.
+
+    Args:
+        models: folders of checkpoints by their hub id.
+        folder: of the data and the cache.
+    """
+    with Hub(models, write_datasets(folder / "data")) as hub:
+        child = Child(hub, folder / "home")
+        yield child
+        child.process.kill()
+        child.process.wait()

@@ -6,20 +6,14 @@ of the good one has stored its rows.
 
 import json
 import shutil
-import sys
-from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from child import Child
-from published import write_datasets
+from child import served
 from small_files import released_files
 from twins import INDEX, LLAVA_NEXT, QWEN, TWINS, write_small_files, write_twin
 
-from support.hub import Fault, Hub
+from support.hub import Fault
 
 LLAVA = TWINS["llava_1_5_7b"]
 DATA = "lmms-lab-encoder/RealWorldQA"
@@ -31,20 +25,8 @@ def child(tmp_path_factory):
     """A hub with a checkpoint and the data sets, and a process that has an empty cache."""
     folder = tmp_path_factory.mktemp("bad")
     models = {LLAVA.hub_id: write_twin(LLAVA, folder / "twin")}
-    with Hub(models, write_datasets(folder / "data")) as hub:
-        child = Child(hub, folder / "home")
+    with served(models, folder) as child:
         yield child
-        child.process.kill()
-        child.process.wait()
-
-
-@pytest.fixture
-def fresh(child):
-    """The child with an empty cache and a hub that works."""
-    child.forget()
-    child.hub.faults.clear()
-    yield child
-    child.hub.faults.clear()
 
 
 def sentence(answer):

@@ -10,11 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from child import Child
-from published import write_datasets
+from child import Child, served
 from twins import INDEX, TWINS, write_twin
 
 from support.hub import Fault, Hub
@@ -33,20 +29,8 @@ def twins(tmp_path_factory):
 def child(twins, tmp_path_factory):
     folder = tmp_path_factory.mktemp("hub")
     models = {TWINS[name].hub_id: path for name, path in twins.items()}
-    with Hub(models, write_datasets(folder / "data")) as hub:
-        child = Child(hub, folder / "home")
+    with served(models, folder) as child:
         yield child
-        child.process.kill()
-        child.process.wait()
-
-
-@pytest.fixture
-def fresh(child):
-    """The child with an empty cache and a hub that works."""
-    child.forget()
-    child.hub.faults.clear()
-    yield child
-    child.hub.faults.clear()
 
 
 @pytest.mark.parametrize("name", TWINS)

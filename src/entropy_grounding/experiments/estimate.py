@@ -33,7 +33,7 @@ GPU_PASSES = "gpu_passes.json"
 PLAIN = "plain answer, s"
 WHOLE = "grounding and plain answer / plain answer"  # three rounds and the plain answer
 PEAK = "peak of a grounding, checkpointing, GB"
-_PASSES_OF_WHOLE = 10  # four forward passes, and three backward passes that cost two each
+PASSES_OF_WHOLE = 10  # four forward passes, and three backward passes that cost two each
 
 _OURS = "entropy_gradient"
 
@@ -83,7 +83,7 @@ def _on_gpu(config: EvaluateConfig, card: str) -> Estimate:
 
     measured = card if card in figures else next(iter(figures))
     plain = figures[measured][PLAIN]
-    each = plain * (figures[measured][WHOLE] - 1) / (_PASSES_OF_WHOLE - 1)
+    each = plain * (figures[measured][WHOLE] - 1) / (PASSES_OF_WHOLE - 1)
     return Estimate(plain + each * (_passes(config) - 1), f"passes measured on {measured}")
 
 
@@ -105,7 +105,7 @@ def _passes(config: EvaluateConfig) -> float:
         backwards = _stored_mean(tiny, f"mini_{config.benchmark.kind}", method, "backwards")
         if not math.isnan(forwards):
             return forwards + 2 * backwards
-    return float(_PASSES_OF_WHOLE)
+    return float(PASSES_OF_WHOLE)
 
 
 @cache

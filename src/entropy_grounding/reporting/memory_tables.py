@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from entropy_grounding.evaluation.archive import read_summary
-from entropy_grounding.experiments.estimate import GPU_PASSES
+from entropy_grounding.experiments.estimate import GPU_PASSES, PEAK, PLAIN, WHOLE
 from entropy_grounding.profiling.memory_needs import MEMORY
 from entropy_grounding.profiling.random_vlm import SHAPES
 from entropy_grounding.profiling.released import TWIN
@@ -17,7 +17,7 @@ COMPARED = {
     "map": "peak of a map, GB",
     "checkpointed map": "peak of a map, checkpointing, GB",
     "grounding": "peak of a grounding, GB",
-    "checkpointed grounding": "peak of a grounding, checkpointing, GB",
+    "checkpointed grounding": PEAK,
 }
 
 
@@ -75,8 +75,8 @@ def _seconds(row: dict, measured: dict[tuple[str, str], float]) -> str:
     if row["card"] != MEASURED_CARD or row["options"] != "":
         return "not run"
 
-    plain = measured.get((row["vlm"], "plain answer, s"))
-    ratio = measured.get((row["vlm"], "grounding and plain answer / plain answer"))
+    plain = measured.get((row["vlm"], PLAIN))
+    ratio = measured.get((row["vlm"], WHOLE))
     return "not run" if plain is None or ratio is None else f"{plain * ratio:.1f}"
 
 

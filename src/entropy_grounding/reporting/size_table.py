@@ -9,10 +9,10 @@ from entropy_grounding.experiments.config import evaluations, load_experiment
 from entropy_grounding.metrics.statistics import interval
 from entropy_grounding.reporting.tables import sources
 from entropy_grounding.vlm.config import VLMConfig
+from entropy_grounding.vlm.load import open_checkpoint
 from entropy_grounding.vlm.weights import short_identity
 
 EXPERIMENT = "ablation_min_pixels"
-RELEASED = "the checkpoint's, 4,096"
 
 
 def min_pixels_table(root: Path) -> str:
@@ -48,7 +48,7 @@ def min_pixels_table(root: Path) -> str:
             }
         )
 
-    if {line["least pixels"] for line in lines} <= {RELEASED}:
+    if len({line["least pixels"] for line in lines}) < 2:  # the reference alone
         return "Not run."
     table = pd.DataFrame(lines).to_markdown(index=False, disable_numparse=True)
     return f"{table}\n\n{sources(pd.DataFrame(about))}"
@@ -57,7 +57,8 @@ def min_pixels_table(root: Path) -> str:
 def _least(vlm: VLMConfig) -> str:
     """Return the least pixels of a picture as text."""
     if vlm.min_pixels is None:
-        return RELEASED
+        own = open_checkpoint(vlm).processor.image_processor.size["shortest_edge"]
+        return f"the checkpoint's, {own:,}"
     raised = f" (at most {vlm.max_pixels:,})" if vlm.max_pixels else ""
     return f"{vlm.min_pixels:,}{raised}"
 

@@ -58,7 +58,7 @@ from entropy_grounding.vlm.weights import checked_source
 # Sizes (width, height) in pixels of a large picture; other benchmarks have photographs.
 LARGE_PICTURES = {"docvqa": (1700, 2200), "infovqa": (1000, 3000), "vstar": (2250, 1500)}
 ROOM = 0.5  # gigabytes that the results folder should have
-SPARE = 0.5  # gigabytes that a GPU takes beyond what is computed (0.4 on an H100, docs/cost.md)
+SPARE = 0.5  # gigabytes that a map may take beyond what is computed (docs/real_checkpoints.md)
 MEASURED = 3  # questions that `measured_seconds` answers
 
 

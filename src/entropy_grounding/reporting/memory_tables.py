@@ -67,7 +67,21 @@ def computed_table(root: Path) -> str:
             beside = "not run" if value is None else f"{value:.1f}"
             line[f"{name}, GB"] = f"{row[name]:.1f}, {beside}"
         lines.append(line)
-    return pd.DataFrame(lines).to_markdown(index=False, disable_numparse=True)
+    table = pd.DataFrame(lines).to_markdown(index=False, disable_numparse=True)
+    return f"{table}\n\n{_excess(found, measured)}"
+
+
+def _excess(found: pd.DataFrame, measured: dict[tuple[str, str], float]) -> str:
+    """Return the sentence about how much more a map took than computed."""
+    beyond = []
+    for row in found[found["card"].isna()].to_dict("records"):
+        peak = measured.get((row["vlm"], COMPARED["map"]))
+        if peak is not None:
+            beyond.append(peak - row["map"])
+
+    if not beyond:
+        return "Not measured."
+    return f"A map took {min(beyond):.2f} to {max(beyond):.2f} GB more than computed."
 
 
 def _seconds(row: dict, measured: dict[tuple[str, str], float]) -> str:

@@ -106,7 +106,7 @@ class Doctor:
         """
         wrong: list[str] = []
         for name, shared, check in self._checks(config, measure):
-            needs = [*_NEEDS.get(name, wrong if measure and name == "time" else ())]
+            needs = list(wrong) if measure and name == "time" else _NEEDS.get(name, ())
             before = [need for need in needs if need in wrong]
             if before:
                 yield Finding(name, f"needs {', '.join(before)}", looked=False)

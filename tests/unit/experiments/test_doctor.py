@@ -154,3 +154,18 @@ def test_a_rerun_is_refused_with_every_remedy(tmp_path):
     assert check_all([composed(tmp_path)]) == 1
     with pytest.raises(InputError, match="no-go .*\n  tiny_llava mini_textvqa: device: vlm.att"):
         check_all([config, composed(tmp_path)])
+
+
+def test_rerun_starts_nothing_that_cannot_run(tmp_path):
+    command = [sys.executable, "-m", "entropy_grounding", "rerun", "experiment=table1", "run=smoke"]
+    places = [f"results_dir={tmp_path / 'rows'}", f"output_dir={tmp_path / 'out'}"]
+    done = subprocess.run(
+        [*command, *places, "vlm.attention=flash_attention_2"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "error: no-go (--no-doctor starts all the same):" in done.stderr
+    assert done.stderr.count("flash-attn is not installed") == 1
+    assert not list(tmp_path.iterdir())

@@ -6,7 +6,7 @@ from entropy_grounding.core.errors import InputError
 from entropy_grounding.vlm.config import VLMConfig
 from entropy_grounding.vlm.contexts import pixels_scaled
 from entropy_grounding.vlm.load import load_vlm
-from entropy_grounding.vlm.memory import Loop, fitting_option
+from entropy_grounding.vlm.memory import Loop, fitting
 from entropy_grounding.vlm.model import VLM
 from support.families import GEOMETRIES, Case
 
@@ -40,7 +40,7 @@ def test_its_longest_edge_is_no_budget_of_pixels(case, tmp_path):
     with pixels_scaled(vlm.processor, 0.5) as possible:
         assert not possible
     about = vlm.model.config, vlm.processor, vlm.family, vlm.model.dtype
-    assert fitting_option(*about, 0.0, Loop((200, 120), crops=1)) is None
+    assert fitting(*about, 0.0, Loop((200, 120), crops=1)) is None
 
 
 def test_labels_begin_a_line(case):

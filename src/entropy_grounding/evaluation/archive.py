@@ -23,7 +23,13 @@ from entropy_grounding.evaluation.config import (
 )
 from entropy_grounding.evaluation.coverage import coverage, coverage_of
 from entropy_grounding.evaluation.files import MANIFEST, ROWS, joined_table, write_rows
-from entropy_grounding.evaluation.packs import evaluations_in, pack_of, rows_in, write_pack
+from entropy_grounding.evaluation.packs import (
+    evaluations_in,
+    manifest_in,
+    pack_of,
+    rows_in,
+    write_pack,
+)
 from entropy_grounding.evaluation.provenance import read_manifest
 from entropy_grounding.evaluation.retried import MOST_RETRIED, check_retried
 from entropy_grounding.evaluation.rows import SCHEMA
@@ -55,7 +61,7 @@ def is_stored(evaluation: Path) -> bool:
         return _has_manifest(evaluation / ROWS)
 
     pack = pack_of(evaluation)
-    return pack.is_file() and evaluation in evaluations_in(pack)
+    return pack.is_file() and manifest_in(pack, evaluation) is not None
 
 
 def _has_manifest(rows: Path) -> bool:
@@ -72,13 +78,13 @@ def source_of(evaluation: Path) -> dict[str, Any]:
         return read_manifest(evaluation / MANIFEST)
 
     pack = pack_of(evaluation)
-    manifests = evaluations_in(pack) if pack.is_file() else {}
-    if evaluation not in manifests:
+    manifest = manifest_in(pack, evaluation) if pack.is_file() else None
+    if manifest is None:
         raise InputError(
             f"No {ROWS} in the result folder '{evaluation}', "
             "and no pack holds it: run the command that writes it first."
         )
-    return {"config": {}, **manifests[evaluation]}
+    return {"config": {}, **manifest}
 
 
 def stored_index(*roots: str | Path) -> dict[str, Path]:

@@ -51,6 +51,18 @@ def evaluations_in(pack: Path) -> dict[Path, dict[str, Any]]:
     }
 
 
+def manifest_in(pack: Path, evaluation: Path) -> dict[str, Any] | None:
+    """Return the manifest of one evaluation, named by its path; None if the pack lacks it.
+
+    Raises:
+        InputError: for a pack that cannot be read.
+    """
+    about = _about(pack)
+    manifest = about["evaluations"].get(f"{evaluation.parent.name}/{evaluation.name}")
+
+    return manifest and {**about["shared"], **manifest}
+
+
 def rows_in(pack: Path, benchmark: str, method: str) -> pd.DataFrame:
     """Return the rows of one evaluation of a pack, in the order of the data set.
 

@@ -5,7 +5,7 @@ same examples in the same order.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -73,22 +73,31 @@ def interval(
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
-    """A method against a baseline on the same examples.
+class PairedTest:
+    """A test of a method against a baseline on the same examples.
 
     Attributes:
-        difference: mean of (method - baseline), with its interval.
         p_value: two-sided, for the hypothesis of no difference.
         test: "exact McNemar" for scores of 0 and 1, else "paired permutation".
         gained: examples on which the method scores higher (wrong to right).
         lost: examples on which it scores lower (right to wrong).
     """
 
-    difference: Interval
     p_value: float
     test: str
     gained: int
     lost: int
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison(PairedTest):
+    """A paired test with the size of the difference.
+
+    Attributes:
+        difference: mean of (method - baseline), with its interval.
+    """
+
+    difference: Interval
 
 
 def compare(
@@ -104,6 +113,16 @@ def compare(
     Raises:
         InputError: for arrays of different lengths, no example, or a score that is not finite.
     """
+    test = paired_test(baseline, method, seed=seed)
+    change = np.asarray(method, float) - np.asarray(baseline, float)
+
+    return Comparison(**asdict(test), difference=interval(change, seed=seed))
+
+
+def paired_test(
+    baseline: Sequence[float] | np.ndarray, method: Sequence[float] | np.ndarray, *, seed: int = 0
+) -> PairedTest:
+    """Test a method against a baseline as `compare`, without the interval of the difference."""
     before, after = _finite(baseline), _finite(method)
     if len(before) != len(after):
         raise InputError(
@@ -115,16 +134,10 @@ def compare(
     gained, lost = int((change > 0).sum()), int((change < 0).sum())
 
     # Scores of 0 and 1 have an exact test; it needs no resamples.
-    binary = np.isin(np.concatenate([before, after]), (0.0, 1.0)).all()
-    p_value = mcnemar(gained, lost) if binary else permutation(change, seed=seed)
+    if np.isin(np.concatenate([before, after]), (0.0, 1.0)).all():
+        return PairedTest(mcnemar(gained, lost), "exact McNemar", gained, lost)
 
-    return Comparison(
-        interval(change, seed=seed),
-        p_value,
-        "exact McNemar" if binary else "paired permutation",
-        gained,
-        lost,
-    )
+    return PairedTest(permutation(change, seed=seed), "paired permutation", gained, lost)
 
 
 def mcnemar(gained: int, lost: int) -> float:
@@ -147,15 +160,18 @@ def permutation(change: np.ndarray, *, seed: int = 0) -> float:
             random.
         seed: of the flips.
     """
-    if not change.any():
+    # A difference of 0 has no sign to flip, and most examples have none. One alone is as far from
+    # 0 with either sign.
+    moved = change[change != 0]
+    if len(moved) < 2:
         return 1.0
 
     result = stats.permutation_test(
-        (change,),
-        np.mean,
+        (moved,),
+        np.sum,
         permutation_type="samples",
         n_resamples=RESAMPLES,
-        batch=_batch(len(change)),
+        batch=_batch(len(moved)),
         alternative="two-sided",
         rng=np.random.default_rng(seed),
         vectorized=True,

@@ -11,7 +11,7 @@ from entropy_grounding.benchmarks.load import BENCHMARKS
 from entropy_grounding.core.errors import InputError
 from entropy_grounding.evaluation.archive import last_change, stored_evaluations, table_rows
 from entropy_grounding.evaluation.retried import retried_share
-from entropy_grounding.metrics.statistics import compare, interval
+from entropy_grounding.metrics.statistics import interval, paired_test
 from entropy_grounding.tiny.architectures import RECIPES
 from entropy_grounding.vlm.weights import short_identity
 
@@ -187,12 +187,12 @@ def _summarise(
     score = interval(scored["score"].to_numpy(float))
     line |= {"score": score.mean, "score_low": score.low, "score_high": score.high}
 
-    change = compare(scored["plain_score"].to_numpy(float), scored["score"].to_numpy(float))
+    change = paired_test(scored["plain_score"].to_numpy(float), scored["score"].to_numpy(float))
     line |= {"p_plain": change.p_value, "gained": change.gained, "lost": change.lost}
 
     # Paired: only examples that both evaluations scored.
     both = scored.merge(ours[ours["status"] == "ok"], on="example_id", suffixes=("", "_ours"))
-    against_ours = compare(both["score_ours"].to_numpy(float), both["score"].to_numpy(float))
+    against_ours = paired_test(both["score_ours"].to_numpy(float), both["score"].to_numpy(float))
     line["p_ours"] = against_ours.p_value
 
     if plain:

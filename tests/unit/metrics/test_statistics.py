@@ -134,11 +134,19 @@ def test_numbers_are_those_of_all_resamples_at_once(monkeypatch, n, at_once):
     whole = {"n_resamples": RESAMPLES, "rng": 0}
     low, high = stats.bootstrap((scores,), np.mean, method="BCa", **whole).confidence_interval
     p_value = stats.permutation_test(
-        (change,), np.mean, permutation_type="samples", vectorized=True, **whole
+        (change[change != 0],), np.sum, permutation_type="samples", vectorized=True, **whole
     ).pvalue
 
     found = interval(scores)
     assert (found.low, found.high, permutation(change)) == (low, high, p_value)
+
+
+def test_examples_without_a_difference_do_not_change_the_p_value():
+    """Flipping the sign of 0 changes no sum; of 8 equal differences, 2 of 256 patterns are as far."""
+    change = np.array([0.3] * 8)
+    assert permutation(np.concatenate([change, np.zeros(292)])) == permutation(change)
+    assert permutation(np.concatenate([np.zeros(292), change])) == pytest.approx(2 / 2**8)
+    assert permutation(np.array([0.0, 0.4, 0.0])) == 1.0
 
 
 @pytest.mark.parametrize(

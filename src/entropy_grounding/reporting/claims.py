@@ -317,4 +317,11 @@ CLAIMS: dict[str, tuple[Claim, ...]] = {
             without("better", ("min_pixels_16384",)),
         ),
     ),
+    "32_ablation_injections": (
+        Claim("Where evidence is hidden it scores significantly more than plain", gains),
+        Claim(
+            "The gradient at the embedding alone is not significantly better",
+            without("better", ("injections_first",)),
+        ),
+    ),
 }

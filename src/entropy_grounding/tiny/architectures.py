@@ -534,4 +534,5 @@ RECIPES = {
     "llava_next": Recipe(build_llava_next, canvas_of("llava_next"), 8),
     "internvl": Recipe(build_internvl, canvas_of("internvl"), 16),
     "qwen2_5_vl": Recipe(build_qwen2_5_vl, canvas_of("qwen2_5_vl"), 8, "visual.merger.mlp.2"),
+    "qwen3_vl": Recipe(build_qwen3_vl, canvas_of("qwen3_vl"), 8, "visual.merger.linear_fc2"),
 }

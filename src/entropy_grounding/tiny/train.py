@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, ProcessorMixin
 
+from entropy_grounding.core.checks import check_choice
 from entropy_grounding.core.config import register
 from entropy_grounding.core.errors import InputError
 from entropy_grounding.core.verbatim import Place
@@ -30,6 +31,7 @@ from entropy_grounding.vlm.registry import FAMILIES
 # Labels that say where in the picture a token lies. Every token has them, so they count less.
 POSITIONS = ("columns", "rows")
 POSITION_WEIGHT = 0.3
+RELEASE_DTYPES = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class TrainConfig:
         checkpoint_every: steps between checkpoints.
         run_dir: where checkpoints and logs go; the same folder resumes.
         output: folder of the released weights; default: ``release`` in the run folder.
+        release_dtype: dtype of the released weights: float32, or bfloat16 at half the size.
         stages: what to learn, in order.
         tracking: W&B.
     """
@@ -63,6 +66,7 @@ class TrainConfig:
     checkpoint_every: int = 200
     run_dir: Place = "outputs/train/llava"
     output: Place | None = None
+    release_dtype: str = "float32"
     stages: tuple[Stage, ...] = ()
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
 
@@ -215,6 +219,7 @@ class Trainer:
                 f"Unknown family '{config.family}': there is a recipe for {', '.join(RECIPES)}."
             )
         self.recipe = RECIPES[config.family]
+        check_choice("release_dtype", config.release_dtype, RELEASE_DTYPES)
         model, self.processor = self.recipe.build()
 
         # Later donors overwrite what earlier ones gave.
@@ -348,16 +353,22 @@ class Trainer:
         """
         output = Path(self.config.output or self.folder / "release")
         partial = output.with_name(output.name + ".partial")
-        save_release(self.student.model, self.processor, partial)
+        dtype = getattr(torch, self.config.release_dtype)
+        save_release(self.student.model, self.processor, partial, dtype)
 
         shutil.rmtree(output, ignore_errors=True)
         partial.replace(output)
         return output
 
 
-def save_release(model: PreTrainedModel, processor: ProcessorMixin, folder: Path) -> None:
+def save_release(
+    model: PreTrainedModel,
+    processor: ProcessorMixin,
+    folder: Path,
+    dtype: torch.dtype = torch.float32,
+) -> None:
     """Write weights (safetensors), configuration, processor and tokenizer to ``folder``."""
-    model.eval().float().cpu().save_pretrained(folder)
+    model.eval().to("cpu", dtype).save_pretrained(folder)
     processor.save_pretrained(folder)
 
 

@@ -4,7 +4,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import InternVLForConditionalGeneration, PreTrainedModel
+from transformers import (
+    InternVLForConditionalGeneration,
+    PreTrainedModel,
+    Qwen3VLForConditionalGeneration,
+)
 
 # From CLIP's name of a weight to InternVL's name of the same weight.
 _INTERNVL_NAMES = {
@@ -16,6 +20,12 @@ _INTERNVL_NAMES = {
     "embeddings.class_embedding": "embeddings.cls_token",
     "embeddings.patch_embedding.": "embeddings.patch_embeddings.projection.",
     "embeddings.position_embedding.weight": "embeddings.position_embeddings",
+}
+# From Qwen2.5-VL's name of a weight to Qwen3-VL's name of the same weight.
+_QWEN3_NAMES = {
+    "merger.ln_q": "merger.norm",
+    "merger.mlp.0": "merger.linear_fc1",
+    "merger.mlp.2": "merger.linear_fc2",
 }
 
 
@@ -35,7 +45,8 @@ def inherit(
 ) -> list[str]:
     """Copy every weight that has the same meaning in the donor, and return the names of the copies.
 
-    A bias of a projection that the donor lacks becomes zero.
+    A bias of a projection that the donor lacks becomes zero. So does the last layer of DeepStack,
+    whose features then add nothing.
 
     Args:
         model: the model whose weights are replaced.
@@ -47,10 +58,7 @@ def inherit(
     own = model.state_dict()
 
     for name, weight in donor.state_dict().items():
-        if isinstance(model, InternVLForConditionalGeneration) and "vision_tower" in name:
-            for clip, internvl in _INTERNVL_NAMES.items():
-                name = name.replace(clip, internvl)
-
+        name = _own_name(model, name)
         if name not in own or (
             language_only and "language_model" not in name and "lm_head" not in name
         ):
@@ -66,9 +74,27 @@ def inherit(
             continue
         copied.append(name)
 
-    # A donor without this bias computes what a bias of zero computes.
+    # A donor without these computes what zeros compute.
     for name, weight in own.items():
-        if name.endswith(("_proj.bias", "projection.bias")) and name not in copied:
+        absent = name.endswith(("_proj.bias", "projection.bias")) or _ends_deepstack(name)
+        if absent and name not in copied:
             torch.nn.init.zeros_(weight)
 
     return copied
+
+
+def _own_name(model: PreTrainedModel, name: str) -> str:
+    """Return the model's name of a weight, for the name that the donor has for it."""
+    names: dict[str, str] = {}
+    if isinstance(model, InternVLForConditionalGeneration) and "vision_tower" in name:
+        names = _INTERNVL_NAMES
+    elif isinstance(model, Qwen3VLForConditionalGeneration) and "visual" in name:
+        names = _QWEN3_NAMES
+
+    for donors, own in names.items():
+        name = name.replace(donors, own)
+    return name
+
+
+def _ends_deepstack(name: str) -> bool:
+    return "deepstack_merger_list" in name and ".linear_fc2." in name

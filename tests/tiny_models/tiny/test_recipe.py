@@ -284,6 +284,30 @@ def test_an_heir_speaks_as_its_donor_does(family, tiny_vlm):
     torch.testing.assert_close(heir[words[:, 0]], donor[words[:, 1]], atol=1e-2, rtol=0)
 
 
+def test_an_heir_with_deepstack_begins_as_its_donor():
+    """Qwen3-VL norms queries and keys, which moves few logits; DeepStack adds nothing at first."""
+    donor = load_vlm("tiny_qwen2_5_vl")
+    model, processor = RECIPES["qwen3_vl"].build()
+    words = shared_words(processor, donor.processor)
+    inherit(model, donor.model, words)
+
+    picked = words[
+        torch.randint(0, len(words), (20, 16), generator=torch.Generator().manual_seed(0))
+    ]
+    with torch.no_grad():
+        before = donor.model(input_ids=picked[..., 1]).logits[..., words[:, 1]]
+        after = model.eval()(input_ids=picked[..., 0]).logits[..., words[:, 0]]
+    assert torch.cosine_similarity(before, after, dim=-1).mean() > 0.99
+
+    picture = draw_scene(held_out_example(3)[0])
+    inputs = processor(text=processor.image_token, images=[picture], return_tensors="pt")
+    pictures = {name: inputs[name] for name in ("pixel_values", "image_grid_thw")}
+    with torch.no_grad():
+        encoded = model.get_image_features(**pictures, return_dict=True)
+    for layer in encoded.deepstack_features:
+        assert not torch.cat(layer).any()
+
+
 def test_an_interrupted_training_resumes_to_the_same_weights(tmp_path, monkeypatch):
     from entropy_grounding.tiny import train
 

@@ -252,7 +252,13 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
 
 
 # A family that sees more pixels gets larger scenes, so that small evidence stays hidden.
-CANVASES = {"llava": CANVAS, "llava_next": 2 * CANVAS, "internvl": 2 * CANVAS, "qwen2_5_vl": CANVAS}
+CANVASES = {
+    "llava": CANVAS,
+    "llava_next": 2 * CANVAS,
+    "internvl": 2 * CANVAS,
+    "qwen2_5_vl": CANVAS,
+    "qwen3_vl": CANVAS,
+}
 
 
 def canvas_of(model_type: str) -> int:

@@ -24,6 +24,7 @@ def stored(folder, config, scores, plain):
     rows["plain_score"] = np.asarray(plain, float)
     for name in (
         "iou",
+        "best_iou",
         "pointing",
         "energy",
         "chance",

@@ -30,6 +30,7 @@ from entropy_grounding.evaluation.packs import (
     rows_in,
     write_pack,
 )
+from entropy_grounding.evaluation.places import with_best_iou
 from entropy_grounding.evaluation.provenance import read_manifest
 from entropy_grounding.evaluation.retried import MOST_RETRIED, check_retried
 from entropy_grounding.evaluation.rows import SCHEMA
@@ -183,14 +184,14 @@ def load_rows(evaluation: str | Path) -> tuple[pd.DataFrame, dict[str, Any]]:
 
 
 def table_rows(evaluation: str | Path) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Return rows and manifest as `load_rows`, for a table about the method.
+    """Return rows and manifest as `load_rows`, for a table about the method: with `best_iou`.
 
     Raises:
         InputError: as `load_rows`, and where memory ran out for more rows than were accepted.
     """
     rows, source = load_rows(evaluation)
     check_retried(rows, Path(evaluation), source.get("most_retried", MOST_RETRIED))
-    return rows, source
+    return with_best_iou(rows), source
 
 
 # --- Publish ---

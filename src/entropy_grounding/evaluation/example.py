@@ -19,7 +19,13 @@ from entropy_grounding.core.records import Grounding
 from entropy_grounding.evaluation.config import EvaluateConfig
 from entropy_grounding.evaluation.rows import Row
 from entropy_grounding.grounding import ground
-from entropy_grounding.metrics.localization import chance, energy_in_box, overlap, pointing_game
+from entropy_grounding.metrics.localization import (
+    best_iou,
+    chance,
+    energy_in_box,
+    overlap,
+    pointing_game,
+)
 from entropy_grounding.vlm.config import VLMConfig
 from entropy_grounding.vlm.contexts import pixels_scaled
 from entropy_grounding.vlm.ledger import peak_memory
@@ -155,7 +161,10 @@ def _place_columns(grounding: Grounding, evidence: Sequence[Box]) -> dict[str, A
     if not evidence:
         return {}
 
-    columns = {"iou": overlap(grounding.crops, evidence).iou}
+    columns = {
+        "iou": overlap(grounding.crops, evidence).iou,
+        "best_iou": best_iou(grounding.crops, evidence),
+    }
     if grounding.steps:
         first = grounding.steps[0].maps[0]
         rows, cols = first.view.shape

@@ -63,6 +63,8 @@ class Row:
         map_seconds: see `Cost`.
         answer_seconds: see `Cost`.
         checkpointed: see `Cost`; None in rows from before there was this column.
+        best_iou: of the best crop alone with the union of the evidence, as in the paper's table 2;
+            None in rows from before there was this column (see `with_best_iou`).
     """
 
     number: int
@@ -108,6 +110,7 @@ class Row:
     map_seconds: float | None = None
     answer_seconds: float | None = None
     checkpointed: int | None = None
+    best_iou: float | None = None
 
 
 # The columns of stored rows, from the fields of `Row`.

@@ -70,7 +70,7 @@ def above(
     It compares every VLM and benchmark for which both methods have a value.
 
     Args:
-        column: name of the column: "score", "iou" or "energy".
+        column: name of the column: "score", "iou", "best_iou" or "energy".
         than: the other method.
         benchmarks: the benchmarks that count; None counts all.
         ours: the method that is claimed to have the larger mean.
@@ -237,6 +237,13 @@ CLAIMS: dict[str, tuple[Claim, ...]] = {
         ),
         *(
             Claim(f"Its crops have a higher IoU than those of {title}", above("iou", name))
+            for name, title in RIVALS.items()
+        ),
+        *(
+            Claim(
+                f"Its best crop alone has a higher IoU than that of {title}",
+                above("best_iou", name),
+            )
             for name, title in RIVALS.items()
         ),
     ),

@@ -134,7 +134,7 @@ def results_json(setup: ExperimentConfig, cells: pd.DataFrame) -> list[dict[str,
     first = ["vlm", "benchmark", "method"]
     scores = {"score": "value", "score_low": "low", "score_high": "high"}
     tests = ["n", "weights", "commit", "p_plain", "p_ours"]
-    measures = ["iou", "pointing", "energy", "passes", "seconds"]
+    measures = ["iou", "best_iou", "pointing", "energy", "passes", "seconds"]
 
     if "retried" in cells:
         measures.append("retried")

@@ -78,11 +78,11 @@ def cells(root: str | Path) -> pd.DataFrame:
     Returns:
         A table with these columns. ``score`` with ``score_low`` and ``score_high`` (95 %, BCa);
         ``p_plain`` and ``p_ours`` of paired tests against the plain answer and against `OURS` (not
-        adjusted); ``gained`` and ``lost`` answers against plain; means of ``iou``, ``pointing``,
-        ``energy``, ``chance``, ``passes`` (forwards + 2 x backwards), ``visual_tokens`` and
-        ``seconds``; the number ``n`` of examples with a score and of those ``without``;
-        ``weights`` and ``commit``. Where memory ran out for some rows, also ``retried``, their
-        share.
+        adjusted); ``gained`` and ``lost`` answers against plain; means of ``iou``, ``best_iou``,
+        ``pointing``, ``energy``, ``chance``, ``passes`` (forwards + 2 x backwards),
+        ``visual_tokens`` and ``seconds``; the number ``n`` of examples with a score and of those
+        ``without``; ``weights`` and ``commit``. Where memory ran out for some rows, also
+        ``retried``, their share.
 
     Raises:
         InputError: if nothing is stored in ``root``.
@@ -198,7 +198,8 @@ def _summarise(
     if plain:
         return {**line, "passes": 1.0}
 
-    for name in ("iou", "pointing", "energy", "chance", "seconds", "visual_tokens"):
+    places = ("iou", "best_iou", "pointing", "energy", "chance")
+    for name in (*places, "seconds", "visual_tokens"):
         line[name] = float(scored[name].mean())
 
     # A backward pass costs as much as two forward passes.

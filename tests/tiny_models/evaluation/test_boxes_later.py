@@ -76,6 +76,7 @@ def test_boxes_that_come_later_fill_the_places(data, tmp_path, tiny_vlm, monkeyp
     for row in filled.itertuples():
         crops, boxes = ([Box(*box) for box in each] for each in (row.crops, row.evidence))
         assert row.iou == pytest.approx(overlap(crops, boxes).iou)
+        assert row.best_iou == pytest.approx(overlap(crops[:1], boxes).iou)
 
     rows, source = load_rows(results_folder(later))
     assert rows["iou"].notna().all()
@@ -87,7 +88,7 @@ def test_the_places_equal_those_of_boxes_that_were_there_at_once(data, tmp_path,
     evaluate(config(data, tmp_path / "later", boxes=None), tiny_vlm)
     later = evaluate(config(data, tmp_path / "later"), tiny_vlm)
     at_once = evaluate(config(data, tmp_path / "once"), tiny_vlm)
-    for name in ("iou", "config_hash", "answer"):
+    for name in ("iou", "best_iou", "config_hash", "answer"):
         assert list(later[name]) == list(at_once[name])
     assert json.dumps([[list(box) for box in each] for each in later["evidence"]]) == json.dumps(
         [[list(box) for box in each] for each in at_once["evidence"]]

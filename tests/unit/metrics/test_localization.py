@@ -13,6 +13,7 @@ from entropy_grounding.core.records import RelevanceMap
 from entropy_grounding.metrics.localization import (
     area_under,
     average_precision,
+    best_iou,
     chance,
     deletion_curve,
     energy_in_box,
@@ -93,6 +94,24 @@ def test_a_missed_second_target_shows_in_covered_alone():
 
 def test_touching_edges_do_not_overlap():
     assert overlap([Box(0, 0, 10, 10)], [Box(10, 0, 20, 10)]).iou == 0.0
+
+
+def test_the_best_box_alone_is_another_number_than_the_union():
+    # 100 of 200 square pixels; with the second box, 100 of 300.
+    boxes, targets = [Box(0, 0, 10, 10), Box(50, 50, 60, 60)], [Box(0, 0, 10, 20)]
+    assert best_iou(boxes, targets) == pytest.approx(1 / 2)
+    assert overlap(boxes, targets).iou == pytest.approx(1 / 3)
+
+    # The first counts, not the one that fits best.
+    assert best_iou(boxes[::-1], targets) == 0.0
+    assert best_iou([], targets) == 0.0
+    assert math.isnan(best_iou(boxes, []))
+    assert math.isnan(best_iou(boxes, [Box(5, 5, 5, 5)]))
+
+
+@given(BOXES, BOXES)
+def test_the_best_box_overlaps_as_the_union_of_it_alone(boxes, targets):
+    assert best_iou(boxes, targets) == pytest.approx(overlap(boxes[:1], targets).iou, nan_ok=True)
 
 
 def test_recall_counts_targets_met_by_the_first_boxes():

@@ -221,6 +221,7 @@ def test_a_refuted_claim_is_called_refuted_with_what_refutes_it():
             "method": ["entropy_gradient", "map_attention"] * 2,
             "energy": [0.2, 0.1, 0.2, 0.3],
             "iou": [0.1, 0.2, 0.1, 0.2],
+            "best_iou": [0.3, 0.2, 0.1, 0.2],
             "score": 0.5,
         }
     )
@@ -232,6 +233,10 @@ def test_a_refuted_claim_is_called_refuted_with_what_refutes_it():
     assert (
         "higher IoU than those of attention in the same loop: **refuted**, in 0 of 2 comparisons"
         in said
+    )
+    assert (
+        "best crop alone has a higher IoU than that of attention in the same loop: **holds in "
+        "part**, in 1 of 2 comparisons; not tiny_llava vstar" in said
     )
     assert "ViCrop's relative attention: **not tested**" in said
 

@@ -46,6 +46,7 @@ def root(tmp_path_factory):
         )
         rows = rows.assign(
             iou=0.25,
+            best_iou=0.5,
             pointing=1.0,
             energy=0.5,
             chance=0.1,
@@ -80,6 +81,7 @@ def test_places_and_cost_are_means(root):
     found = lines_by_method(place_table(cells(root), "tiny_llava"))["`entropy_gradient`"]
     assert [part.strip() for part in found.split("|")[2:-1]] == [
         "0.250",
+        "0.500",
         "100.0 %",
         "50.0 %",
         "10.0 %",

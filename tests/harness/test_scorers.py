@@ -7,11 +7,13 @@ import pytest
 lmms_eval = pytest.importorskip("lmms_eval", reason="needs lmms-eval: make harness")
 
 from lmms_eval.tasks._task_utils.mcq_extract import extract_mcq_answer  # noqa: E402
+from lmms_eval.tasks.mme_realworld.utils import extract_characters_regex  # noqa: E402
 from lmms_eval.tasks.realworldqa.utils import realworldqa_process_results  # noqa: E402
 from lmms_eval.tasks.vstar_bench.utils import extract_answer_letter  # noqa: E402
 
 from entropy_grounding.metrics.answers import SCORERS  # noqa: E402
 from entropy_grounding.metrics.lmms_eval_letters import (  # noqa: E402
+    mme_realworld_letter,
     realworldqa_letter,
     vstar_letter,
 )
@@ -50,6 +52,11 @@ def test_the_letter_of_realworldqa_is_lmms_evals():
     for text in texts(10_000):
         theirs = extract_mcq_answer(text.strip(), choices=["A", "B", "C", "D"])
         assert (realworldqa_letter(text.strip()) or "") == theirs, text
+
+
+def test_the_letter_of_mme_realworld_is_lmms_evals():
+    for text in texts(10_000):
+        assert (mme_realworld_letter(text) or "") == extract_characters_regex(text), text
 
 
 @pytest.mark.parametrize("truth", ["A", "d", "4", "Downhill", "two"])

@@ -1,1 +1,1 @@
-"""The paper's seven benchmarks under one protocol, and a miniature of each."""
+"""The paper's seven benchmarks and three of high resolution under one protocol, and miniatures."""

@@ -4,7 +4,7 @@ Each `Benchmark` holds what is particular to it: columns, prompt, references and
 module `sources` and the checks below are shared by all benchmarks.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -90,6 +90,22 @@ class Benchmark:
         """Tell whether ``rows_in`` lists a row, by (image name without suffix, question)."""
         raise NotImplementedError
 
+    def picture(
+        self, row: Mapping[str, Any], identity: str, folder: Path | None, urls: bool
+    ) -> Image.Image:
+        """Return the image of a row in RGB.
+
+        Args:
+            row: row of the data set.
+            identity: id of the row, for messages.
+            folder: folder of the data set; pictures that rows name by a path are read inside it.
+            urls: fetch pictures from http and https addresses.
+
+        Raises:
+            InputError: for a row without a picture, or with a broken one.
+        """
+        return picture_of(row, identity, folder=folder, urls=urls)
+
     def examples(
         self, row: Mapping[str, Any], identity: str, protocol: Protocol
     ) -> Iterator[Example]:
@@ -103,6 +119,18 @@ class Benchmark:
     def score(self, answer: str, example: Example) -> float:
         """Return the score in [0, 1] of a raw answer under the benchmark's own rule."""
         return SCORERS[self.metric](answer, list(example.references))
+
+    def published(
+        self, scores: Sequence[float], ids: Sequence[str], groups: Sequence[str]
+    ) -> dict[str, float]:
+        """Return the scores that its authors publish beside the mean of all rows, by their names.
+
+        Args:
+            scores: of answers, one per example.
+            ids: of the examples.
+            groups: parts of the benchmark that the examples belong to.
+        """
+        return {}
 
 
 class LoadedBenchmark:
@@ -185,7 +213,7 @@ class LoadedBenchmark:
         """Yield the examples of a row, or one `Unusable` if the row raises any exception."""
         try:
             boxes = self.evidence(row, identity) if self.evidence else boxes_of(row.get("evidence"))
-            picture = picture_of(row, identity, folder=self.folder, urls=self.config.allow_urls)
+            picture = self.benchmark.picture(row, identity, self.folder, self.config.allow_urls)
             decoded = {**row, "image": picture}
 
             # All examples are made before the first is yielded, so a row fails as a whole.

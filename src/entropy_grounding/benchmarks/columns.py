@@ -3,6 +3,8 @@
 A value of another type makes the row unusable.
 """
 
+import base64
+import binascii
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -170,6 +172,28 @@ def picture_of(
         return decode_image(content, f"The image of example '{identity}'")
 
     raise InputError(f"Example '{identity}' has no readable image.")
+
+
+def base64_picture_of(row: Mapping[str, Any], identity: str, column: str) -> Image.Image:
+    """Return the image of a row that keeps it as base64 text, in RGB.
+
+    A copy of such data may also hold encoded bytes or a picture. A text is never a path here.
+
+    Raises:
+        InputError: for a row without a picture, and for a text that is no base64 of one.
+    """
+    value = row.get(column)
+    if not isinstance(value, str) or not value.strip():
+        return picture_of(row, identity, column)
+
+    try:
+        content = base64.b64decode("".join(value.split()), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise InputError(
+            f"The image of example '{identity}' is '{value[:40]}', which is no base64 text: "
+            f"{column} holds the bytes of a picture file in this form."
+        ) from error
+    return decode_image(content, f"The image of example '{identity}'")
 
 
 def _content(path: str, identity: str, folder: Path | None, urls: bool) -> bytes:

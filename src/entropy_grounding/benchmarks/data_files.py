@@ -190,11 +190,20 @@ def _of_configuration(path: str, files: Sequence[str], name: str | None) -> Sequ
 
 
 def _of_split(path: str, files: Sequence[str], split: str) -> list[str]:
-    """Return the files whose names begin with the split, or all if no name says a split."""
+    """Return the files whose names begin with the split, or all if no name says a split.
+
+    A file may be named as its split but for underscores: HR-Bench keeps its split "hrbench_4k" in
+    ``hr_bench_4k.parquet``, beside the file of another split.
+    """
     names = {file: PurePosixPath(file).name for file in files}
     named = [file for file in files if re.match(rf"{re.escape(split)}(?=[-._\d]|$)", names[file])]
     if named:
         return named
+
+    bare = f"{split}.parquet".replace("_", "")
+    alike = [file for file in files if names[file].replace("_", "") == bare]
+    if alike:
+        return alike
 
     others = sorted({match[1] for file in files if (match := SPLIT.match(names[file]))})
     if others:

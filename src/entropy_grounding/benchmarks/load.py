@@ -13,6 +13,8 @@ from entropy_grounding.benchmarks.data_files import MINIATURE, is_local
 from entropy_grounding.benchmarks.docvqa import DocVQA
 from entropy_grounding.benchmarks.evidence import read_evidence
 from entropy_grounding.benchmarks.gqa import GQA
+from entropy_grounding.benchmarks.hr_bench import HRBench
+from entropy_grounding.benchmarks.mme_realworld import MMERealWorldLite
 from entropy_grounding.benchmarks.pope import POPE
 from entropy_grounding.benchmarks.realworldqa import RealWorldQA
 from entropy_grounding.benchmarks.sources import (
@@ -27,6 +29,7 @@ from entropy_grounding.benchmarks.vstar import VStar
 from entropy_grounding.core.config import section_config
 from entropy_grounding.core.errors import InputError
 
+# All that can be evaluated, by their kinds.
 BENCHMARKS: dict[str, Benchmark] = {
     "textvqa": TextVQA(),
     "vstar": VStar(),
@@ -35,7 +38,12 @@ BENCHMARKS: dict[str, Benchmark] = {
     "pope": POPE(),
     "gqa": GQA(),
     "realworldqa": RealWorldQA(),
+    "hr_bench_4k": HRBench(),
+    "hr_bench_8k": HRBench(),
+    "mme_realworld_lite": MMERealWorldLite(),
 }
+# Those of the paper, in the order of its tables. Each has a miniature.
+PAPER_BENCHMARKS = ("textvqa", "vstar", "docvqa", "infovqa", "pope", "gqa", "realworldqa")
 
 
 def benchmark_config(name: str, **overrides: Any) -> BenchmarkConfig:

@@ -1,13 +1,12 @@
 """The orders in which lettered options are shown."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
 from entropy_grounding.benchmarks.config import Protocol
 from entropy_grounding.core.errors import InputError
 from entropy_grounding.metrics.choices import letter_of
-from entropy_grounding.metrics.option_lines import OptionLine
 
 
 def orders(count: int, protocol: Protocol, identity: str) -> list[tuple[int, ...]]:
@@ -34,14 +33,19 @@ def orders(count: int, protocol: Protocol, identity: str) -> list[tuple[int, ...
 
 
 def shown_orders(
-    listed: Sequence[OptionLine], answer: str, protocol: Protocol, identity: str
+    options: Mapping[str, str], answer: str, protocol: Protocol, identity: str
 ) -> Iterator[tuple[int, dict[str, str], str]]:
     """Yield (number, options by letter, letter of the answer) for each order of the protocol.
+
+    Args:
+        options: option text by letter, as released.
+        answer: letter or text of the right option.
+        protocol: gives the orders.
+        identity: id of the example.
 
     Raises:
         InputError: when the answer is none of the options.
     """
-    options = {line.letter: line.text for line in listed}
     right = letter_of(answer, options)
     if right is None:
         raise InputError(

@@ -8,7 +8,7 @@ from entropy_grounding.benchmarks.columns import answer_of, picture_of, text_of
 from entropy_grounding.benchmarks.config import Protocol
 from entropy_grounding.benchmarks.option_orders import shown_orders
 from entropy_grounding.metrics.answers import realworldqa_match
-from entropy_grounding.metrics.option_lines import option_lines, with_texts
+from entropy_grounding.metrics.option_lines import option_lines, texts_by_letter, with_texts
 
 
 class RealWorldQA(Benchmark):
@@ -34,7 +34,9 @@ class RealWorldQA(Benchmark):
             )
             return
 
-        for number, shown, letter in shown_orders(listed, answer, protocol, identity):
+        for number, shown, letter in shown_orders(
+            texts_by_letter(listed), answer, protocol, identity
+        ):
             # The released order keeps the text of the data set exactly as it is.
             prompt = question
             if protocol.option_order != "as_released":

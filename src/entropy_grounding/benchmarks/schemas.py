@@ -7,6 +7,20 @@ from datasets import Image, Sequence, Value
 
 _STR, _PICTURE = Value("string"), Image()
 _TEXTS = Sequence(_STR)
+# Pictures of HR-Bench and MME-RealWorld-Lite are base64 text. The names of their columns are those
+# that the authors' and lmms-eval's code reads; numbers may also be texts, which the readers take.
+_HR_BENCH = {
+    "index": Value("int64"),
+    "question": _STR,
+    "answer": _STR,
+    "category": _STR,
+    "A": _STR,
+    "B": _STR,
+    "C": _STR,
+    "D": _STR,
+    "cycle_category": _STR,
+    "image": _STR,
+}
 SCHEMAS = {
     "textvqa": {
         "image_id": _STR,
@@ -72,4 +86,14 @@ SCHEMAS = {
         "semanticStr": _STR,
     },
     "gqa_images": {"id": _STR, "image": _PICTURE},
+    **dict.fromkeys(("hr_bench_4k", "hr_bench_8k"), _HR_BENCH),
+    "mme_realworld_lite": {
+        "index": Value("int64"),
+        "bytes": _STR,
+        "question": _STR,
+        "multi-choice options": _TEXTS,
+        "answer": _STR,
+        "category": _STR,
+        "l2-category": _STR,
+    },
 }

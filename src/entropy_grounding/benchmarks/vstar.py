@@ -9,7 +9,7 @@ from entropy_grounding.benchmarks.config import Protocol
 from entropy_grounding.benchmarks.option_orders import shown_orders
 from entropy_grounding.core.errors import InputError
 from entropy_grounding.metrics.choices import parse_choice
-from entropy_grounding.metrics.option_lines import option_lines
+from entropy_grounding.metrics.option_lines import option_lines, texts_by_letter
 
 
 class VStar(Benchmark):
@@ -39,7 +39,9 @@ class VStar(Benchmark):
             raise InputError(f"Example '{identity}' lists no lettered options.")
         question = text[: listed[0].line].strip()
 
-        for number, shown, answer in shown_orders(listed, label, protocol, identity):
+        for number, shown, answer in shown_orders(
+            texts_by_letter(listed), label, protocol, identity
+        ):
             prompt = question
             if protocol.answer_mode != "likelihood":
                 lines = "\n".join(f"{letter}. {option}" for letter, option in shown.items())

@@ -4,7 +4,7 @@ from entropy_grounding.commands.command_line import hydra_command
 from entropy_grounding.evaluation.config import EvaluateConfig, results_folder
 from entropy_grounding.evaluation.coverage import missing_text
 from entropy_grounding.evaluation.run import check_answered, evaluate
-from entropy_grounding.reporting.tables import score_line
+from entropy_grounding.reporting.tables import published_line, score_line
 
 
 @hydra_command("evaluate", EvaluateConfig)
@@ -18,6 +18,8 @@ def main(config: EvaluateConfig) -> None:
     rows = evaluate(config)
     folder = results_folder(config)
     print(score_line(rows), flush=True)
+    if published := published_line(rows, config.benchmark.kind):
+        print(published, flush=True)
     print(f"rows: {folder}", flush=True)
     if missing := missing_text(folder):
         print(missing, flush=True)

@@ -26,6 +26,9 @@ PUBLISHED_ROWS = {
     "infovqa": 2801,
     "gqa": 12578,
     "realworldqa": 765,
+    "hr_bench_4k": 800,
+    "hr_bench_8k": 800,
+    "mme_realworld_lite": 1919,
 }
 
 # Figures of `eg profile passes` on a GPU, in results/measured.

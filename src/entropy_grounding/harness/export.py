@@ -136,11 +136,17 @@ def export(config: ExportConfig) -> tuple[Path, Path]:
 
 
 def check_exportable(benchmark: BenchmarkConfig) -> None:
-    """Refuse a protocol that no task of lmms-eval has.
+    """Refuse a benchmark without a known task of lmms-eval, and a protocol that no task has.
 
     Raises:
-        InputError: naming the switch.
+        InputError: naming the benchmark or the switch.
     """
+    if benchmark.kind not in TASKS:
+        raise InputError(
+            f"benchmark.kind '{benchmark.kind}' cannot be exported: use one of {', '.join(TASKS)}, "
+            "or run lmms-eval's own task, which reads the hub."
+        )
+
     usual = Protocol()
     for name in ("option_order", "answer_mode"):
         value, only = getattr(benchmark.protocol, name), getattr(usual, name)

@@ -1,4 +1,4 @@
-"""Answer metrics of the seven benchmarks: one published rule for each.
+"""Answer metrics of the benchmarks: one rule for each.
 
 The rules of other evaluation code are named variants in `SCORERS`. Every function takes strings as
 they were stored, so a stored answer can be scored again under another rule.
@@ -12,7 +12,11 @@ from typing import Literal
 
 from entropy_grounding.core.errors import InputError
 from entropy_grounding.metrics.choices import parse_choice
-from entropy_grounding.metrics.lmms_eval_letters import realworldqa_letters, vstar_letters
+from entropy_grounding.metrics.lmms_eval_letters import (
+    mme_realworld_letters,
+    realworldqa_letters,
+    vstar_letters,
+)
 
 # --- TextVQA: VQA accuracy (EvalAI processor of the m4c code) ---
 
@@ -331,4 +335,5 @@ SCORERS: dict[str, Callable[[str, list[str]], float]] = {
     ),
     "vstar_lmms_eval_letters": _first(vstar_letters),
     "realworldqa_lmms_eval_letters": _first(realworldqa_letters),
+    "mme_realworld_lmms_eval_letters": _first(mme_realworld_letters),
 }

@@ -1,7 +1,7 @@
-"""The letter that lmms-eval (0.7) reads in an answer to a question with options A to D.
+"""The letter that lmms-eval (0.7) reads in an answer to a question with lettered options.
 
-Its tasks of V* and RealWorldQA each have a rule of their own. Both take letters only: an answer by
-the text of an option is wrong, and a letter may come out of a word.
+Its tasks of V*, RealWorldQA and MME-RealWorld each have a rule of their own. All take letters only:
+an answer by the text of an option is wrong, and a letter may come out of a word.
 """
 
 import re
@@ -95,12 +95,44 @@ def _last_places(text: str, form: str) -> list[tuple[int, str]]:
     return [(place, letter) for place, letter in places if place >= 0]
 
 
+# --- MME-RealWorld ---
+
+# Sentence starts that are taken off; without them a short rest may be one small letter.
+_STARTS = (
+    *(f"The {kind}answer is" for kind in ("best ", "correct ", "")),
+    *("The answer", "The best option is", "The correct option is", "Best answer:", "Best option:"),
+)
+
+
+def mme_realworld_letter(answer: str) -> str | None:
+    """Return the letter of an answer under the rule of MME-RealWorld, or None.
+
+    It is the first capital A to E, also inside a word. Without one, an answer of at most ten words
+    is looked for in "(a)", "(b)", ... "(e)", so an empty answer is A. The authors' own script has
+    the same rule, but looks for such an answer in the texts of the options.
+    """
+    said = answer.strip()
+    for start in _STARTS:
+        said = said.replace(start, "")
+
+    if found := re.search("[A-E]", said):
+        return found[0]
+    if len(said.split()) > 10:
+        return None
+    return next((letter for letter in "ABCDE" if said.lower() in f"({letter.lower()})"), None)
+
+
 # --- Scores ---
 
 
 def vstar_letters(prediction: str, reference: str) -> float:
     """Return 1 for the right letter, else 0 (V* in lmms-eval)."""
     return float(vstar_letter(prediction) == reference.strip().upper())
+
+
+def mme_realworld_letters(prediction: str, reference: str) -> float:
+    """Return 1 for the right letter, else 0 (MME-RealWorld in lmms-eval)."""
+    return float(mme_realworld_letter(prediction) == reference.strip().upper())
 
 
 def realworldqa_letters(prediction: str, reference: str) -> float:

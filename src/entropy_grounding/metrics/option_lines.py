@@ -59,6 +59,11 @@ def option_lines(text: str) -> tuple[OptionLine, ...]:
     return tuple(best) if len(best) > 1 else ()
 
 
+def texts_by_letter(lines: Sequence[OptionLine]) -> dict[str, str]:
+    """Return the option texts of option lines by their letters."""
+    return {line.letter: line.text for line in lines}
+
+
 def _read(found: re.Match[str]) -> OptionLine:
     """Return the option line of a match; a full-width letter becomes a plain one."""
     letter = unicodedata.normalize("NFKC", found["inside"] or found["marked"] or found["bare"])

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from entropy_grounding.benchmarks.load import BENCHMARKS
+from entropy_grounding.benchmarks.load import BENCHMARKS, PAPER_BENCHMARKS
 from entropy_grounding.benchmarks.miniature.requirements import HIDDEN, meets
 from entropy_grounding.core.errors import InputError
 from entropy_grounding.evaluation.archive import PUBLISHED, stored_evaluations, table_rows
@@ -202,9 +202,9 @@ def location_table(shares: pd.DataFrame) -> str:
 
     lines = []
     for vlm, rows in shares.groupby("vlm", sort=False):
-        line = {"VLM": f"`{vlm}`", **dict.fromkeys(BENCHMARKS, "not run")}
+        line = {"VLM": f"`{vlm}`", **dict.fromkeys(PAPER_BENCHMARKS, "not run")}
         for row in rows.itertuples():
-            if row.benchmark in BENCHMARKS:
+            if row.benchmark in PAPER_BENCHMARKS:
                 line[row.benchmark] = _share(row)
         lines.append(line)
 
@@ -465,6 +465,30 @@ def score_line(rows: pd.DataFrame) -> str:
         f"{name}: plain {plain}, {first['method']} {zoomed}, n = {len(scored)}"
         f"{missing}{fewer}{took}"
     )
+
+
+def published_line(rows: pd.DataFrame, kind: str) -> str:
+    """Return one line of text with the scores that the authors of a benchmark publish.
+
+    It is empty where they publish the mean of all rows alone, and where no example has a score.
+
+    Args:
+        rows: of one VLM, benchmark and method.
+        kind: the benchmark, a key of `BENCHMARKS`.
+    """
+    scored = rows[rows["status"] == "ok"]
+    if scored.empty:
+        return ""
+
+    parts = []
+    for name, column in (("plain", "plain_score"), (scored["method"].iloc[0], "score")):
+        columns = (scored[each].tolist() for each in (column, "example_id", "group"))
+        means = BENCHMARKS[kind].published(*columns)
+        if means:
+            written = ", ".join(f"{part} {100 * mean:.1f}" for part, mean in means.items())
+            parts.append(f"{name} {written}")
+
+    return f"as published: {'; '.join(parts)}" if parts else ""
 
 
 def _mean(scores: pd.Series) -> Interval:

@@ -13,16 +13,22 @@ import torch
 from entropy_grounding import load_vlm
 from entropy_grounding.app.question import ground_config
 from entropy_grounding.benchmarks.config import Protocol
-from entropy_grounding.benchmarks.load import benchmark_config, load_benchmark
+from entropy_grounding.benchmarks.load import (
+    PAPER_BENCHMARKS,
+    benchmark_config,
+    load_benchmark,
+)
 from entropy_grounding.commands.evaluate import main
 from entropy_grounding.core.config import compose_config
 from entropy_grounding.core.errors import InputError
+from entropy_grounding.core.geometry import Box
 from entropy_grounding.evaluation.archive import load_rows
 from entropy_grounding.evaluation.config import EvaluateConfig, resolved, results_folder
 from entropy_grounding.evaluation.example import evaluate_example
 from entropy_grounding.evaluation.merge import merge
 from entropy_grounding.evaluation.rows import TIMES
 from entropy_grounding.evaluation.run import evaluate
+from entropy_grounding.metrics.localization import overlap
 from entropy_grounding.reporting.tables import score_line
 from entropy_grounding.tracking import TrackingConfig
 from entropy_grounding.vlm.contexts import pixels_scaled
@@ -253,6 +259,8 @@ def test_crops_of_another_configuration_are_not_copied(tmp_path, tiny_vlm):
 def test_a_row_says_where_the_method_looked(straight):
     for row in straight.itertuples():
         assert 0 <= row.iou <= 1
+        crops, evidence = ([Box(*box) for box in boxes] for boxes in (row.crops, row.evidence))
+        assert row.best_iou == pytest.approx(overlap(crops[:1], evidence).iou)
         assert row.pointing in (0.0, 1.0)
         assert 0 < row.chance < row.energy <= 1 or row.pointing == 0
 
@@ -323,9 +331,7 @@ def test_control_crops_are_for_evaluations_only(tiny_vlm, scene):
 
 
 def test_every_miniature_has_a_configuration_that_loads():
-    from entropy_grounding.benchmarks.load import BENCHMARKS
-
-    for name in BENCHMARKS:
+    for name in PAPER_BENCHMARKS:
         assert benchmark_config(f"mini_{name}").path == f"miniature:{name}"
 
 

@@ -15,6 +15,18 @@ from entropy_grounding.core.errors import InputError
 from entropy_grounding.core.geometry import Box
 from support.benchmark_rows import DEFAULTS, load, parquet, picture
 
+HR_PROMPT = (
+    "What is the number on the jersey?\nA. 7\nB. 12\nC. 21\nD. None of them\n"
+    "Answer the option letter directly."
+)
+MME_PROMPT = (
+    "What is the color of the boat? The choices are listed below:\n"
+    "(A) red\n(B) blue\n(C) green\n(D) white\n(E) The image does not feature the color.\n"
+    "Select the best answer to the above multiple-choice question based on the image. "
+    "Respond with only the letter (A, B, C, D, or E) of the correct option.\nThe best answer is: "
+)
+LETTERED = ("vstar", "realworldqa", "mme_realworld_lite")
+
 
 @pytest.mark.parametrize(
     ("kind", "identity", "prompt", "references", "group"),
@@ -31,6 +43,9 @@ from support.benchmark_rows import DEFAULTS, load, parquet, picture
         ("infovqa", "12", f"How many?\n{SHORT}", ("5",), ""),
         ("pope", "random/1", f"Is there a dog in the image?\n{SHORT}", ("no",), "random"),
         ("realworldqa", "0", DEFAULTS["realworldqa"]["question"], ("A",), "choice"),
+        ("hr_bench_4k", "8:0", HR_PROMPT, ("B",), "single"),
+        ("hr_bench_8k", "8:0", HR_PROMPT, ("B",), "single"),
+        ("mme_realworld_lite", "17", MME_PROMPT, ("D",), "Perception/Remote Sensing"),
     ],
 )
 def test_a_row_of_the_published_schema_becomes_an_example(
@@ -79,14 +94,11 @@ def test_ocr_tokens_enter_the_prompt_where_asked(tmp_path):
 PROTOCOLS = [
     *((kind, "reference", Protocol()) for kind in DEFAULTS),
     ("textvqa", "ocr_tokens", Protocol(ocr_tokens=True)),
-    *((kind, "rotations", Protocol(option_order="rotations")) for kind in ("vstar", "realworldqa")),
-    *(
-        (kind, "shuffled", Protocol(option_order="shuffled", option_seed=2))
-        for kind in ("vstar", "realworldqa")
-    ),
+    *((kind, "rotations", Protocol(option_order="rotations")) for kind in LETTERED),
+    *((kind, "shuffled", Protocol(option_order="shuffled", option_seed=2)) for kind in LETTERED),
     *(
         (kind, "likelihood", Protocol(answer_mode="likelihood"))
-        for kind in ("vstar", "realworldqa")
+        for kind in (*LETTERED, "hr_bench_4k", "hr_bench_8k")
     ),
 ]
 
@@ -485,6 +497,12 @@ def test_a_wrong_configuration_is_named(name, overrides, complaint):
         ("pope", "Yes", 0.0),
         ("realworldqa", "A", 1.0),
         ("realworldqa", "right", 0.0),
+        ("hr_bench_4k", "B", 1.0),
+        ("hr_bench_8k", "The number is 12.", 1.0),
+        ("hr_bench_4k", "D. None of them", 0.0),
+        ("mme_realworld_lite", "(D) white", 1.0),
+        ("mme_realworld_lite", "D", 1.0),
+        ("mme_realworld_lite", "E", 0.0),
     ],
 )
 def test_answers_are_scored_by_the_rule_of_the_benchmark(tmp_path, kind, answer, score):
@@ -493,7 +511,11 @@ def test_answers_are_scored_by_the_rule_of_the_benchmark(tmp_path, kind, answer,
 
 
 def test_reordered_options_are_scored_by_the_letters_shown(tmp_path):
-    for kind, right in (("vstar", "blue"), ("realworldqa", "left")):
+    for kind, right in (
+        ("vstar", "blue"),
+        ("realworldqa", "left"),
+        ("mme_realworld_lite", "white"),
+    ):
         for example in load(
             parquet(tmp_path, kind), kind, protocol=Protocol(option_order="rotations")
         ):

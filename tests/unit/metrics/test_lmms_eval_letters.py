@@ -4,7 +4,11 @@ import pytest
 
 from entropy_grounding.metrics.answers import SCORERS
 from entropy_grounding.metrics.choices import parse_choice
-from entropy_grounding.metrics.lmms_eval_letters import realworldqa_letter, vstar_letter
+from entropy_grounding.metrics.lmms_eval_letters import (
+    mme_realworld_letter,
+    realworldqa_letter,
+    vstar_letter,
+)
 
 
 @pytest.mark.parametrize(
@@ -43,6 +47,26 @@ def test_the_rule_of_vstar(answer, letter):
 )
 def test_the_rule_of_realworldqa(answer, letter):
     assert realworldqa_letter(answer) == letter
+
+
+@pytest.mark.parametrize(
+    ("answer", "letter"),
+    [
+        ("E", "E"),
+        ("(C) green", "C"),
+        ("The best answer is D", "D"),
+        ("Answer: C", "A"),  # the first capital, also inside a word
+        ("b", "B"),
+        ("the answer is b", None),
+        ("", "A"),  # an empty text is found in "(a)"
+        ("it is one of many words without any capital letter at all", None),
+    ],
+)
+def test_the_rule_of_mme_realworld(answer, letter):
+    assert mme_realworld_letter(answer) == letter
+    for reference in "ABCDE":
+        score = SCORERS["mme_realworld_lmms_eval_letters"](answer, [reference])
+        assert score == float(reference == letter)
 
 
 def test_one_stored_answer_is_scored_under_both_rules():

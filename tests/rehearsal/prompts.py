@@ -1,4 +1,4 @@
-"""The prompts of the four checkpoints on the seven benchmarks: snapshots, and lmms-eval's beside.
+"""The prompts of the four checkpoints on all benchmarks: snapshots, and lmms-eval's beside.
 
     python tests/rehearsal/prompts.py --files DIR [--freeze] [--table FILE]
 
@@ -108,6 +108,20 @@ def _vstar(row: dict[str, Any]) -> str:
     return f"{question.strip()}\n{options.strip()}\n{LETTER}"
 
 
+def _hr_bench(row: dict[str, Any]) -> str:
+    options = "".join(f"{letter}. {row[letter]}\n" for letter in "ABCD")
+    return f"{row['question'].strip()}\n{options}Answer the option letter directly."
+
+
+def _mme_realworld(row: dict[str, Any]) -> str:
+    options = "\n".join(row["multi-choice options"])
+    return (
+        f"{row['question']} The choices are listed below:\n{options}\n"
+        "Select the best answer to the above multiple-choice question based on the image. Respond "
+        "with only the letter (A, B, C, D, or E) of the correct option.\nThe best answer is: "
+    )
+
+
 TASKS: dict[str, Callable[[dict[str, Any]], str]] = {
     "textvqa": lambda row: f"{row['question'].capitalize()}\n{SHORT}",  # ocr: false
     "vstar": _vstar,
@@ -116,6 +130,9 @@ TASKS: dict[str, Callable[[dict[str, Any]], str]] = {
     "pope": lambda row: f"{row['question'].strip()}\n{SHORT}",
     "gqa": _with_short,
     "realworldqa": lambda row: row["question"].strip(),
+    "hr_bench_4k": _hr_bench,
+    "hr_bench_8k": _hr_bench,
+    "mme_realworld_lite": _mme_realworld,
 }
 
 
@@ -230,7 +247,7 @@ def main() -> int:
     parser.add_argument("--files", type=Path, required=True, help="folder with the released files")
     parser.add_argument("--work", type=Path, default=Path("outputs/rehearsal"))
     parser.add_argument("--freeze", action="store_true", help="write the snapshots anew")
-    parser.add_argument("--table", type=Path, help="write the table of 28 cells into this file")
+    parser.add_argument("--table", type=Path, help="write the table of all cells into this file")
     options = parser.parse_args()
 
     torch.set_num_threads(1)

@@ -1,11 +1,13 @@
-"""Small copies of the seven published data sets: their ids, configurations, splits and columns.
+"""Small copies of the published data sets: their ids, configurations, splits and columns.
 
-The rows come from the miniatures, with the columns of the cards (`SCHEMAS`) and no others. Boxes
+The rows come from the miniatures, with the columns of the cards (`SCHEMAS`) and no others. HR-Bench
+and MME-RealWorld-Lite have questions and pictures of the miniature of V* in their columns. Boxes
 are where the published ones are: in a table of their own (TextVQA) and in files beside pictures
 (V*). Pictures are small; the second row of each data set is wider than high, so that every tiling
 has a canvas of several tiles. One of V* is 4:3, which takes InternVL's largest budget of 13 tiles.
 """
 
+import base64
 import json
 from collections.abc import Iterable, Iterator
 from io import BytesIO
@@ -19,6 +21,7 @@ from PIL import ImageOps
 
 from entropy_grounding.benchmarks.miniature import MINIATURES
 from entropy_grounding.benchmarks.schemas import SCHEMAS
+from entropy_grounding.metrics.option_lines import option_lines
 
 ROWS = 4
 CANVAS = 192  # side of a picture in pixels
@@ -39,6 +42,13 @@ PUBLISHED = {
         ("testdev_balanced_images", "gqa_images", "testdev", "testdev_balanced_images"),
     ],
     "lmms-lab-encoder/RealWorldQA": [("default", "realworldqa", "test", "data")],
+    "DreamMr/HR-Bench": [
+        ("hrbench_version_split", "hr_bench_4k", "hrbench_4k", ""),
+        ("hrbench_version_split", "hr_bench_8k", "hrbench_8k", ""),
+    ],
+    "yifanzhang114/MME-RealWorld-lite-lmms-eval": [
+        ("default", "mme_realworld_lite", "train", "data")
+    ],
 }
 
 
@@ -49,8 +59,10 @@ def write_datasets(target: Path) -> dict[str, Path]:
     for name, parts in PUBLISHED.items():
         folders[name] = target / name
         for _, schema, split, below in parts:
-            path = folders[name] / below / f"{split}-00000-of-00001.parquet"
-            _write_parquet(path, _rows(schema), SCHEMAS[schema])
+            # HR-Bench has its files beside the card, named as ours.
+            file = f"{below}/{split}-00000-of-00001" if below else schema
+            rows = LETTERED[schema]() if schema in LETTERED else _rows(schema)
+            _write_parquet(folders[name] / f"{file}.parquet", rows, SCHEMAS[schema])
         _write_card(folders[name], parts)
 
     folders[TEXTVQA_BOXES] = _write_textvqa_boxes(target / TEXTVQA_BOXES)
@@ -64,6 +76,62 @@ def _rows(schema: str) -> list[dict[str, Any]]:
     miniature = MINIATURES[kind]
     table = miniature.tables(miniature.draw("test", CANVAS))[part or "default"]
     return list(_encoded(islice(table, ROWS), kind))
+
+
+def _hr_bench_rows() -> list[dict[str, Any]]:
+    """Return a question in the four cyclic orders of its options, with base64 pictures."""
+    rows = []
+    for shift in range(4):
+        row = _rows("vstar")[0]
+        lines = option_lines(row["text"])
+        texts = [*(line.text for line in lines), "none of them", "all of them"][:4]
+        right = texts[ord(row["label"]) - ord("A")]
+        shown = texts[shift:] + texts[:shift]
+        rows.append(
+            {
+                "index": shift,
+                "question": row["text"][: lines[0].line].strip(),
+                "answer": "ABCD"[shown.index(right)],
+                "category": "single",
+                **dict(zip("ABCD", shown, strict=True)),
+                "cycle_category": str(shift),
+                "image": _base64(row),
+            }
+        )
+    return rows
+
+
+def _mme_rows() -> list[dict[str, Any]]:
+    """Return questions with an option E, and base64 pictures."""
+    rows = []
+    for number, row in enumerate(_rows("vstar")):
+        lines = option_lines(row["text"])
+        texts = [*(line.text for line in lines), "The image does not feature it."]
+        rows.append(
+            {
+                "index": number,
+                "bytes": _base64(row),
+                "question": row["text"][: lines[0].line].strip(),
+                "multi-choice options": [
+                    f"({letter}) {text}" for letter, text in zip("ABCDE", texts, strict=False)
+                ],
+                "answer": row["label"],
+                "category": f"{('Perception', 'Reasoning')[number % 2]}/Monitoring",
+                "l2-category": "color",
+            }
+        )
+    return rows
+
+
+LETTERED = {
+    "hr_bench_4k": _hr_bench_rows,
+    "hr_bench_8k": _hr_bench_rows,
+    "mme_realworld_lite": _mme_rows,
+}
+
+
+def _base64(row: dict[str, Any]) -> str:
+    return base64.b64encode(row["image"]["bytes"]).decode()
 
 
 def _encoded(rows: Iterable[dict[str, Any]], kind: str) -> Iterator[dict[str, Any]]:
@@ -96,10 +164,13 @@ def _write_parquet(path: Path, rows: list[dict[str, Any]], columns: dict[str, An
 
 def _write_card(folder: Path, parts: list[tuple[str, str, str, str]]) -> None:
     """Write the README.md that names the files of each configuration."""
-    lines = ["---", "configs:"]
-    for config, _, split, below in parts:
-        lines += [f"- config_name: {config}", "  data_files:"]
-        lines += [f"  - split: {split}", f"    path: {below}/{split}-*"]
+    lines, last = ["---", "configs:"], None
+    for config, schema, split, below in parts:
+        if config != last:
+            lines += [f"- config_name: {config}", "  data_files:"]
+        pattern = f"{below}/{split}-*" if below else f"{schema}.parquet"
+        lines += [f"  - split: {split}", f"    path: {pattern}"]
+        last = config
     (folder / "README.md").write_text("\n".join([*lines, "---", ""]))
 
 

@@ -7,11 +7,13 @@ import pytest
 lmms_eval = pytest.importorskip("lmms_eval", reason="needs lmms-eval: make harness")
 
 from lmms_eval.tasks._task_utils.mcq_extract import extract_mcq_answer  # noqa: E402
+from lmms_eval.tasks.hrbench.utils import hrbench_aggregate_results  # noqa: E402
 from lmms_eval.tasks.mme_realworld.utils import extract_characters_regex  # noqa: E402
 from lmms_eval.tasks.realworldqa.utils import realworldqa_process_results  # noqa: E402
 from lmms_eval.tasks.vstar_bench.utils import extract_answer_letter  # noqa: E402
 
 from entropy_grounding.metrics.answers import SCORERS  # noqa: E402
+from entropy_grounding.metrics.averages import rotation_means  # noqa: E402
 from entropy_grounding.metrics.lmms_eval_letters import (  # noqa: E402
     mme_realworld_letter,
     realworldqa_letter,
@@ -57,6 +59,22 @@ def test_the_letter_of_realworldqa_is_lmms_evals():
 def test_the_letter_of_mme_realworld_is_lmms_evals():
     for text in texts(10_000):
         assert (mme_realworld_letter(text) or "") == extract_characters_regex(text), text
+
+
+def test_the_mean_over_rotations_is_lmms_evals():
+    draw = random.Random(7)
+    for _ in range(100):
+        count = draw.randint(1, 30)
+        scores, rotations = ([draw.randrange(n) for _ in range(count)] for n in (2, 4))
+        theirs = hrbench_aggregate_results(
+            [
+                {"gpt_score": score, "cycle_category": rotation}
+                for score, rotation in zip(scores, rotations, strict=True)
+            ],
+            None,
+        )
+        ours = rotation_means(scores, list(map(str, rotations)), ["single"] * count)
+        assert ours == pytest.approx({"single": theirs, "all": theirs})
 
 
 @pytest.mark.parametrize("truth", ["A", "d", "4", "Downhill", "two"])

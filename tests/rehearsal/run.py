@@ -6,7 +6,8 @@ A hub on loopback serves twins of the four checkpoints and small copies of the p
 under their released ids to an empty cache. Then, in processes of their own: `eg fetch` of
 everything, the preflight, `eg evaluate` on every VLM and benchmark, with one run killed and
 resumed, `eg rerun experiment=table1 run=full`, the notebooks of all other tables and ablations,
-`eg publish` and `eg report`; and again without the hub, from the cache. Nothing is downloaded after the fetch.
+`eg publish` and `eg report`; and again without the hub, from the cache. Nothing is downloaded after
+the fetch.
 
 The small files of the twins are the released ones: from ``--files DIR``, or else from the hub.
 Where that is out of reach, they are written from facts alone. The last line says which.

@@ -1,7 +1,8 @@
-"""Seven generated benchmarks, the miniatures.
+"""Seven generated benchmarks, the miniatures, and a further one of high resolution.
 
-Each stands for a published benchmark and has its schema, prompt and metric. Miniatures need no
-download and no GPU, and their evidence boxes are exact. Their scores are about tiny VLMs only.
+Each of the seven stands for a published benchmark and has its schema, prompt and metric. Miniatures
+need no download and no GPU, and their evidence boxes are exact. Their scores are about tiny VLMs
+only.
 """
 
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from datasets import Features, IterableDataset, Sequence, Value
 from PIL import Image
 
 from entropy_grounding.benchmarks.miniature.base import SPLITS, Miniature
+from entropy_grounding.benchmarks.miniature.high_resolution import MiniHighResolution
 from entropy_grounding.benchmarks.miniature.needs_no_zoom import MiniGQA, MiniRealWorldQA
 from entropy_grounding.benchmarks.miniature.needs_zoom import (
     MiniDocVQA,
@@ -36,6 +38,10 @@ MINIATURES: dict[str, Miniature] = {
     )
 }
 
+# Miniatures that stand for no benchmark of the paper. No table of the seven holds them.
+FURTHER: dict[str, Miniature] = {"highres": MiniHighResolution()}
+_ALL = MINIATURES | FURTHER
+
 
 def miniature_rows(kind: str, name: str | None, split: str, canvas: int) -> IterableDataset:
     """Return the rows of a miniature. They are drawn while they are read.
@@ -44,23 +50,30 @@ def miniature_rows(kind: str, name: str | None, split: str, canvas: int) -> Iter
     in pixels.
 
     Args:
-        kind: the miniature, a key of `MINIATURES`.
+        kind: the miniature, a key of `MINIATURES` or `FURTHER`.
         name: configuration: "images" for the pictures of GQA, which are apart from its questions,
             else None.
         split: "test" or "validation".
         canvas: side of the pictures in pixels.
 
     Raises:
-        InputError: for an unknown miniature, split or configuration.
+        InputError: for an unknown miniature, split or configuration, and for too small a canvas.
     """
-    if kind not in MINIATURES:
-        raise InputError(f"Unknown miniature '{kind}': use one of {', '.join(MINIATURES)}.")
+    if kind not in _ALL:
+        raise InputError(f"Unknown miniature '{kind}': use one of {', '.join(_ALL)}.")
     if split not in SPLITS:
         raise InputError(
             f"The miniature '{kind}' has no split '{split}': use {' or '.join(SPLITS)}."
         )
 
-    schema = f"{kind}_{name}" if name else kind
+    least = _ALL[kind].least_canvas
+    if canvas < least:
+        raise InputError(
+            f"benchmark.canvas is {canvas}: the miniature '{kind}' needs at least {least} pixels."
+        )
+
+    columns = _ALL[kind].schema or kind
+    schema = f"{columns}_{name}" if name else columns
     if schema not in SCHEMAS:
         raise InputError(f"The miniature '{kind}' has no configuration '{name}'.")
 
@@ -76,7 +89,7 @@ def miniature_rows(kind: str, name: str | None, split: str, canvas: int) -> Iter
 
 def _rows(kind: str, name: str | None, split: str, canvas: int) -> Iterator[dict[str, Any]]:
     """Yield the rows of one configuration, with encoded pictures."""
-    miniature = MINIATURES[kind]
+    miniature = _ALL[kind]
     for row in miniature.tables(miniature.draw(split, canvas))[name or "default"]:
         yield {**row, "image": _png(row["image"])} if "image" in row else row
 

@@ -1,4 +1,4 @@
-"""What the seven miniatures share.
+"""What the miniatures share.
 
 The rows of a miniature are drawn from a seed. They have the schema of the benchmark that the
 miniature stands for.
@@ -41,18 +41,22 @@ class Miniature:
     """A generated benchmark. Each one has its own scenes, questions and columns.
 
     Attributes:
-        kind: the benchmark that it stands for, a key of `BENCHMARKS`.
+        kind: its name, that of the benchmark that it stands for.
+        schema: the columns of its rows, a key of `SCHEMAS`; empty for those of its kind.
         element: kind of the elements of its scenes.
         sides: smallest and largest side of an element in the benchmark, in pixels.
         trained: smallest and largest side of an element in training pictures, in pixels.
         count: smallest and largest number of elements in a scene.
+        least_canvas: smallest side of its pictures in pixels, with room for two elements.
     """
 
     kind: str
+    schema: str = ""
     element: str = "card"
     sides: tuple[float, float] = (14.0, 18.0)
     trained: tuple[float, float] = (14.0, 60.0)
     count: tuple[int, int] = (3, 6)
+    least_canvas: int = 128
 
     def scene(self, rng: np.random.Generator, canvas: int, *, training: bool = False) -> Scene:
         """Draw a scene with at least two elements."""

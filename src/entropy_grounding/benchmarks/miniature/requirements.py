@@ -7,10 +7,15 @@ GAINS = {
     "mini_docvqa": 25.0,
     "mini_infovqa": 25.0,
     "mini_pope": 8.0,
+    "mini_highres": 25.0,
 }
 
 # The benchmarks whose evidence is hidden in the full picture.
 HIDDEN = tuple(name.removeprefix("mini_") for name in GAINS)
+
+# High resolution, in percent of questions with four options: the largest plain score (near chance,
+# 25), the smallest score with the oracle crop, and how many points one round stays behind it.
+PLAIN_AT_MOST, ORACLE_AT_LEAST, ONE_ROUND_BEHIND = 40.0, 80.0, 20.0
 
 # If no zoom is needed: the largest difference between both scores, and the smallest plain score.
 WITHOUT_ZOOM, PLAIN_AT_LEAST = 5.0, 70.0

@@ -5,7 +5,8 @@ is shrunk to the model's input, a small card keeps its color and loses its text.
 *find* the evidence and cannot *read* it without a zoom, which is the situation of the paper.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -13,11 +14,13 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from entropy_grounding.benchmarks.miniature.words import COLORS, READABLE
+from entropy_grounding.benchmarks.miniature.words import COLORS, MUTED, READABLE
 from entropy_grounding.core.geometry import Box
 
 CANVAS = 256  # width and height of a scene in pixels, for the families that see the fewest
 SMALL = (14.0, 18.0)  # side in pixels of evidence that is hidden in the full picture
+COARSE = 4  # side in pixels of a grain of the coarse texture
+_FILLS = COLORS | MUTED
 _FONT = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans-Bold.ttf"
 
 
@@ -99,13 +102,16 @@ class Scene:
         elements: the elements; no two have the same color or overlap.
         texture_seed: seed of the background, so that a scene looks the same everywhere.
         size: width and height in pixels.
-        background: "texture" or "page".
+        background: "texture", "coarse texture" or "page".
+        distractors: elements that no question asks about. They overlap nothing and have the colors
+            of `MUTED`, several of them the same.
     """
 
     elements: tuple[Element, ...]
     texture_seed: int
     size: tuple[int, int] = (CANVAS, CANVAS)
     background: str = "texture"
+    distractors: tuple[Element, ...] = ()
 
     def find(self, color: str) -> Element | None:
         """Return the element of this color, or None if there is none."""
@@ -146,6 +152,31 @@ def sample_scene(
 
     background = "page" if kind in ("row", "bar") else "texture"
     return Scene(tuple(elements), int(rng.integers(2**31)), (canvas, canvas), background)
+
+
+def with_distractors(
+    rng: np.random.Generator, scene: Scene, sides: tuple[float, float], count: int
+) -> Scene:
+    """Return the scene with cards of muted colors where it has room.
+
+    Args:
+        rng: source of all choices.
+        scene: a square scene without distractors.
+        sides: smallest and largest side of a distractor in pixels.
+        count: number of distractors; fewer if there is no room.
+    """
+    taken = [element.box for element in scene.elements]
+    cards = []
+
+    for _ in range(count):
+        box = _free_box(rng, sides, taken, scene.size[0], "card", 1)
+        if box is None:
+            continue
+
+        taken.append(box)
+        cards.append(Element("card", str(rng.choice(list(MUTED))), str(rng.choice(READABLE)), box))
+
+    return replace(scene, distractors=tuple(cards))
 
 
 def _free_box(
@@ -193,10 +224,10 @@ def _free_box(
 def draw_scene(scene: Scene) -> Image.Image:
     """Draw the scene as an RGB picture of ``scene.size`` (width, height) pixels."""
     rng = np.random.default_rng(scene.texture_seed)
-    picture = _page(rng, scene.size) if scene.background == "page" else _texture(rng, scene.size)
+    picture = _BACKGROUNDS[scene.background](rng, scene.size)
 
     canvas = ImageDraw.Draw(picture)
-    for element in scene.elements:
+    for element in (*scene.distractors, *scene.elements):
         for cell in element.cells():
             _draw_cell(canvas, cell, tinted=element.kind == "row" and bool(cell.letter))
     return picture
@@ -217,6 +248,16 @@ def _texture(rng: np.random.Generator, size: tuple[int, int]) -> Image.Image:
     return Image.fromarray(np.clip(smooth + grain, 0, 255).astype(np.uint8))
 
 
+def _coarse_texture(rng: np.random.Generator, size: tuple[int, int]) -> Image.Image:
+    """Return a texture that is drawn four times smaller and enlarged.
+
+    Its grains are squares of 4 x 4 pixels: fine grain on 4,096 x 4,096 pixels takes seconds to
+    draw and to store.
+    """
+    small = _texture(rng, (size[0] // COARSE, size[1] // COARSE))
+    return small.resize(size, Image.Resampling.NEAREST)
+
+
 def _page(rng: np.random.Generator, size: tuple[int, int]) -> Image.Image:
     """Return paper: nearly white, with faint grain."""
     width, height = size
@@ -226,12 +267,19 @@ def _page(rng: np.random.Generator, size: tuple[int, int]) -> Image.Image:
     return Image.fromarray(np.clip(np.repeat(paper, 3, 2), 0, 255).astype(np.uint8))
 
 
+_BACKGROUNDS: dict[str, Callable[[np.random.Generator, tuple[int, int]], Image.Image]] = {
+    "texture": _texture,
+    "coarse texture": _coarse_texture,
+    "page": _page,
+}
+
+
 def _draw_cell(canvas: ImageDraw.ImageDraw, cell: Cell, *, tinted: bool) -> None:
     """Fill a cell and write its letter in the middle.
 
     A tinted cell has a lighter tint of its color. The value of a row is tinted, its key is not.
     """
-    box, fill = cell.box, COLORS[cell.color]
+    box, fill = cell.box, _FILLS[cell.color]
     if tinted:
         fill = ((fill[0] + 255) // 2, (fill[1] + 255) // 2, (fill[2] + 255) // 2)
     canvas.rectangle((box.x0, box.y0, box.x1 - 1, box.y1 - 1), fill=fill)

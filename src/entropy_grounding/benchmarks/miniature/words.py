@@ -11,4 +11,12 @@ COLORS: dict[str, tuple[int, int, int]] = {
     "purple": (135, 55, 190),
     "pink": (250, 135, 195),
 }
+
+# Colors of cards that no question asks about.
+MUTED: dict[str, tuple[int, int, int]] = {
+    "black": (35, 35, 35),
+    "gray": (110, 110, 110),
+    "silver": (165, 165, 165),
+    "white": (225, 225, 225),
+}
 READABLE = tuple("ABCDEHKMTX")  # letters on the cards of the scenes

@@ -49,6 +49,8 @@ class Experiment:
         vlms: names from ``conf/vlm``, by the name of a run (or of what it is ``like``); a run that
             is not here uses its own.
         benchmarks: names from ``conf/benchmark``, by the name of a run in the same way.
+        examples: the number of examples of each benchmark, by the name of a run; a run that is not
+            here uses its own.
         paper: scores of the paper in percent, by VLM family, variant and benchmark.
         share: answer each example by all missing variants, and compute once what they have in
             common. Seconds are not recorded then.
@@ -61,6 +63,7 @@ class Experiment:
     reference: str = "entropy_gradient"
     vlms: dict[str, Any] = field(default_factory=dict)
     benchmarks: dict[str, Any] = field(default_factory=dict)
+    examples: dict[str, Any] = field(default_factory=dict)
     paper: dict[str, Any] = field(default_factory=dict)
     share: bool = False
 
@@ -220,7 +223,9 @@ def composed(arguments: Sequence[str]) -> ExperimentConfig:
             options.append(as_option(argument))
 
     setup = compose_config(options, "rerun", ExperimentConfig)
-    setup = replace(setup, overrides=(*setup.overrides, *changes))
+    examples = setup.experiment.examples.get(setup.run.name, setup.run.examples)
+    run = replace(setup.run, examples=examples)
+    setup = replace(setup, run=run, overrides=(*setup.overrides, *changes))
     check_of_one(setup.overrides, setup.vlms(), setup.benchmarks())
     check(setup)
 

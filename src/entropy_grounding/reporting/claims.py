@@ -10,7 +10,12 @@ from typing import Any
 
 import pandas as pd
 
-from entropy_grounding.benchmarks.miniature.requirements import HIDDEN
+from entropy_grounding.benchmarks.miniature.requirements import (
+    HIDDEN,
+    ONE_ROUND_BEHIND,
+    ORACLE_AT_LEAST,
+    PLAIN_AT_MOST,
+)
 from entropy_grounding.metrics.statistics import holm
 from entropy_grounding.reporting.comparisons import dominating_methods, significant
 from entropy_grounding.reporting.summary import OURS
@@ -122,6 +127,53 @@ def worse(methods: Iterable[str], benchmarks: Iterable[str]) -> Callable[[pd.Dat
         counted = tested[tested["benchmark"].isin(list(benchmarks))]
 
         return {_name(row): bool(row.sure and row.change < 0) for row in counted.itertuples()}
+
+    return check
+
+
+def better_than(reference: str, methods: Iterable[str]) -> Callable[[pd.DataFrame], Outcome]:
+    """Return a check that methods are significantly better than the reference of an experiment.
+
+    Args:
+        reference: the variant that ``p_ours`` was tested against.
+        methods: the methods that are claimed to be better.
+    """
+
+    def check(cells: pd.DataFrame) -> Outcome:
+        tested = _of_methods(significant(cells, reference), methods)
+
+        return {_name(row): bool(row.sure and row.change > 0) for row in tested.itertuples()}
+
+    return check
+
+
+def between(
+    method: str, *, least: float = 0.0, most: float = 100.0
+) -> Callable[[pd.DataFrame], Outcome]:
+    """Return a check that the scores of a method lie within limits, both in percent."""
+
+    def check(cells: pd.DataFrame) -> Outcome:
+        counted = _of_methods(cells[cells["n"] > 0], (method,))
+
+        return {_cell(row): least <= 100 * row.score <= most for row in counted.itertuples()}
+
+    return check
+
+
+def behind(method: str, other: str, points: float) -> Callable[[pd.DataFrame], Outcome]:
+    """Return a check that a method scores so many points less than another, or still less."""
+
+    def check(cells: pd.DataFrame) -> Outcome:
+        counted = _of_methods(cells[cells["n"] > 0], (other,))
+        best = counted.set_index(["vlm", "benchmark"])["score"].to_dict()
+
+        outcome = {}
+        for row in _of_methods(cells[cells["n"] > 0], (method,)).itertuples():
+            if (row.vlm, row.benchmark) in best:
+                gap = best[row.vlm, row.benchmark] - row.score
+                outcome[_cell(row)] = 100 * gap >= points
+
+        return outcome
 
     return check
 
@@ -330,5 +382,26 @@ CLAIMS: dict[str, tuple[Claim, ...]] = {
             "The gradient at the embedding alone is not significantly better",
             without("better", ("injections_first",)),
         ),
+    ),
+    "33_high_resolution": (
+        Claim(
+            f"The plain answer is near chance, 25 % (at most {PLAIN_AT_MOST:.0f} %)",
+            between("plain", most=PLAIN_AT_MOST),
+        ),
+        Claim(
+            f"With the oracle's crop it is read (at least {ORACLE_AT_LEAST:.0f} %)",
+            between("control_oracle", least=ORACLE_AT_LEAST),
+        ),
+        Claim(
+            f"One round stays at least {ONE_ROUND_BEHIND:.0f} points behind the oracle",
+            behind("fixed_1", "control_oracle", ONE_ROUND_BEHIND),
+        ),
+        Claim(
+            "Three rounds score significantly more than one",
+            better_than("fixed_1", ("fixed_3",)),
+        ),
+        Claim("The paper's stopping rule scores significantly more than plain", gains),
+        Claim("It scores more than ViCrop's relative attention", above("score", "vicrop_rel_att")),
+        Claim("It scores more than random crops", above("score", "control_random")),
     ),
 }

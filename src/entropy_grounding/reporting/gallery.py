@@ -56,6 +56,21 @@ def rescued(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[(rows["status"] == "ok") & (rows["plain_score"] < 0.5) & (rows["score"] == 1)]
 
 
+def rescued_late(rows: pd.DataFrame, *fewer: pd.DataFrame) -> pd.DataFrame:
+    """Return the `rescued` rows whose examples every evaluation with fewer rounds gets wrong.
+
+    Args:
+        rows: rows of an evaluation.
+        fewer: rows of the same examples, each with fewer rounds.
+    """
+    late = rescued(rows)
+    for other in fewer:
+        wrong = other[(other["status"] == "ok") & (other["score"] < 0.5)]
+        late = late[late["example_id"].isin(wrong["example_id"])]
+
+    return late
+
+
 @literal_text()
 def plot_answers(rows: pd.DataFrame, source: dict[str, Any], *, title: str = "") -> Figure:
     """Draw examples side by side.

@@ -133,3 +133,12 @@ def test_a_line_may_be_in_some_runs_only():
     )
     assert mini - full == {"gated"}
     assert full <= mini
+
+
+def test_an_experiment_may_have_its_own_number_of_examples():
+    setup = load_experiment("high_resolution", "mini", vlm="tiny_llava")
+    assert {config.benchmark.examples for _, config in evaluations(setup)} == {100}
+
+    assert load_experiment("high_resolution", "smoke").run.examples == 4
+    assert load_experiment("high_resolution", "mini", ["benchmark.examples=7"]).run.examples == 7
+    assert load_experiment("table1", "mini").run.examples == 300

@@ -249,6 +249,35 @@ def test_a_gain_counts_only_where_it_is_significant():
     assert gains(rows) == {"v textvqa": True, "v vstar": False}
 
 
+def high_resolution(plain, oracle, one, three, p):
+    """Cells of one VLM in percent, with the p-value of three rounds against one."""
+    scores = {"plain": plain, "control_oracle": oracle, "fixed_1": one, "fixed_3": three}
+    rows = pd.DataFrame({"method": list(scores), "score": [each / 100 for each in scores.values()]})
+    return rows.assign(vlm="v", benchmark="highres", n=9, p_ours=[1.0, 1.0, 1.0, p])
+
+
+def test_one_zoom_is_not_enough_if_three_rounds_are_surely_better():
+    said = verdict("33_high_resolution", high_resolution(40, 80, 60, 70, 0.01))
+    assert said.count("**holds**, in 1 of 1 comparisons") == 4
+
+
+@pytest.mark.parametrize(
+    ("scores", "part"),
+    [
+        ((41, 80, 60, 70, 0.01), "The plain answer is near chance"),
+        ((40, 79, 50, 70, 0.01), "With the oracle's crop it is read"),
+        ((40, 80, 61, 70, 0.01), "One round stays at least 20 points behind"),
+        ((40, 80, 60, 70, 0.2), "Three rounds score significantly more than one"),
+        ((40, 80, 60, 50, 0.01), "Three rounds score significantly more than one"),
+    ],
+)
+def test_each_part_of_high_resolution_can_be_refuted(scores, part):
+    said = verdict("33_high_resolution", high_resolution(*scores)).splitlines()
+    assert [line for line in said if "refuted" in line] == [
+        line for line in said if line.startswith(f"- {part}")
+    ]
+
+
 @pytest.mark.parametrize("name", CLAIMS)
 def test_every_claim_is_decided_in_its_notebook(name):
     notebook = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)

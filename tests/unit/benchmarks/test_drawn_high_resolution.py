@@ -42,7 +42,7 @@ def test_several_small_cards_lie_among_many_distractors():
         cards = (*scene.elements, *scene.distractors)
         assert 4 <= len(scene.elements) <= 6
         assert len(scene.distractors) == HIGHRES.distractors
-        assert all(104 <= card.box.height <= 128 for card in cards)
+        assert all(116 <= card.box.height <= 136 for card in cards)
         assert question.evidence[0].height < SIDE / 30
 
 

@@ -17,8 +17,8 @@ from entropy_grounding.benchmarks.miniature.scenes import Scene, with_distractor
 class MiniHighResolution(MiniVStar):
     """Questions with four options about one of several small cards among many of muted colors.
 
-    The sides and the number of distractors were chosen on validation scenes with the tiny LLaVA
-    (docs/tiny_vlms.md). They are for pictures of 4,096 pixels a side.
+    The sides and the number of distractors were chosen on validation scenes with the two tiny VLMs
+    that see 64 pixels a side (docs/tiny_vlms.md). They are for pictures of 4,096 pixels a side.
 
     Attributes:
         distractors: number of cards that no question asks about.
@@ -26,7 +26,7 @@ class MiniHighResolution(MiniVStar):
 
     kind = "highres"
     schema = "vstar"
-    sides = (104.0, 128.0)
+    sides = (116.0, 136.0)
     count = (4, 6)
     least_canvas = 1024
     distractors: int = 24

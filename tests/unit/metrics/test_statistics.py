@@ -142,7 +142,7 @@ def test_numbers_are_those_of_all_resamples_at_once(monkeypatch, n, at_once):
 
 
 def test_examples_without_a_difference_do_not_change_the_p_value():
-    """Flipping the sign of 0 changes no sum; of 8 equal differences, 2 of 256 patterns are as far."""
+    """Of 8 equal differences, 2 of 256 patterns of signs are as far from 0."""
     change = np.array([0.3] * 8)
     assert permutation(np.concatenate([change, np.zeros(292)])) == permutation(change)
     assert permutation(np.concatenate([np.zeros(292), change])) == pytest.approx(2 / 2**8)

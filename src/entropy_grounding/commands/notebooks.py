@@ -21,6 +21,7 @@ ALWAYS = (
     "01_method_step_by_step",
     "02_four_vlms",
     "04_seven_benchmarks",
+    "05_from_scratch",
     "26_controls",
     *GALLERIES,
 )

@@ -12,7 +12,7 @@ export OMP_NUM_THREADS ?= 1
 export TQDM_MININTERVAL ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check contract environments harness rehearsal notebooks figures clean
+.PHONY: help demo lab test check contract environments harness rehearsal notebooks figures clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -27,6 +27,10 @@ demo: $(READY)  ## the main job: run the quickstart notebook, print the answers,
 	$(BIN)/eg notebooks execute 00_quickstart $(OUT)/demo/00_quickstart.ipynb "run_dir=$(CURDIR)/$(OUT)/demo"
 	@cat $(OUT)/demo/answers.txt
 	@ls $(OUT)/demo/*.png $(OUT)/demo/00_quickstart.ipynb
+
+# The whole repository is the root, so that links to docs and source files open, too.
+lab: $(READY)  ## JupyterLab in the environment, opened at the quickstart notebook
+	$(BIN)/jupyter-lab --ServerApp.root_dir=$(CURDIR) $(if $(filter 0,$(shell id -u)),--allow-root) notebooks/00_quickstart.ipynb
 
 test: $(READY)  ## all tests that need no GPU, the notebooks included
 	$(BIN)/python -m pytest -q -m "not gpu and not slurm and not rehearsal" -n $(JOBS) --dist worksteal

@@ -1,6 +1,8 @@
 """The project's own promises: one place for pins, consistent environments, clean notebooks."""
 
 import re
+import shlex
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -54,6 +56,16 @@ def test_environment_installs_this_package_with_extras_and_the_same_pins():
     assert "python=3.11" in environment["dependencies"]
     assert "3.11" in PROJECT["requires-python"]
     assert "defaults" not in environment["channels"]
+
+
+def test_make_lab_opens_the_quickstart_of_this_repository():
+    said = subprocess.run(
+        ["make", "-n", "-o", ".venv/.ready", "lab"], cwd=ROOT, capture_output=True, text=True
+    ).stdout
+    *_, command = shlex.split(said)
+    assert "bin/jupyter-lab" in said
+    assert ROOT / command in NOTEBOOKS
+    assert "jupyter" in {requirement.name for requirement in requirements()}
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

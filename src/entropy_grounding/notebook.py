@@ -1,6 +1,6 @@
 """What every notebook needs: its configuration, its output folder, and a way to show results.
 
-``eg notebooks 00_quickstart out.ipynb image=photo.jpg`` executes a notebook from the command line.
+``eg notebooks execute 00_quickstart out.ipynb image=photo.jpg`` executes one from the command line.
 """
 
 import os
@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
+from IPython import get_ipython
 from IPython.display import Markdown, display
 from matplotlib.figure import Figure
 
 from entropy_grounding.app.question import GroundConfig
+from entropy_grounding.core.checks import check_choice
 from entropy_grounding.core.config import compose_config, override_list
 from entropy_grounding.core.paths import ROOT
 from entropy_grounding.core.verbatim import expanded, quote_text
@@ -37,6 +39,34 @@ def notebook_config(name: str, overrides: str | Iterable[str] = (), **values: An
 
     options = [*quote_text(arguments, texts), *override_list(overrides)]
     return compose_config(options, name, GroundConfig)
+
+
+def is_interactive(given: bool | str) -> bool:
+    """Tell whether a notebook shows widgets.
+
+    Args:
+        given: its parameter ``interactive``: True, False, or "auto" for `has_front_end`. Text is
+            read as well, because a command line gives "True".
+
+    Raises:
+        InputError: for anything else.
+    """
+    check_choice("interactive", str(given), ("auto", "True", "False"))
+    return has_front_end() if given == "auto" else str(given) == "True"
+
+
+def has_front_end() -> bool:
+    """Tell whether a person runs the cells of this notebook, in Jupyter or a program like it.
+
+    Such a program says with every cell that the cell may ask for input. papermill, nbconvert and
+    nbval say that it may not, because nobody is there to answer.
+    """
+    kernel = getattr(get_ipython(), "kernel", None)
+    if kernel is None:
+        return False
+
+    request = kernel.get_parent("shell").get("content", {})
+    return bool(request.get("allow_stdin", False))
 
 
 def name_list(given: str | Iterable[str]) -> list[str]:

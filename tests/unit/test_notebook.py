@@ -1,8 +1,10 @@
 """Parameters of a notebook: what was given is what arrives."""
 
 import pytest
+from jupyter_client.manager import start_new_kernel
 
-from entropy_grounding.notebook import notebook_config, output_folder
+from entropy_grounding.core.errors import InputError
+from entropy_grounding.notebook import is_interactive, notebook_config, output_folder
 from support.nasty_texts import NASTY
 
 
@@ -21,3 +23,34 @@ def test_folders_of_a_notebook_are_expanded(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     assert output_folder("~/made", "name") == tmp_path / "made"
     assert (tmp_path / "made").is_dir()
+
+
+def test_widgets_are_on_where_a_cell_may_ask_for_input():
+    """In a real kernel. JupyterLab allows a cell to ask; papermill, nbconvert and nbval do not."""
+    code = "from entropy_grounding.notebook import is_interactive; print(is_interactive('auto'))"
+    said = []
+    manager, client = start_new_kernel(kernel_name="python3")
+    try:
+        for allowed in (True, False):
+            client.execute_interactive(
+                code,
+                allow_stdin=allowed,
+                timeout=120,
+                output_hook=lambda message: said.append(message["content"].get("text")),
+            )
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+    assert [text for text in said if text] == ["True\n", "False\n"]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"), [(True, True), (False, False), ("True", True), ("auto", False)]
+)
+def test_widgets_can_be_turned_on_and_off(given, expected):
+    assert is_interactive(given) is expected
+
+
+def test_another_word_for_widgets_is_one_sentence():
+    with pytest.raises(InputError, match="Unknown interactive 'atuo': did you mean 'auto'"):
+        is_interactive("atuo")

@@ -85,6 +85,17 @@ def test_notebooks_are_stripped_and_parameterised(path):
     assert sum("parameters" in cell.metadata.get("tags", []) for cell in code) == 1
 
 
+@pytest.mark.parametrize("name", ["00_quickstart", "01_method_step_by_step", "03_your_image"])
+def test_notebooks_for_colab_install_the_package_from_the_address_of_the_project(name):
+    first, second, *_ = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4).cells
+    place = PROJECT["urls"]["Repository"].removeprefix("https://github.com/")
+    page = f"https://colab.research.google.com/github/{place}/blob/main/notebooks/{name}.ipynb"
+    assert page in first.source
+    assert f"%pip install -q git+https://github.com/{place}" in second.source
+    # With an upgrade, or a pin of torch, the torchvision of Colab would not fit any more.
+    assert "torch==" not in second.source and "upgrade" not in second.source
+
+
 def test_the_method_from_scratch_is_short_and_takes_nothing_from_the_package():
     cells = nbformat.read(ROOT / "notebooks" / "05_from_scratch.ipynb", as_version=4).cells
     sources = [cell.source for cell in cells]

@@ -4,6 +4,7 @@
 """
 
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,9 @@ from entropy_grounding.core.checks import check_choice
 from entropy_grounding.core.config import compose_config, override_list
 from entropy_grounding.core.paths import ROOT
 from entropy_grounding.core.verbatim import expanded, quote_text
+
+NO_BREAK = "\N{NO-BREAK SPACE}"
+_WITH_INTERVAL = re.compile(r"\d(?: %)? \[-?\d[\d.]*, -?\d[\d.]*\]")
 
 
 def notebook_config(name: str, overrides: str | Iterable[str] = (), **values: Any) -> GroundConfig:
@@ -91,8 +95,19 @@ def output_folder(given: str, name: str, default: Path | None = None) -> Path:
 
 
 def show_markdown(text: str) -> None:
-    """Show Markdown below the cell of a notebook; a table in it is shown as a table."""
-    display(Markdown(text))
+    """Show Markdown below the cell of a notebook.
+
+    A table in it is shown as a table, and each number stays on one line with its interval.
+    """
+    display(Markdown(unbroken(text)))
+
+
+def unbroken(text: str) -> str:
+    """Return Markdown in which no line breaks inside a number with its interval.
+
+    The spaces of "51.0 [45.3, 56.3]" become spaces at which nothing breaks a line.
+    """
+    return _WITH_INTERVAL.sub(lambda found: found[0].replace(" ", NO_BREAK), text)
 
 
 def show_figure(figure: Figure, folder: Path, name: str) -> None:

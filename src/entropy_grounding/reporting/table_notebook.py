@@ -1,6 +1,6 @@
 """What the notebooks with tables share: open an experiment, show its parts, and log them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,10 @@ from entropy_grounding.reporting.claims import verdict
 from entropy_grounding.reporting.experiment import summary, write_tables
 from entropy_grounding.reporting.tables import place_table, reference_table, score_table, sources
 from entropy_grounding.tracking import TrackingConfig, log_table, tracked_run
+
+# Columns of `place_table`.
+_MORE_IS_BETTER = ("IoU", "pointing game", "energy in box")
+_LESS_IS_BETTER = ("forwards + 2 x backwards", "visual tokens", "seconds")
 
 
 @dataclass(frozen=True)
@@ -59,17 +63,25 @@ class TableNotebook:
         show_markdown(verdict(self.notebook, self.cells))
 
     def show_scores(self) -> None:
-        """Show the `score_table` of every VLM."""
-        self._show_by_vlm(score_table)
+        """Show the `score_table` of every VLM, with the best scores in bold."""
+        self._show_by_vlm(score_table, higher=self.cells["benchmark"].unique())
 
     def show_places(self) -> None:
-        """Show the `place_table` of every VLM."""
-        self._show_by_vlm(place_table)
+        """Show the `place_table` of every VLM, with the best values in bold."""
+        self._show_by_vlm(place_table, higher=_MORE_IS_BETTER, lower=_LESS_IS_BETTER)
 
-    def _show_by_vlm(self, table: Callable[[pd.DataFrame, str], str]) -> None:
-        """Show one table per VLM, below the name of the VLM."""
+    def _show_by_vlm(
+        self, table: Callable[[pd.DataFrame, str], str], **better: Collection[str]
+    ) -> None:
+        """Show one table per VLM, below the name of the VLM.
+
+        Args:
+            table: makes the Markdown table of a VLM.
+            better: the columns of `best_in_bold`.
+        """
         for vlm in self.cells["vlm"].unique():
-            show_markdown(f"**`{vlm}`**\n\n{table(self.cells, vlm)}")
+            shown = best_in_bold(table(self.cells, vlm), **better)
+            show_markdown(f"**`{vlm}`**\n\n{shown}")
 
     def show_differences(self) -> None:
         """Show the `reference_table` of the experiment."""
@@ -140,3 +152,29 @@ def open_table(
         run_dir,
         figure_dir,
     )
+
+
+def best_in_bold(table: str, higher: Collection[str] = (), lower: Collection[str] = ()) -> str:
+    """Return a Markdown table with the best value of each of these columns in bold.
+
+    Values that are equal as they are written are all bold. Controls do not compete.
+
+    Args:
+        table: the table, with the name of a method in its first column.
+        higher: columns in which the largest value is the best.
+        lower: columns in which the smallest value is the best.
+    """
+    lines = [line.strip("|").split("|") for line in table.splitlines()]
+    header, _, *rows = [[field.strip() for field in line] for line in lines]
+    frame = pd.DataFrame(rows, columns=header)
+    competing = ~frame[header[0]].str.startswith("`control")
+
+    for name in header:
+        if name in higher or name in lower:
+            # A field without a number, such as "not run", is NaN.
+            numbers = frame[name].str.extract(r"^(-?\d+(?:\.\d+)?)")[0].astype(float)
+            ranked = (numbers if name in higher else -numbers).where(competing)
+            best = ranked == ranked.max()
+            frame.loc[best, name] = "**" + frame.loc[best, name] + "**"
+
+    return frame.to_markdown(index=False, disable_numparse=True)

@@ -1,5 +1,6 @@
 """The parts of a table notebook, made from the published rows of one VLM and one benchmark."""
 
+import re
 from dataclasses import replace
 
 import matplotlib.pyplot as plt
@@ -7,9 +8,10 @@ import pytest
 
 from entropy_grounding import notebook
 from entropy_grounding.evaluation.archive import RESULTS
+from entropy_grounding.notebook import NO_BREAK, unbroken
 from entropy_grounding.reporting.claims import verdict
 from entropy_grounding.reporting.experiment import write_tables
-from entropy_grounding.reporting.table_notebook import open_table
+from entropy_grounding.reporting.table_notebook import best_in_bold, open_table
 from entropy_grounding.reporting.tables import place_table, reference_table, score_table
 
 CHOSEN = {
@@ -63,11 +65,54 @@ def test_rows_of_one_method_are_found_by_vlm_and_benchmark(table):
     assert set(rows["method"]) == {source["method_name"]} == {"control_oracle"}
 
 
+def fields(text):
+    """Everything that a table says, without bold and without its lines."""
+    return re.sub(r"\*\*|:-+|\|", " ", text).split()
+
+
 def test_tables_are_shown_as_markdown_with_the_name_of_the_vlm(table, shown):
     table.show_scores()
     table.show_places()
-    tables = score_table(table.cells, "tiny_llava"), place_table(table.cells, "tiny_llava")
-    assert shown == [f"**`tiny_llava`**\n\n{each}" for each in tables]
+    scores, places = (made(table.cells, "tiny_llava") for made in (score_table, place_table))
+    assert [fields(text) for text in shown] == [
+        ["`tiny_llava`", *fields(text)] for text in (scores, places)
+    ]
+
+
+def test_the_best_of_each_column_is_bold_and_controls_do_not_compete():
+    table = """
+| method           | gqa                | iou   | passes   | gained, lost   |
+|:-----------------|:-------------------|:------|:---------|:---------------|
+| `plain`          | 51.0 [45.3, 56.3]  |       | 1.0      |                |
+| `ours`           | 79.0 [74.0, 83.3]+ | 0.310 | 7.5      | 90, 6          |
+| `other`          | 79.0 [73.0, 83.0]+ | 0.295 | 12.0     | 88, 4          |
+| `control_oracle` | 81.7 [77.0, 85.7]+ | 1.000 | 0.5      | 99, 1          |
+| `absent`         | not run            |       |          |                |
+""".strip()
+    found = best_in_bold(table, higher=["gqa", "iou"], lower=["passes"])
+    assert re.findall(r"\*\*(.*?)\*\*", found) == [
+        "1.0",
+        "79.0 [74.0, 83.3]+",
+        "0.310",
+        "79.0 [73.0, 83.0]+",
+    ]
+    assert [line.split("|")[1].strip() for line in found.splitlines()[2:]] == [
+        "`plain`",
+        "`ours`",
+        "`other`",
+        "`control_oracle`",
+        "`absent`",
+    ]
+
+
+def test_a_number_stays_on_one_line_with_its_interval():
+    text = "| 51.0 [45.3, 56.3]+ | 12 % [-3, 4] | see [45, 46] and 2 [docs](a, b) |"
+    kept = unbroken(text)
+    assert kept.replace(NO_BREAK, " ") == text
+    assert [part for part in kept.split(" ") if NO_BREAK in part] == [
+        NO_BREAK.join(("51.0", "[45.3,", "56.3]+")),
+        NO_BREAK.join(("12", "%", "[-3,", "4]")),
+    ]
 
 
 def test_the_verdict_the_sources_and_the_differences_are_shown(table, shown):

@@ -3,9 +3,11 @@
 ``eg notebooks execute 00_quickstart out.ipynb image=photo.jpg`` executes one from the command line.
 """
 
+import ast
 import os
 import re
 from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,9 @@ from matplotlib.figure import Figure
 from entropy_grounding.app.question import GroundConfig
 from entropy_grounding.core.checks import check_choice
 from entropy_grounding.core.config import compose_config, override_list
+from entropy_grounding.core.errors import InputError
 from entropy_grounding.core.paths import ROOT
+from entropy_grounding.core.suggestions import did_you_mean
 from entropy_grounding.core.verbatim import expanded, quote_text
 
 NO_BREAK = "\N{NO-BREAK SPACE}"
@@ -32,7 +36,11 @@ def notebook_config(name: str, overrides: str | Iterable[str] = (), **values: An
         overrides: Hydra overrides. They may be one text, as the option -p of papermill gives them
             (`override_list`).
         values: parameters of the notebook. Empty text leaves the default.
+
+    Raises:
+        InputError: for a parameter that the notebook does not have, and for a wrong option.
     """
+    refuse_unknown_parameters()
     arguments, texts = [], []
     for key, value in values.items():
         if value != "":
@@ -43,6 +51,33 @@ def notebook_config(name: str, overrides: str | Iterable[str] = (), **values: An
 
     options = [*quote_text(arguments, texts), *override_list(overrides)]
     return compose_config(options, name, GroundConfig)
+
+
+def refuse_unknown_parameters() -> None:
+    """Refuse what papermill was given for this notebook and the notebook does not have.
+
+    papermill alone warns, and the notebook would run with its default.
+
+    Raises:
+        InputError: naming the nearest parameter.
+    """
+    cells = getattr(get_ipython(), "user_ns", {}).get("In", [])
+    for before, cell in pairwise(cells):
+        # papermill writes its own cell behind that of the defaults.
+        if cell.startswith("# Parameters\n"):
+            known = _assigned(before)
+            for name in _assigned(cell):
+                if name not in known:
+                    raise InputError(
+                        f"The notebook has no parameter '{name}'{did_you_mean(name, known)}"
+                    )
+
+
+def _assigned(cell: str) -> list[str]:
+    """Return the names to which the statements of a cell assign values."""
+    assignments = [each for each in ast.parse(cell).body if isinstance(each, ast.Assign)]
+    targets = [target for each in assignments for target in each.targets]
+    return [target.id for target in targets if isinstance(target, ast.Name)]
 
 
 def is_interactive(given: bool | str) -> bool:

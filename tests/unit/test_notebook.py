@@ -1,7 +1,12 @@
 """Parameters of a notebook: what was given is what arrives."""
 
+from functools import partial
+
+import nbformat
+import papermill
 import pytest
 from jupyter_client.manager import start_new_kernel
+from papermill.exceptions import PapermillExecutionError
 
 from entropy_grounding.core.errors import InputError
 from entropy_grounding.notebook import is_interactive, notebook_config, output_folder
@@ -23,6 +28,28 @@ def test_folders_of_a_notebook_are_expanded(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     assert output_folder("~/made", "name") == tmp_path / "made"
     assert (tmp_path / "made").is_dir()
+
+
+def test_papermill_alone_runs_no_notebook_with_an_unknown_parameter(tmp_path):
+    """papermill itself only warns; the configuration of the notebook refuses."""
+    parameters = nbformat.v4.new_code_cell("image = ''", metadata={"tags": ["parameters"]})
+    code = (
+        "from entropy_grounding.notebook import notebook_config\n"
+        "print(notebook_config('ground', image=image).image)"
+    )
+    made = nbformat.v4.new_notebook(cells=[parameters, nbformat.v4.new_code_cell(code)])
+    made.metadata["language_info"] = {"name": "python"}
+    nbformat.write(made, tmp_path / "made.ipynb")
+    options = {"kernel_name": "python3", "progress_bar": False}
+    for given in ({"imgae": "a.png"}, {"image": "a.png"}):
+        run = partial(
+            papermill.execute_notebook, tmp_path / "made.ipynb", tmp_path / "out.ipynb", given
+        )
+        if "image" in given:
+            assert run(**options).cells[-1].outputs[0].text == "a.png\n"
+        else:
+            with pytest.raises(PapermillExecutionError, match="no parameter 'imgae': did you mean"):
+                run(**options)
 
 
 def test_widgets_are_on_where_a_cell_may_ask_for_input():

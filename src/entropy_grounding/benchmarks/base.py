@@ -18,6 +18,7 @@ from entropy_grounding.benchmarks.config import (
     BenchmarkConfig,
     Protocol,
 )
+from entropy_grounding.core.checks import check_choice
 from entropy_grounding.core.errors import InputError
 from entropy_grounding.core.geometry import Box
 from entropy_grounding.metrics.answers import SCORERS
@@ -297,17 +298,10 @@ def check_protocol(benchmark: Benchmark, config: BenchmarkConfig) -> None:
             f"benchmark.rows_in has no meaning for {type(benchmark).__name__}: leave it as it is."
         )
 
-    if protocol.option_order not in OPTION_ORDERS:
-        raise InputError(
-            f"Unknown option_order '{protocol.option_order}': "
-            f"use one of {', '.join(OPTION_ORDERS)}."
-        )
+    check_choice("option_order", protocol.option_order, OPTION_ORDERS)
     if protocol.max_new_tokens is not None and protocol.max_new_tokens < 1:
         raise InputError(f"max_new_tokens is {protocol.max_new_tokens}: use at least 1.")
-    if protocol.answer_mode not in ANSWER_MODES:
-        raise InputError(
-            f"Unknown answer_mode '{protocol.answer_mode}': use one of {', '.join(ANSWER_MODES)}."
-        )
+    check_choice("answer_mode", protocol.answer_mode, ANSWER_MODES)
 
     # A switch at its default changes nothing, so it is fine for every benchmark.
     for switch, default in (

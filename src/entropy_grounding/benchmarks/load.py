@@ -26,8 +26,8 @@ from entropy_grounding.benchmarks.sources import (
 )
 from entropy_grounding.benchmarks.textvqa import TextVQA
 from entropy_grounding.benchmarks.vstar import VStar
+from entropy_grounding.core.checks import check_choice
 from entropy_grounding.core.config import section_config
-from entropy_grounding.core.errors import InputError
 
 # All that can be evaluated, by their kinds.
 BENCHMARKS: dict[str, Benchmark] = {
@@ -67,8 +67,7 @@ def load_benchmark(config: BenchmarkConfig | str) -> LoadedBenchmark:
     if isinstance(config, str):
         config = benchmark_config(config)
     config = with_reachable_boxes(config, warn=True)
-    if config.kind not in BENCHMARKS:
-        raise InputError(f"Unknown benchmark '{config.kind}': use one of {', '.join(BENCHMARKS)}.")
+    check_choice("benchmark", config.kind, BENCHMARKS)
     benchmark = BENCHMARKS[config.kind]
     check_protocol(benchmark, config)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from entropy_grounding.core.paths import CONF_DIR, names_in
-from entropy_grounding.core.suggestions import did_you_mean, nearest
+from entropy_grounding.core.suggestions import did_you_mean, nearest, nearest_option
 
 # In the order of a first visit.
 SENTENCES = {
@@ -308,9 +308,13 @@ def check_options(name: str, arguments: Sequence[str]) -> None:
     options = [option["name"] for option in about["options"]]
     many = "-m" in arguments or "--multirun" in arguments or name in ("rerun", "job")
 
+    # `eg rerun` hands its options on itself, so flags of Hydra mean nothing to it.
+    with_value = frozenset() if name == "rerun" else WITH_VALUE
+    about["flags of Hydra"] = frozenset() if name == "rerun" else FLAGS
+
     before = ""
     for argument, behind in zip_longest(arguments, arguments[1:], fillvalue=""):
-        if before not in WITH_VALUE:
+        if before not in with_value:
             _check_argument(argument, behind, options, about, many=many)
         before = argument
 
@@ -319,7 +323,7 @@ def _check_argument(
     argument: str, behind: str, options: Sequence[str], about: dict[str, Any], *, many: bool
 ) -> None:
     """Refuse an argument; ``behind`` is the next one, the value of a flag that does not exist."""
-    if argument in about["flags"] or argument.partition("=")[0] in FLAGS:
+    if argument in about["flags"] or argument.partition("=")[0] in about["flags of Hydra"]:
         return
 
     key, separator, value = argument.partition("=")
@@ -366,10 +370,7 @@ def _check_key(key: str, options: Sequence[str], about: dict[str, Any]) -> None:
 
 
 def _nearest_option(key: str, options: Sequence[str], about: dict[str, Any]) -> str:
-    known = [*options, *about["groups"]]
-    last = {each.rpartition(".")[2]: each for each in reversed(known)}
-    near = last.get(key) or nearest(key, known) or last.get(nearest(key, last) or "")
-
+    near = nearest_option(key, [*options, *about["groups"]])
     return f": did you mean '{near}'?" if near else ": see --help."
 
 

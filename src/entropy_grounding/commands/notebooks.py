@@ -1,17 +1,26 @@
 """`eg notebooks`: execute notebooks."""
 
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import nbformat
 from tqdm.auto import tqdm
 
+from entropy_grounding.commands.catalogue import UsageError, check_options
 from entropy_grounding.commands.command_line import command
+from entropy_grounding.core.config import override_list
+from entropy_grounding.core.errors import InputError
 from entropy_grounding.core.verbatim import expanded
 from entropy_grounding.evaluation.archive import check_repository, stored_folder, stored_index
 from entropy_grounding.experiments.config import evaluations, experiments, load_experiment
-from entropy_grounding.experiments.papermill import NOTEBOOKS, execute, parameters_of
+from entropy_grounding.experiments.papermill import (
+    NOTEBOOKS,
+    execute,
+    known_parameters,
+    parameters_of,
+)
 from entropy_grounding.reporting.executed_notebooks import shrink, tidy
 
 FOLDER = Path("results", "notebooks")
@@ -54,8 +63,27 @@ def execute_one(options: Namespace) -> None:
     notebook = Path(expanded(options.notebook))
     source = notebook if notebook.suffix == ".ipynb" else NOTEBOOKS / f"{notebook}.ipynb"
     parameters = parameters_of(source, options.parameters)
+    _check_overrides(source, parameters)
 
     print(f"executed: {execute(source, Path(expanded(options.target)), parameters)}")
+
+
+def _check_overrides(notebook: Path, parameters: Mapping[str, Any]) -> None:
+    """Refuse overrides of options and presets that do not exist, before a kernel starts.
+
+    Args:
+        notebook: the file of the notebook.
+        parameters: what the user gives it.
+
+    Raises:
+        InputError: naming the nearest one.
+    """
+    # Notebooks that run evaluations have a size of the run; the others ground one question.
+    name = "evaluate" if "run" in known_parameters(notebook) else "ground"
+    try:
+        check_options(name, override_list(parameters.get("overrides", "")))
+    except UsageError as error:
+        raise InputError(str(error)) from error
 
 
 def write_copies(options: Namespace) -> None:

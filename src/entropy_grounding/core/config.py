@@ -7,7 +7,7 @@ stops a run before it starts.
 import dataclasses
 import re
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import field
 from functools import cache
 from typing import Any, TypeVar
@@ -19,8 +19,10 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from entropy_grounding.core.checks import check_choice
 from entropy_grounding.core.errors import InputError
-from entropy_grounding.core.paths import CONF_DIR
+from entropy_grounding.core.paths import CONF_DIR, names_in
+from entropy_grounding.core.suggestions import nearest, nearest_option
 from entropy_grounding.core.verbatim import expanded, is_place, quote_text, verbatim_options
 
 T = TypeVar("T")
@@ -107,8 +109,7 @@ def section_config(
         InputError: for an unknown name, field or type.
     """
     files = {path.stem: path for path in sorted((CONF_DIR / group).glob("*.yaml"))}
-    if name not in files:
-        raise InputError(f"Unknown {group} '{name}': use one of {', '.join(files)}.")
+    check_choice(group, name, files)
 
     try:
         merged = OmegaConf.merge(
@@ -143,7 +144,35 @@ def compose_config(overrides: Sequence[str], name: str, options: type[T]) -> T:
         if isinstance(error, InputError):
             raise
 
-        raise InputError(f"Configuration {list(overrides)}: {reasons(error)}") from error
+        said = reasons(error)
+        raise InputError(
+            f"Configuration {list(overrides)}: {said}{_meant(said, options)}"
+        ) from error
+
+
+def _meant(said: str, options: type) -> str:
+    """Return the question for the name that was meant, "" where none is similar.
+
+    Args:
+        said: what Hydra says about a configuration.
+        options: dataclass of the configuration.
+    """
+    near = None
+    if unknown := re.search(r"Could not override '([^']+)'", said):
+        near = nearest_option(unknown[1], _option_names(options, ""))
+    elif unknown := re.search(r"Could not find '([^']+)/([^/']+)'", said):
+        near = nearest(unknown[2], names_in(unknown[1]))
+
+    return f". Did you mean '{near}'?" if near else ""
+
+
+def _option_names(options: type, prefix: str) -> Iterator[str]:
+    """Yield the names of all options on a command line, those of sections with dots."""
+    for name, hint in typing.get_type_hints(options).items():
+        if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+            yield from _option_names(hint, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"
 
 
 def reasons(error: BaseException) -> str:

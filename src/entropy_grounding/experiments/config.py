@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from entropy_grounding.benchmarks.load import boxes_note
+from entropy_grounding.core.checks import check_choice
 from entropy_grounding.core.config import compose_config, override_list, register
 from entropy_grounding.core.errors import InputError
 from entropy_grounding.core.paths import CONF_DIR
@@ -170,8 +171,7 @@ def _chosen(
 ) -> tuple[str, ...]:
     """Return the wanted names after a check, or the default where no name is wanted."""
     for name in wanted:
-        if name not in known:
-            raise InputError(f"Unknown {option} '{name}': use one of {', '.join(known)}.")
+        check_choice(option, name, known)
 
     return tuple(wanted or default)
 

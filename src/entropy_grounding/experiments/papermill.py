@@ -11,13 +11,18 @@ from typing import Any
 import nbformat
 import papermill
 from nbclient.exceptions import DeadKernelError
+from omegaconf import OmegaConf
 from papermill.exceptions import PapermillExecutionError
 
+from entropy_grounding.core.checks import check_choice
 from entropy_grounding.core.errors import InputError
-from entropy_grounding.core.paths import ROOT
+from entropy_grounding.core.paths import CONF_DIR, ROOT, names_in
 from entropy_grounding.core.processes import environment, kernels, stop_kernels
+from entropy_grounding.core.suggestions import did_you_mean
 
 NOTEBOOKS = ROOT / "notebooks"
+# Parameters of notebooks that hold one name of ``conf/GROUP``, or several with commas.
+PRESETS = ("vlm", "benchmark", "method", "run", "experiment", "tracking")
 
 # Without this option the terminal shows warnings of the kernel: that its messages are not
 # encrypted, and that it was told to end.
@@ -40,13 +45,13 @@ def execute(notebook: str | Path, target: Path, parameters: Mapping[str, Any]) -
             with its error. The notebook up to this cell is kept as ``*.failed.ipynb``.
     """
     source = notebook if isinstance(notebook, Path) else NOTEBOOKS / f"{notebook}.ipynb"
-    known = _known_parameters(source)
-    unknown = [name for name in parameters if name not in known]
-    if unknown:
-        raise InputError(
-            f"The notebook {source.name} has no parameter {', '.join(unknown)}: "
-            f"use {', '.join(known)}."
-        )
+    known = known_parameters(source)
+    for name in parameters:
+        if name not in known:
+            advice = did_you_mean(name, known) if known else ": leave it out."
+            raise InputError(f"The notebook {source.name} has no parameter '{name}'{advice}")
+    if source.parent == NOTEBOOKS:
+        check_presets(parameters)
 
     target.parent.mkdir(parents=True, exist_ok=True)
     failed = target.with_suffix(".failed.ipynb")
@@ -76,6 +81,28 @@ def execute(notebook: str | Path, target: Path, parameters: Mapping[str, Any]) -
     # The file gets its final name only now: readers take it as the sign of success.
     failed.replace(target)
     return target
+
+
+def check_presets(parameters: Mapping[str, Any]) -> None:
+    """Refuse names that a folder of ``conf`` does not have, in parameters with its name.
+
+    Raises:
+        InputError: naming the nearest one.
+    """
+    for group in PRESETS:
+        for part in str(parameters.get(group, "")).split(","):
+            if part.strip():
+                known = names_in(group) + (_variants() if group == "method" else ())
+                check_choice(group, part.strip(), known)
+
+
+def _variants() -> tuple[str, ...]:
+    """Return the names of the variants of all experiments, each once."""
+    names = []
+    for name in names_in("experiment"):
+        file: Any = OmegaConf.load(CONF_DIR / "experiment" / f"{name}.yaml")
+        names += [variant["name"] for variant in file["variants"]]
+    return tuple(dict.fromkeys(names))
 
 
 def _run(*arguments: Any, **options: Any) -> None:
@@ -119,7 +146,7 @@ def parameters_of(notebook: Path, given: Iterable[str]) -> dict[str, Any]:
     Raises:
         InputError: for an argument without a value, and for a value of another type.
     """
-    known = _known_parameters(notebook)
+    known = known_parameters(notebook)
     parameters: dict[str, Any] = {}
 
     for argument in given:
@@ -134,7 +161,7 @@ def parameters_of(notebook: Path, given: Iterable[str]) -> dict[str, Any]:
     return parameters
 
 
-def _known_parameters(notebook: Path) -> dict[str, Any]:
+def known_parameters(notebook: Path) -> dict[str, Any]:
     """Return what papermill knows about the parameters of a notebook, by their names."""
     if not notebook.is_file():
         raise InputError(

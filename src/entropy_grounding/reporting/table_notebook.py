@@ -11,7 +11,13 @@ from matplotlib.figure import Figure
 from entropy_grounding.evaluation.archive import OUTPUTS, PUBLISHED, table_rows
 from entropy_grounding.experiments.complete import complete
 from entropy_grounding.experiments.config import ExperimentConfig, load_experiment
-from entropy_grounding.notebook import output_folder, run_name, show_figure, show_markdown
+from entropy_grounding.notebook import (
+    output_folder,
+    refuse_unknown_parameters,
+    run_name,
+    show_figure,
+    show_markdown,
+)
 from entropy_grounding.reporting.claims import verdict
 from entropy_grounding.reporting.experiment import summary, write_tables
 from entropy_grounding.reporting.tables import place_table, reference_table, score_table, sources
@@ -140,6 +146,7 @@ def open_table(
         chosen: ``vlm``, ``benchmark``, ``method`` (comma-separated, empty for all) and
             ``tracking``.
     """
+    refuse_unknown_parameters()
     chosen["results_dir"] = results_dir or str(OUTPUTS)
     setup = load_experiment(name, run_name(run), overrides, **chosen)
     folders = complete(setup, roots=() if results_dir else (PUBLISHED,))

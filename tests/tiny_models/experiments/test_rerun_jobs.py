@@ -47,7 +47,7 @@ def notebook(tmp_path):
 
 
 def test_a_wrong_parameter_name_is_told_before_anything_runs(notebook, tmp_path):
-    with pytest.raises(InputError, match=r"divide.ipynb has no parameter numbre: use number"):
+    with pytest.raises(InputError, match=r"divide.ipynb has no parameter 'numbre': did you mean"):
         execute(notebook, tmp_path / "out" / "done.ipynb", {"numbre": 2})
     assert not (tmp_path / "out").exists()
 

@@ -106,6 +106,11 @@ def test_the_described_options_are_those_of_the_dataclasses():
         (["evaluate", "vlm=tiny_llava,tiny_internvl"], "names 2: add -m"),
         (["rerun", "--dryrun"], "did you mean --dry-run?"),
         (["rerun", "experiment=tabel1"], "did you mean 'table1'?"),
+        (["rerun", "-p", "vlm=tiny_llava"], "'-p' is no option: use NAME=VALUE"),
+        (["rerun", "vlm=tiny_lava"], "did you mean 'tiny_llava'?"),
+        (["rerun", "method=entropy_gradeint"], "did you mean 'entropy_gradient'?"),
+        (["rerun", "method.sigma=2"], "Did you mean 'method.regions.sigma'?"),
+        (["rerun", "tracking=ofline"], "Did you mean 'offline'?"),
     ],
 )
 def test_a_natural_mistake_gets_the_nearest_right_word(arguments, said, eg, capsys):

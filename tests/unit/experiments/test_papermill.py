@@ -12,7 +12,7 @@ import pytest
 from entropy_grounding.__main__ import main
 from entropy_grounding.core.errors import InputError
 from entropy_grounding.core.processes import PATIENCE
-from entropy_grounding.experiments.papermill import execute, parameters_of
+from entropy_grounding.experiments.papermill import check_presets, execute, parameters_of
 
 # A kernel that takes its time, and stores what it has when it is interrupted.
 WORK = """
@@ -158,6 +158,44 @@ def test_parameters_have_the_kind_of_the_notebooks_defaults(work):
         parameters_of(notebook, ["seed=three"])
     with pytest.raises(InputError, match="'seed' is no parameter: use NAME=VALUE"):
         parameters_of(notebook, ["seed"])
+
+
+@pytest.mark.parametrize(
+    ("name", "parameter", "message"),
+    [
+        ("00_quickstart", "imgae=photo.jpg", "has no parameter 'imgae': did you mean 'image'"),
+        ("00_quickstart", "vlm=tiny_llava", "has no parameter 'vlm': use one of image, question"),
+        ("00_quickstart", "seed=six", "The parameter seed is 'six'"),
+        (
+            "00_quickstart",
+            "overrides=method.regions.sgima=2",
+            "did you mean 'method.regions.sigma'",
+        ),
+        ("00_quickstart", "overrides=seed=1,vlm=tiny_lava", "did you mean 'tiny_llava'"),
+        ("10_table1_main", "vlm=tiny_llava,tiny_intervl", "did you mean 'tiny_internvl'"),
+        ("10_table1_main", "benchmark=mini_gqaa", "did you mean 'mini_gqa'"),
+        ("10_table1_main", "run=smok", "did you mean 'smoke'"),
+        ("10_table1_main", "overrides=benchmark.exmples=3", "did you mean 'benchmark.examples'"),
+        ("21_ablation_stopping", "method=fixed_22", "did you mean 'fixed_2"),
+        ("50_cell", "experiment=tabel1", "did you mean 'table1'"),
+    ],
+)
+def test_a_typo_in_a_parameter_gets_the_nearest_word_before_a_kernel_starts(
+    name, parameter, message, tmp_path, monkeypatch, capsys
+):
+    target = tmp_path / "out" / "done.ipynb"
+    monkeypatch.setattr("sys.argv", ["eg", "notebooks", "execute", name, str(target), parameter])
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    refused = capsys.readouterr().err
+    assert message in refused
+    assert len(refused.splitlines()) == 1
+    assert not target.parent.exists()
+
+
+def test_right_names_are_no_mistake():
+    known = {"vlm": "tiny_llava, tiny_internvl", "method": "fixed_2,entropy_gradient", "run": ""}
+    check_presets({**known, "benchmark": "mini_gqa", "tracking": "disabled", "seed": 6})
 
 
 def test_a_notebook_that_is_damaged_is_one_sentence(tmp_path):

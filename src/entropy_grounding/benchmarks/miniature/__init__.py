@@ -23,6 +23,7 @@ from entropy_grounding.benchmarks.miniature.needs_zoom import (
     MiniVStar,
 )
 from entropy_grounding.benchmarks.schemas import SCHEMAS
+from entropy_grounding.core.checks import check_choice
 from entropy_grounding.core.errors import InputError
 
 MINIATURES: dict[str, Miniature] = {
@@ -59,8 +60,7 @@ def miniature_rows(kind: str, name: str | None, split: str, canvas: int) -> Iter
     Raises:
         InputError: for an unknown miniature, split or configuration, and for too small a canvas.
     """
-    if kind not in _ALL:
-        raise InputError(f"Unknown miniature '{kind}': use one of {', '.join(_ALL)}.")
+    check_choice("miniature", kind, _ALL)
     if split not in SPLITS:
         raise InputError(
             f"The miniature '{kind}' has no split '{split}': use {' or '.join(SPLITS)}."

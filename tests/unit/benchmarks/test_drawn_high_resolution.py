@@ -105,3 +105,17 @@ def test_letters_of_the_right_option_are_balanced():
 def test_too_small_a_canvas_is_refused(kind, least):
     with pytest.raises(InputError, match=f"canvas is {least - 1}: .* at least {least} pixels"):
         miniature_rows(kind, None, "test", least - 1)
+
+
+def test_its_rows_stay_what_they_are():
+    """Sides and counts are in no config hash: another choice needs another name."""
+    (_, scene, question), (_, other, second) = scenes(count=2)
+    assert (question.text, question.answer) == ("What letter is on the blue card?", "M")
+    assert question.options == ("M", "T", "X", "H")
+    assert question.evidence[0].xyxy() == (2917.0, 65.0, 3034.0, 182.0)
+    assert (second.text, second.answer) == ("What letter is on the red card?", "X")
+    assert (scene.texture_seed, other.texture_seed) == (474672680, 1685272202)
+    assert [(card.color, card.text) for card in scene.distractors[:2]] == [
+        ("white", "D"),
+        ("gray", "B"),
+    ]

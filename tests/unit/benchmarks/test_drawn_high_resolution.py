@@ -21,8 +21,8 @@ SIDE = 4096
 HIGHRES = FURTHER["highres"]
 
 
-def scenes(split="test", count=40):
-    return [one for one, _ in zip(HIGHRES.questions(split, SIDE), range(count), strict=False)]
+def scenes(miniature=HIGHRES, split="test", count=40):
+    return [one for one, _ in zip(miniature.questions(split, SIDE), range(count), strict=False)]
 
 
 def test_it_is_none_of_the_seven():
@@ -46,6 +46,14 @@ def test_several_small_cards_lie_among_many_distractors():
         assert question.evidence[0].height < SIDE / 30
 
 
+def test_the_fine_one_differs_in_the_size_of_its_cards_only():
+    fine = FURTHER["highres_fine"]
+    heights = [question.evidence[0].height for _, _, question in scenes(fine)]
+    assert 76 <= min(heights) <= max(heights) <= 90
+    assert (fine.count, fine.distractors) == (HIGHRES.count, HIGHRES.distractors)
+    assert benchmark_config("mini_highres_fine").canvas == SIDE
+
+
 def test_cards_overlap_nothing_and_only_one_has_the_color_asked_for():
     whole = Box(0, 0, SIDE, SIDE)
     for _, scene, question in scenes():
@@ -65,7 +73,7 @@ def test_cards_overlap_nothing_and_only_one_has_the_color_asked_for():
 def test_a_seed_draws_the_same_picture_and_another_split_another():
     (_, scene, question), *_ = scenes(count=1)
     (_, again, same), *_ = scenes(count=1)
-    (_, other, _), *_ = scenes("validation", count=1)
+    (_, other, _), *_ = scenes(split="validation", count=1)
 
     assert (scene, question) == (again, same)
     assert ImageChops.difference(draw_scene(scene), draw_scene(again)).getbbox() is None

@@ -137,7 +137,7 @@ def test_a_line_may_be_in_some_runs_only():
 
 def test_an_experiment_may_have_its_own_number_of_examples():
     setup = load_experiment("high_resolution", "mini", vlm="tiny_llava")
-    assert {config.benchmark.examples for _, config in evaluations(setup)} == {100}
+    assert {config.benchmark.examples for _, config in evaluations(setup)} == {75}
 
     assert load_experiment("high_resolution", "smoke").run.examples == 4
     assert load_experiment("high_resolution", "mini", ["benchmark.examples=7"]).run.examples == 7

@@ -253,12 +253,19 @@ def high_resolution(plain, oracle, one, three, p):
     """Cells of one VLM in percent, with the p-value of three rounds against one."""
     scores = {"plain": plain, "control_oracle": oracle, "fixed_1": one, "fixed_3": three}
     rows = pd.DataFrame({"method": list(scores), "score": [each / 100 for each in scores.values()]})
-    return rows.assign(vlm="v", benchmark="highres", n=9, p_ours=[1.0, 1.0, 1.0, p])
+    return rows.assign(vlm="tiny_llava", benchmark="highres", n=9, p_ours=[1.0, 1.0, 1.0, p])
 
 
 def test_one_zoom_is_not_enough_if_three_rounds_are_surely_better():
     said = verdict("33_high_resolution", high_resolution(40, 80, 60, 70, 0.01))
     assert said.count("**holds**, in 1 of 1 comparisons") == 4
+
+
+def test_high_resolution_counts_the_vlms_that_its_cards_were_made_for():
+    rows = high_resolution(90, 95, 95, 95, 1.0)
+    other = rows.assign(vlm="tiny_internvl")
+    assert verdict("33_high_resolution", other).count("**not tested**") == 7
+    assert "tiny_internvl" in verdict("33_high_resolution", other.assign(benchmark="highres_fine"))
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Seven generated benchmarks, the miniatures, and a further one of high resolution.
+"""Seven generated benchmarks, the miniatures, and further ones of high resolution.
 
 Each of the seven stands for a published benchmark and has its schema, prompt and metric. Miniatures
 need no download and no GPU, and their evidence boxes are exact. Their scores are about tiny VLMs
@@ -13,7 +13,10 @@ from datasets import Features, IterableDataset, Sequence, Value
 from PIL import Image
 
 from entropy_grounding.benchmarks.miniature.base import SPLITS, Miniature
-from entropy_grounding.benchmarks.miniature.high_resolution import MiniHighResolution
+from entropy_grounding.benchmarks.miniature.high_resolution import (
+    MiniFineResolution,
+    MiniHighResolution,
+)
 from entropy_grounding.benchmarks.miniature.needs_no_zoom import MiniGQA, MiniRealWorldQA
 from entropy_grounding.benchmarks.miniature.needs_zoom import (
     MiniDocVQA,
@@ -40,7 +43,9 @@ MINIATURES: dict[str, Miniature] = {
 }
 
 # Miniatures that stand for no benchmark of the paper. No table of the seven holds them.
-FURTHER: dict[str, Miniature] = {"highres": MiniHighResolution()}
+FURTHER: dict[str, Miniature] = {
+    miniature.kind: miniature for miniature in (MiniHighResolution(), MiniFineResolution())
+}
 _ALL = MINIATURES | FURTHER
 
 

@@ -17,8 +17,8 @@ from entropy_grounding.benchmarks.miniature.scenes import Scene, with_distractor
 class MiniHighResolution(MiniVStar):
     """Questions with four options about one of several small cards among many of muted colors.
 
-    The sides and the number of distractors were chosen on validation scenes with the two tiny VLMs
-    that see 64 pixels a side (docs/tiny_vlms.md). They are for pictures of 4,096 pixels a side.
+    The sides and the number of distractors were chosen on validation scenes (docs/tiny_vlms.md),
+    for pictures of 4,096 pixels a side, and for the two tiny VLMs that see 64 pixels a side.
 
     Attributes:
         distractors: number of cards that no question asks about.
@@ -41,3 +41,10 @@ class MiniHighResolution(MiniVStar):
         asked = read_question(scene.elements[rng.integers(len(scene.elements))])
         options = choose(rng, asked.answer, list(CHOICES), 4)
         return replace(asked, options=options, group="direct_attributes")
+
+
+class MiniFineResolution(MiniHighResolution):
+    """The same with smaller cards, for the two tiny VLMs that see 128 pixels a side."""
+
+    kind = "highres_fine"
+    sides = (76.0, 90.0)

@@ -8,6 +8,7 @@ GAINS = {
     "mini_infovqa": 25.0,
     "mini_pope": 8.0,
     "mini_highres": 25.0,
+    "mini_highres_fine": 25.0,
 }
 
 # The benchmarks whose evidence is hidden in the full picture.
@@ -16,6 +17,12 @@ HIDDEN = tuple(name.removeprefix("mini_") for name in GAINS)
 # High resolution, in percent of questions with four options: the largest plain score (near chance,
 # 25), the smallest score with the oracle crop, and how many points one round stays behind it.
 PLAIN_AT_MOST, ORACLE_AT_LEAST, ONE_ROUND_BEHIND = 40.0, 80.0, 20.0
+
+# The VLMs that each size of the cards was made for.
+MADE_FOR = {
+    "highres": ("tiny_llava", "tiny_qwen2_5_vl"),
+    "highres_fine": ("tiny_llava_next", "tiny_internvl"),
+}
 
 # If no zoom is needed: the largest difference between both scores, and the smallest plain score.
 WITHOUT_ZOOM, PLAIN_AT_LEAST = 5.0, 70.0

@@ -164,7 +164,7 @@ def test_summaries_come_from_stored_rows():
         found = cell(
             ROOT / "results" / "rows" / "table1",
             expected["vlm"],
-            f"mini_{expected['benchmark']}",
+            expected["benchmark"],
             expected["method"],
         )
         for name, value in found.items():

@@ -27,12 +27,13 @@ from entropy_grounding.benchmarks.vstar import VStar
 from entropy_grounding.core.config import section_config
 from entropy_grounding.core.errors import InputError
 
+# In the order of the paper's Table 1.
 BENCHMARKS: dict[str, Benchmark] = {
     "textvqa": TextVQA(),
     "vstar": VStar(),
     "docvqa": DocVQA(),
-    "infovqa": DocVQA(),
     "pope": POPE(),
+    "infovqa": DocVQA(),
     "gqa": GQA(),
     "realworldqa": RealWorldQA(),
 }

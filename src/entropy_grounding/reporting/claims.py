@@ -10,9 +10,10 @@ from typing import Any
 
 import pandas as pd
 
-from entropy_grounding.benchmarks.miniature.requirements import HIDDEN
-from entropy_grounding.metrics.statistics import holm
-from entropy_grounding.reporting.comparisons import dominating_methods, significant
+from entropy_grounding.benchmarks.miniature.requirements import hides_evidence
+from entropy_grounding.benchmarks.names import display_name
+from entropy_grounding.reporting.comparisons import differences, dominating_methods
+from entropy_grounding.reporting.significance import is_significant
 from entropy_grounding.reporting.summary import OURS
 
 # Does the claim hold there? The keys name each comparison, in words for readers.
@@ -63,7 +64,7 @@ def _line(claim: Claim, outcome: Outcome) -> str:
 
 
 def above(
-    column: str, than: str, *, benchmarks: Iterable[str] | None = None, ours: str = OURS
+    column: str, than: str, *, hidden: bool = False, ours: str = OURS
 ) -> Callable[[pd.DataFrame], Outcome]:
     """Return a check that ``ours`` has the larger mean of a column.
 
@@ -72,12 +73,12 @@ def above(
     Args:
         column: name of the column: "score", "iou" or "energy".
         than: the other method.
-        benchmarks: the benchmarks that count; None counts all.
+        hidden: count only benchmarks that hide their evidence.
         ours: the method that is claimed to have the larger mean.
     """
 
     def check(cells: pd.DataFrame) -> Outcome:
-        counted = cells if benchmarks is None else cells[cells["benchmark"].isin(list(benchmarks))]
+        counted = cells[cells["benchmark"].map(hides_evidence)] if hidden else cells
 
         # One row per VLM and benchmark, one column per method.
         table = counted.pivot_table(
@@ -88,7 +89,7 @@ def above(
 
         outcome = {}
         for (vlm, benchmark), mine, other in table[[ours, than]].dropna().itertuples():
-            outcome[f"{vlm} {benchmark}"] = bool(mine > other)
+            outcome[f"{vlm} {display_name(benchmark)}"] = bool(mine > other)
 
         return outcome
 
@@ -106,7 +107,7 @@ def without(change: str, methods: Iterable[str] | None = None) -> Callable[[pd.D
 
     def check(cells: pd.DataFrame) -> Outcome:
         outcome = {}
-        for row in _of_methods(significant(cells), methods).itertuples():
+        for row in _of_methods(differences(cells), methods).itertuples():
             outcome[_name(row)] = not (row.sure and sign * row.change > 0)
 
         return outcome
@@ -114,12 +115,12 @@ def without(change: str, methods: Iterable[str] | None = None) -> Callable[[pd.D
     return check
 
 
-def worse(methods: Iterable[str], benchmarks: Iterable[str]) -> Callable[[pd.DataFrame], Outcome]:
-    """Return a check that methods are significantly worse than the paper's on some benchmarks."""
+def worse(methods: Iterable[str]) -> Callable[[pd.DataFrame], Outcome]:
+    """Return a check that methods are significantly worse where evidence is hidden."""
 
     def check(cells: pd.DataFrame) -> Outcome:
-        tested = _of_methods(significant(cells), methods)
-        counted = tested[tested["benchmark"].isin(list(benchmarks))]
+        tested = _of_methods(differences(cells), methods)
+        counted = tested[tested["benchmark"].map(hides_evidence)]
 
         return {_name(row): bool(row.sure and row.change < 0) for row in counted.itertuples()}
 
@@ -129,7 +130,7 @@ def worse(methods: Iterable[str], benchmarks: Iterable[str]) -> Callable[[pd.Dat
 def moved(cells: pd.DataFrame) -> Outcome:
     """Tell for every switch of the protocol whether it moves the plain score significantly."""
     # "base" is the evaluation with every switch at its default.
-    tested = significant(cells, "base")
+    tested = differences(cells, "base")
 
     return {_name(row): bool(row.sure) for row in tested.itertuples()}
 
@@ -140,10 +141,13 @@ def gains(cells: pd.DataFrame) -> Outcome:
     Returns:
         One entry per VLM and benchmark that hides evidence.
     """
-    tested = _against_plain(cells)
-    hidden = tested[tested["benchmark"].isin(HIDDEN)]
+    ours = _scored(cells)
+    hidden = ours[ours["benchmark"].map(hides_evidence)]
 
-    return {_cell(row): bool(row.p < 0.05 and row.gained > row.lost) for row in hidden.itertuples()}
+    return {
+        _cell(row): bool(is_significant(row.p_plain) and row.gained > row.lost)
+        for row in hidden.itertuples()
+    }
 
 
 def unharmed(cells: pd.DataFrame) -> Outcome:
@@ -152,23 +156,18 @@ def unharmed(cells: pd.DataFrame) -> Outcome:
     Returns:
         One entry per VLM and benchmark that hides no evidence.
     """
-    tested = _against_plain(cells)
-    general = tested[~tested["benchmark"].isin(HIDDEN)]
+    ours = _scored(cells)
+    general = ours[~ours["benchmark"].map(hides_evidence)]
 
     return {
-        _cell(row): not (row.p < 0.05 and row.lost > row.gained) for row in general.itertuples()
+        _cell(row): not (is_significant(row.p_plain) and row.lost > row.gained)
+        for row in general.itertuples()
     }
 
 
-def _against_plain(cells: pd.DataFrame) -> pd.DataFrame:
-    """Return the cells of the paper's method, with ``p`` of the test against plain.
-
-    The p-values are adjusted over these cells (Holm).
-    """
-    ours = cells[(cells["method"] == OURS) & (cells["n"] > 0)]
-
-    # Without any scored cell the column `p_plain` may be missing.
-    return ours.assign(p=holm(ours["p_plain"].tolist()) if len(ours) else [])
+def _scored(cells: pd.DataFrame) -> pd.DataFrame:
+    """Return the cells of the paper's method that have a score."""
+    return cells[(cells["method"] == OURS) & (cells["n"] > 0)]
 
 
 def _of_methods(cells: pd.DataFrame, methods: Iterable[str] | None) -> pd.DataFrame:
@@ -178,7 +177,7 @@ def _of_methods(cells: pd.DataFrame, methods: Iterable[str] | None) -> pd.DataFr
 
 def _cell(row: Any) -> str:
     """Name the VLM and the benchmark of a cell."""
-    return f"{row.vlm} {row.benchmark}"
+    return f"{row.vlm} {display_name(row.benchmark)}"
 
 
 def _name(row: Any) -> str:
@@ -222,11 +221,11 @@ CLAIMS: dict[str, tuple[Claim, ...]] = {
         Claim("Where evidence is hidden it scores significantly more than plain", gains),
         Claim(
             "There it scores more than ViCrop's relative attention",
-            above("score", "vicrop_rel_att", benchmarks=HIDDEN),
+            above("score", "vicrop_rel_att", hidden=True),
         ),
         Claim(
             "There it scores more than random crops",
-            above("score", "control_random", benchmarks=HIDDEN),
+            above("score", "control_random", hidden=True),
         ),
         Claim("On GQA and RealWorldQA it loses nothing significantly", unharmed),
     ),
@@ -255,7 +254,7 @@ CLAIMS: dict[str, tuple[Claim, ...]] = {
         Claim("No other target or relevance is significantly better", without("better")),
         Claim(
             "Where evidence is hidden, gradient x input is significantly worse",
-            worse(("map_gradient_x_input",), HIDDEN),
+            worse(("map_gradient_x_input",)),
         ),
     ),
     "23_ablation_token_layer": (
@@ -271,14 +270,14 @@ CLAIMS: dict[str, tuple[Claim, ...]] = {
             without("better", ("connectivity_8",)),
         ),
         Claim("No blur is not significantly better", without("better", ("sigma_0",))),
-        Claim("Twice the blur is significantly worse", worse(("sigma_3",), HIDDEN)),
+        Claim("Twice the blur is significantly worse", worse(("sigma_3",))),
     ),
     "25_cost": (Claim("Nothing scores as much on the mean for no more passes", undominated),),
     "12_controls": (
         *(
             Claim(
                 f"Where evidence is hidden it scores more than `control_{name}`",
-                above("score", f"control_{name}", benchmarks=HIDDEN),
+                above("score", f"control_{name}", hidden=True),
             )
             for name in ("random", "center", "lowest", "repeated", "blank")
         ),
@@ -287,7 +286,7 @@ CLAIMS: dict[str, tuple[Claim, ...]] = {
         *(
             Claim(
                 f"Where evidence is hidden it scores more than `{name}`",
-                above("score", name, benchmarks=HIDDEN),
+                above("score", name, hidden=True),
             )
             for name in ("control_random", "control_center", "control_lowest", *SAME_LOOP)
         ),
@@ -310,7 +309,7 @@ CLAIMS: dict[str, tuple[Claim, ...]] = {
     "29_ablation_min_pixels": (
         Claim(
             "Crops in their own size are significantly worse",
-            worse(("min_pixels_64",), HIDDEN),
+            worse(("min_pixels_64",)),
         ),
         Claim(
             "Crops and pictures of twice the side are not significantly better",

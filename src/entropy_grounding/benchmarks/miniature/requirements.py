@@ -1,5 +1,7 @@
 """What the scores of a tiny VLM on a miniature must show."""
 
+from entropy_grounding.benchmarks.names import kind_of
+
 # The smallest gain of the oracle crop over the plain answer, in points.
 GAINS = {
     "mini_textvqa": 25.0,
@@ -9,11 +11,18 @@ GAINS = {
     "mini_pope": 8.0,
 }
 
-# The benchmarks whose evidence is hidden in the full picture.
-HIDDEN = tuple(name.removeprefix("mini_") for name in GAINS)
+_HIDDEN = {kind_of(name) for name in GAINS}
 
 # If no zoom is needed: the largest difference between both scores, and the smallest plain score.
 WITHOUT_ZOOM, PLAIN_AT_LEAST = 5.0, 70.0
+
+
+def hides_evidence(benchmark: str) -> bool:
+    """Tell whether the evidence of a benchmark, or of its miniature, is hard to see without zoom.
+
+    They are the five that the paper calls fine-grained.
+    """
+    return kind_of(benchmark) in _HIDDEN
 
 
 def meets(benchmark: str, plain: float, oracle: float) -> tuple[str, bool]:

@@ -32,7 +32,7 @@ def is_significant(p_value: float) -> bool:
     Args:
         p_value: of its paired test, not adjusted.
     """
-    return CELLS * p_value < ALPHA
+    return bool(CELLS * p_value < ALPHA)
 
 
 def mark(p_value: float, change: float) -> str:

@@ -114,6 +114,25 @@ def test_readme_numbers_come_from_stored_rows():
     assert readme_with_tables(ROOT) == (ROOT / "README.md").read_text()
 
 
+def test_experiments_and_verdicts_come_from_stored_rows():
+    from entropy_grounding.reporting.documents import experiments_with_tables
+
+    assert experiments_with_tables(ROOT) == (ROOT / "docs" / "experiments.md").read_text()
+
+
+def test_the_citation_names_the_version_and_the_paper():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == PROJECT["version"]
+    assert citation["license"] == PROJECT["license"]
+    assert f"## {PROJECT['version']}" in (ROOT / "CHANGELOG.md").read_text()
+    assert "2604.08456" in citation["preferred-citation"]["url"]
+
+    # README cites the paper and, beside it, this repository.
+    readme = (ROOT / "README.md").read_text()
+    assert f"title   = {{{citation['preferred-citation']['title']}}}" in readme
+    assert f"title   = {{{citation['title']}}}" in readme
+
+
 def test_tiny_check_numbers_come_from_stored_rows():
     from entropy_grounding.reporting.documents import tiny_vlms_with_tables
 
@@ -200,7 +219,7 @@ def test_summaries_come_from_stored_rows():
         found = cell(
             ROOT / "results" / "rows" / "table1",
             expected["vlm"],
-            f"mini_{expected['benchmark']}",
+            expected["benchmark"],
             expected["method"],
         )
         for name, value in found.items():

@@ -93,8 +93,8 @@ Prompts and scores are those of lmms-eval's own task (docs/harness.md). The pict
 have the size that the VLM reads.""",
     "train": """Train a tiny VLM from scratch, in stages that checkpoint and resume.
 
-  eg train                      the tiny LLaVA
-  eg train recipe=qwen2_5_vl    another family; those start from the tiny LLaVA's weights
+  eg train                      tiny_llava
+  eg train recipe=qwen2_5_vl    another family; those start from tiny_llava's weights
 
 Two CPU cores (one trains, one draws): an hour or two each. A GPU: device=cuda, minutes.""",
     "check": """Check that a tiny VLM shows the paper's phenomenon, on held-out scenes.

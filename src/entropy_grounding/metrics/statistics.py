@@ -180,21 +180,6 @@ def permutation(change: np.ndarray, *, seed: int = 0) -> float:
     return float(result.pvalue)
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Return p-values that are adjusted for their number (Holm 1979).
-
-    They are in the order of the input and at most 1.
-    """
-    order = np.argsort(p_values)
-    steps = np.asarray(p_values, float)[order] * np.arange(len(order), 0, -1)
-
-    # A larger p-value must not become smaller than one before it.
-    adjusted = np.empty(len(order))
-    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
-
-    return [float(p) for p in adjusted]
-
-
 def share_explained(
     method: Sequence[float] | np.ndarray,
     random: Sequence[float] | np.ndarray,

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from entropy_grounding.benchmarks.names import display_name, in_paper_order
 from entropy_grounding.plots import REGION_COLORS, literal_text
 from entropy_grounding.reporting.comparisons import mean_costs
 from entropy_grounding.vlm.registry import BIG_SIBLINGS
@@ -26,9 +27,13 @@ def plot_scores(scores: pd.DataFrame) -> Figure:
         scores: one row per example, with the columns ``vlm``, ``benchmark``, ``method`` and
             ``score`` in [0, 1] (`method_scores`).
     """
+    order = [display_name(name) for name in in_paper_order(scores["benchmark"])]
+    named = scores.assign(benchmark=scores["benchmark"].map(display_name))
+
     grid = sns.catplot(
-        scores.assign(score=100 * scores["score"]),
+        named.assign(score=100 * scores["score"]),
         x="benchmark",
+        order=order,
         y="score",
         hue="method",
         col="vlm",
@@ -59,7 +64,7 @@ def plot_league(cells: pd.DataFrame, vlm: str) -> Figure:
         vlm: name of the VLM.
     """
     mine = cells[(cells["vlm"] == vlm) & (cells["n"] > 0)]
-    benchmarks = list(mine["benchmark"].unique())
+    benchmarks = in_paper_order(mine["benchmark"])
     methods = [method for method in mine["method"].unique() if method != "plain"]
 
     figure, grid = plt.subplots(
@@ -72,7 +77,7 @@ def plot_league(cells: pd.DataFrame, vlm: str) -> Figure:
     for axes, benchmark in zip(grid[0], benchmarks, strict=True):
         by_method = mine[mine["benchmark"] == benchmark].set_index("method")
         _plot_bars(axes, by_method, methods)
-        axes.set(title=benchmark)
+        axes.set(title=display_name(benchmark))
 
     grid[0, 0].invert_yaxis()  # the first method is on top; the panels share this axis
     sns.despine(figure)
@@ -123,7 +128,7 @@ def plot_shares(shares: pd.DataFrame) -> Figure:
     """
     shares = shares.dropna(subset="share")
     vlms = list(shares["vlm"].unique())
-    benchmarks = list(shares["benchmark"].unique())
+    benchmarks = in_paper_order(shares["benchmark"])
 
     figure, axes = plt.subplots(figsize=(8, 3.2))
     for index, vlm in enumerate(vlms):
@@ -147,7 +152,9 @@ def plot_shares(shares: pd.DataFrame) -> Figure:
         axes.axhline(share, color="gray", linestyle=style, linewidth=1)
 
     axes.set(
-        xticks=range(len(benchmarks)), xticklabels=benchmarks, ylabel="share of the gain, percent"
+        xticks=range(len(benchmarks)),
+        xticklabels=[display_name(name) for name in benchmarks],
+        ylabel="share of the gain, percent",
     )
     axes.legend(frameon=False, ncols=2)
     sns.despine(figure)
@@ -182,7 +189,7 @@ def plot_variants(
         label: text of the horizontal axis.
     """
     cells = cells[cells["n"] > 0]
-    benchmarks = list(cells["benchmark"].unique())
+    benchmarks = in_paper_order(cells["benchmark"])
     vlms = list(cells["vlm"].unique())
     methods = [method for method in cells["method"].unique() if method != "plain"]
 
@@ -195,7 +202,8 @@ def plot_variants(
             shift = 0.17 * (index - (len(vlms) - 1) / 2)
             if not mine.empty:
                 _plot_one(axes, mine, methods, column, shift=shift, vlm=vlm)
-        axes.set(title=benchmark, xlabel=label, yticks=range(len(methods)), yticklabels=methods)
+        axes.set(title=display_name(benchmark), xlabel=label)
+        axes.set(yticks=range(len(methods)), yticklabels=methods)
 
     grid[0, 0].invert_yaxis()
     figure.tight_layout(rect=(0, 0, 1, 0.92))  # the legend stands above the panels

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 
 from entropy_grounding.evaluation.archive import stored_evaluations, table_rows
-from entropy_grounding.metrics.statistics import holm, share_explained
+from entropy_grounding.metrics.statistics import share_explained
+from entropy_grounding.reporting.significance import ALPHA, adjusted
 from entropy_grounding.reporting.summary import ORACLES, OURS, in_order
 
 
@@ -74,10 +75,10 @@ def dominating_methods(found: pd.DataFrame, reference: str = OURS) -> dict[str, 
 
 
 def differences(found: pd.DataFrame, reference: str = OURS) -> pd.DataFrame:
-    """Return the cells of all methods but plain, the oracles and the reference, with two columns.
+    """Return the cells of all methods but plain, the oracles and the reference, with more columns.
 
-    The columns are ``change``, the difference of scores from the reference in points, and ``p``,
-    adjusted over the returned cells (Holm).
+    The columns are ``change``, the difference of scores from the reference in points, ``p``, the
+    `adjusted` p-value, and ``sure``, whether it is below 0.05.
     """
     others = found[~found["method"].isin(("plain", reference, *ORACLES)) & found["p_ours"].notna()]
     usual = found[found["method"] == reference].set_index(["vlm", "benchmark"])["score"].to_dict()
@@ -87,14 +88,8 @@ def differences(found: pd.DataFrame, reference: str = OURS) -> pd.DataFrame:
         for row in others.itertuples()
     ]
 
-    return others.assign(change=change, p=holm(others["p_ours"].tolist()) if len(others) else [])
-
-
-def significant(found: pd.DataFrame, reference: str = OURS) -> pd.DataFrame:
-    """Return the `differences` with the column ``sure``: is the adjusted p below 0.05?"""
-    tested = differences(found, reference)
-
-    return tested.assign(sure=tested["p"] < 0.05 if len(tested) else [])
+    tested = others.assign(change=change, p=adjusted(others["p_ours"]))
+    return tested.assign(sure=tested["p"] < ALPHA)
 
 
 def location_shares(root: str | Path) -> pd.DataFrame:
@@ -124,7 +119,7 @@ def location_shares(root: str | Path) -> pd.DataFrame:
         lines.append(
             {
                 "vlm": folder.parent.name,
-                "benchmark": folder.name.removeprefix("mini_"),
+                "benchmark": folder.name,
                 "n": len(scores),
                 "share": share.mean,
                 "low": share.low,

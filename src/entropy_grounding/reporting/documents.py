@@ -19,6 +19,14 @@ from entropy_grounding.experiments.config import (
     load_experiment,
 )
 from entropy_grounding.profiling.passes import BENCHMARK_COST
+from entropy_grounding.reporting.claims import (
+    CLAIMS,
+    PIXEL_GRADIENTS,
+    above,
+    claims_table,
+    findings,
+    verdict_of_all,
+)
 from entropy_grounding.reporting.comparisons import dominating
 from entropy_grounding.reporting.experiment import summary_records
 from entropy_grounding.reporting.gate_tables import gate_summary
@@ -124,14 +132,110 @@ def readme_with_tables(root: Path) -> str:
     table1 = root / "results" / "rows" / "table1"
 
     league, _ = stored_summaries(root / "results")
-    shown = league[league["method"].isin(["plain", OURS])]
-    text = replace_between(text, "headline", f"{headline_table(league)}\n\n{sources(shown)}")
-
-    text = replace_between(text, "miniatures", miniatures_table(table1))
-    text = replace_between(text, "experiments", experiments_table(root))
+    text = replace_between(text, "headline", headline_table(league))
+    text = replace_between(text, "findings", findings_table(root))
 
     rows, _ = load_rows(table1 / "tiny_llava" / "mini_textvqa" / "entropy_gradient")
     return replace_between(text, "evaluate", f"```\n{score_line(rows)}\n```")
+
+
+def experiments_with_tables(root: Path) -> str:
+    """Return docs/experiments.md of the repository with new tables, from the stored rows.
+
+    Args:
+        root: folder of the repository.
+    """
+    text = (root / "docs" / "experiments.md").read_text(encoding="utf-8")
+    league, _ = stored_summaries(root / "results")
+    shown = league[league["method"].isin(["plain", OURS])]
+
+    text = replace_between(text, "sources", sources(shown))
+    text = replace_between(text, "experiments", experiments_table(root))
+    text = replace_between(text, "claims", claims_lists(root))
+
+    table1 = root / "results" / "rows" / "table1"
+    return replace_between(text, "miniatures", miniatures_table(table1))
+
+
+def _setups(root: Path) -> list[ExperimentConfig]:
+    """Return all experiments of the tiny VLMs, in the order of their notebooks."""
+    results = str(root / "results" / "rows")
+    setups = [load_experiment(name, "mini", results_dir=results) for name in experiments()]
+
+    return sorted(setups, key=lambda setup: setup.experiment.notebook)
+
+
+def _cells_of(root: Path, setup: ExperimentConfig) -> pd.DataFrame:
+    """Return the stored summary of an experiment, only of the VLMs that its size runs."""
+    records = summary_records(root / "results", setup.experiment.name)
+    if records.empty:
+        return records
+
+    return records[records["vlm"].isin(setup.vlms())].rename(columns={"value": "score"})
+
+
+def findings_table(root: Path) -> str:
+    """Return the Markdown table of what the rows say about the claims that README lists.
+
+    A sentence below it names the rival that finds the evidence better.
+
+    Args:
+        root: folder of the repository.
+    """
+    lines = []
+    for setup in _setups(root):
+        notebook = setup.experiment.notebook
+        cells = _cells_of(root, setup)
+        if notebook not in CLAIMS or cells.empty:
+            continue
+
+        link = f"[{notebook[:2]}](results/notebooks/{notebook}.ipynb)"
+        for found in findings(notebook, cells):
+            lines.append(
+                {
+                    "finding": found["claim"],
+                    "evidence": found["evidence"],
+                    "notebook": link,
+                    "verdict": found["verdict"],
+                }
+            )
+
+    table = pd.DataFrame(lines).to_markdown(index=False, disable_numparse=True)
+    return f"{table}\n\n{_pixel_gradient(root)}"
+
+
+def _pixel_gradient(root: Path) -> str:
+    """Say in how many cells ViCrop's pixel gradient overlaps the evidence better than ours."""
+    cells = _cells_of(root, load_experiment("table2", "mini"))
+
+    counts = []
+    for method in PIXEL_GRADIENTS:
+        outcome = above("iou", method)(cells)
+        beaten = len(outcome) - sum(outcome.values())
+        counts.append(f"{beaten} of {len(outcome)} cells")
+
+    as_code, as_text = counts
+    return (
+        "**The nearest rival.** The windows of ViCrop's pixel gradient overlap the evidence better "
+        f"than our crops in {as_code} (as in its code) and in {as_text} (as in its text)."
+    )
+
+
+def claims_lists(root: Path) -> str:
+    """Return every claim with its evidence and its verdict, one Markdown table per notebook.
+
+    Args:
+        root: folder of the repository.
+    """
+    parts = []
+    for setup in _setups(root):
+        notebook = setup.experiment.notebook
+        cells = _cells_of(root, setup)
+        if notebook in CLAIMS and not cells.empty:
+            table = pd.DataFrame(claims_table(notebook, cells))
+            parts.append(f"### {notebook}\n\n{table.to_markdown(index=False)}")
+
+    return "\n\n".join(parts)
 
 
 def tiny_vlms_with_tables(root: Path) -> str:
@@ -148,36 +252,41 @@ def tiny_vlms_with_tables(root: Path) -> str:
 def experiments_table(root: Path) -> str:
     """Return the Markdown table of all experiments, one row per experiment.
 
-    A row holds the command, the notebook and, for ``run=mini`` and ``run=full``, how much is stored
-    and how much time it cost.
+    A row holds the command, the notebook, the verdict about its claim and, for ``run=mini`` and
+    ``run=full``, how much is stored and how much time it cost.
 
     Args:
         root: folder of the repository.
     """
     index = stored_index(root / "results" / "rows")
-    results = str(root / "results" / "rows")
-
-    setups = [load_experiment(name, "mini", results_dir=results) for name in experiments()]
-    setups.sort(key=lambda setup: setup.experiment.notebook)
 
     lines = []
-    for setup in setups:
+    for setup in _setups(root):
         notebook = setup.experiment.notebook
         copy = f"results/notebooks/{notebook}.ipynb"
-        executed = f"[executed]({copy})" if (root / copy).is_file() else ""
+        executed = f"[executed](../{copy})" if (root / copy).is_file() else ""
 
         full = load_experiment(setup.experiment.name, "full", results_dir=setup.results_dir)
         lines.append(
             {
                 "what": setup.experiment.title,
                 "command": f"`rerun experiment={setup.experiment.name}`",
-                "notebook": f"[{notebook}](notebooks/{notebook}.ipynb) {executed}",
+                "notebook": f"[{notebook}](../notebooks/{notebook}.ipynb) {executed}",
+                "verdict": _verdict(root, setup),
                 "`run=mini`": _stored_text(setup, index),
                 "`run=full`": _stored_text(full, index),
             }
         )
 
     return pd.DataFrame(lines).to_markdown(index=False)
+
+
+def _verdict(root: Path, setup: ExperimentConfig) -> str:
+    """Return the short verdict about the claim of an experiment's notebook."""
+    cells = _cells_of(root, setup)
+    notebook = setup.experiment.notebook
+
+    return "not tested" if cells.empty else verdict_of_all(notebook, cells)
 
 
 def _stored_text(setup: ExperimentConfig, index: dict[str, Path]) -> str:
@@ -271,6 +380,7 @@ DOCUMENTS: dict[str, Callable[[Path], str]] = {
     **LONG_TABLES,
     "docs/baselines.md": baselines_with_tables,
     "docs/deviations.md": deviations_with_table,
+    "docs/experiments.md": experiments_with_tables,
     "docs/protocol.md": protocol_with_table,
     "docs/cost.md": cost_with_table,
     "docs/real_checkpoints.md": real_checkpoints_with_tables,

@@ -6,13 +6,15 @@ from typing import Any
 
 import pandas as pd
 
+from entropy_grounding.benchmarks.names import display_name, in_paper_order, kind_of
 from entropy_grounding.evaluation.archive import stored_folder, stored_index
 from entropy_grounding.experiments.config import (
     ExperimentConfig,
     evaluations,
     load_experiment,
 )
-from entropy_grounding.reporting.summary import summarised
+from entropy_grounding.reporting.significance import TEST, adjusted, mark
+from entropy_grounding.reporting.summary import OURS, summarised
 from entropy_grounding.reporting.tables import latex_table, score_table, sources
 from entropy_grounding.vlm.registry import BIG_SIBLINGS
 
@@ -43,54 +45,65 @@ def summary(setup: ExperimentConfig, folders: dict[tuple[str, str, str], Path]) 
     return pd.DataFrame(lines)
 
 
+# The link below every table, from ``results/tables`` and from a notebook's folder in ``outputs``.
+DEFINITIONS = "What the words and marks mean: [definitions](../../docs/definitions.md)."
+
 SUMMARY = "summary.json"  # in the folder of the published results: one record per score
 
 
-def directions(cells: pd.DataFrame, setup: ExperimentConfig) -> pd.DataFrame:
-    """Compare the signs of the gains of `entropy_gradient` over plain, in the paper and here.
+# Gains of the paper below this are within what prompts and scorers move; in points.
+PAPER_GAIN = 1.0
 
-    The paper and this repository's tiny VLMs are different models, so only signs are compared,
-    never sizes.
+
+def directions(cells: pd.DataFrame, setup: ExperimentConfig) -> pd.DataFrame:
+    """Compare the gain of `entropy_gradient` over plain with the paper's, where the paper gains.
+
+    The paper's models and pictures are others, so only signs are compared, never sizes. Only cells
+    count in which the paper gains at least `PAPER_GAIN`.
 
     Returns:
-        One row per VLM and benchmark of the paper's Table 1, with the columns ``vlm``,
+        One row per VLM and benchmark of the paper's Table 1 that counts, with the columns ``VLM``,
         ``benchmark``, ``paper`` (gain in points, of the family's big checkpoint), ``here`` (gain in
-        points), ``p`` (paired test here, not adjusted) and ``agrees``: "yes", "no", or "no change
-        here" where p >= 0.05.
+        points), ``p`` (paired test here, `adjusted`) and ``agrees``: "yes", "no", or "no change
+        here" where the gain here is not significant.
     """
     lines = []
     for (vlm, benchmark), rows in cells.groupby(["vlm", "benchmark"], sort=False):
         # The paper has scores of the big checkpoint of a tiny VLM's family.
         paper = setup.experiment.paper.get(BIG_SIBLINGS.get(str(vlm), str(vlm)), {})
-        by_method = rows.set_index("method")
-        if benchmark not in paper.get("plain", {}) or "entropy_gradient" not in by_method.index:
+        kind, by_method = kind_of(str(benchmark)), rows.set_index("method")
+        if kind not in paper.get("plain", {}) or OURS not in by_method.index:
             continue
 
-        there = paper["entropy_gradient"][benchmark] - paper["plain"][benchmark]
-        scores = by_method["score"]
-        here = 100 * (scores["entropy_gradient"] - scores["plain"])
-        p = by_method["p_plain"]["entropy_gradient"]
+        # Rounded, because 1.0 points are not exactly that as a difference of floats.
+        there = round(paper[OURS][kind] - paper["plain"][kind], 2)
+        if there < PAPER_GAIN:
+            continue
 
-        lines.append(
-            {
-                "vlm": vlm,
-                "benchmark": benchmark,
-                "paper": there,
-                "here": here,
-                "p": p,
-                "agrees": _agreement(here, there, p),
-            }
-        )
+        here = 100 * (by_method["score"][OURS] - by_method["score"]["plain"])
+        p = by_method["p_plain"][OURS]
+        agrees = {"": "no change here", "+": "yes", "-": "no"}[mark(p, here)]
+        lines.append([vlm, display_name(str(benchmark)), there, here, p, agrees])
 
-    return pd.DataFrame(lines, columns=["vlm", "benchmark", "paper", "here", "p", "agrees"])
+    table = pd.DataFrame(lines, columns=["VLM", "benchmark", "paper", "here", "p", "agrees"])
+    return table.assign(p=adjusted(table["p"]))
 
 
-def _agreement(here: float, there: float, p: float) -> str:
-    """Say whether two gains have the same sign; ``p`` tests the gain ``here``."""
-    if not p < 0.05:  # a NaN is no change, either
-        return "no change here"
+def agreement(compared: pd.DataFrame) -> str:
+    """Say in how many cells the sign of the gain is that of the paper, and what that is worth.
 
-    return "yes" if (here > 0) == (there > 0) else "no"
+    Args:
+        compared: from `directions`.
+    """
+    counts = compared["agrees"].value_counts()
+    return (
+        f"The paper gains at least one point in {len(compared)} of the cells shown. In "
+        f"{counts.get('yes', 0)} of them the gain here is significant, too; in "
+        f"{counts.get('no change here', 0)} it is not significant; in {counts.get('no', 0)} there "
+        f"is a significant loss ({TEST}). The miniatures are built to need zooming, so this "
+        "agreement says that the code does what the paper describes. It is no evidence for the "
+        "paper's scores."
+    )
 
 
 def paper_table(setup: ExperimentConfig) -> pd.DataFrame:
@@ -102,7 +115,8 @@ def paper_table(setup: ExperimentConfig) -> pd.DataFrame:
     lines = []
     for vlm, methods in setup.experiment.paper.items():
         for method, scores in methods.items():
-            lines.append({"VLM (paper)": vlm, "method": method, **scores})
+            named = {display_name(kind): scores[kind] for kind in in_paper_order(scores)}
+            lines.append({"VLM (paper)": vlm, "method": method, **named})
 
     return pd.DataFrame(lines)
 
@@ -119,7 +133,9 @@ def write_tables(cells: pd.DataFrame, folder: Path, name: str = "table") -> list
     markdown, latex = folder / f"{name}.md", folder / f"{name}.tex"
 
     parts = [f"**`{vlm}`**\n\n{score_table(cells, vlm)}" for vlm in cells["vlm"].drop_duplicates()]
-    markdown.write_text("\n\n".join([*parts, sources(cells)]) + "\n", encoding="utf-8")
+    caption = f"`+` or `-`: a significant change from plain ({TEST})."
+    paragraphs = [*parts, caption, sources(cells), DEFINITIONS]
+    markdown.write_text("\n\n".join(paragraphs) + "\n", encoding="utf-8")
     latex.write_text(latex_table(cells), encoding="utf-8")
 
     return [markdown, latex]

@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from entropy_grounding.benchmarks.names import display_name
 from entropy_grounding.core.geometry import Box
 from entropy_grounding.metrics.localization import overlap
 
@@ -41,7 +42,7 @@ def failures(method: Evaluations, oracle: Evaluations) -> pd.DataFrame:
 
 def failures_by_kind(found: pd.DataFrame) -> pd.DataFrame:
     """Count the `failures`: one row per VLM and benchmark, one column per kind."""
-    return pd.crosstab([found["vlm"], found["benchmark"]], found["kind"])
+    return pd.crosstab([found["vlm"], found["benchmark"].map(display_name)], found["kind"])
 
 
 def _failures_among(rows: pd.DataFrame, oracle: pd.DataFrame) -> pd.DataFrame:

@@ -6,7 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from entropy_grounding.benchmarks.miniature.requirements import HIDDEN
+from entropy_grounding.benchmarks.miniature.requirements import hides_evidence
+from entropy_grounding.benchmarks.names import display_name
 from entropy_grounding.evaluation.archive import (
     is_stored,
     source_of,
@@ -71,7 +72,7 @@ def _gate_line(folder: Path, rows: pd.DataFrame, ungated: pd.DataFrame) -> dict[
     """Return the line of one VLM and benchmark, from its rows with and without the gate."""
     line = {
         "VLM": f"`{folder.parts[-3]}`",
-        "miniature": folder.parts[-2].removeprefix("mini_"),
+        "miniature": display_name(folder.parts[-2]),
         "n": len(ungated),
         "plain": _percent(ungated["plain_score"]),
         "ungated": _percent(ungated["score"]),
@@ -143,7 +144,7 @@ def _gate_summary(gated: Sequence[tuple[pd.DataFrame, pd.DataFrame]]) -> str:
     for rows, ungated in gated:
         merged.append(rows.merge(ungated, on="example_id", suffixes=("", "_ungated")))
     both = pd.concat(merged)
-    both = both.assign(hidden=both["benchmark"].str.removeprefix("mini_").isin(HIDDEN))
+    both = both.assign(hidden=both["benchmark"].map(hides_evidence))
 
     lines = [_summary_line(f"`{vlm}`", mine) for vlm, mine in both.groupby("vlm")]
     lines.append(_summary_line("all", both))

@@ -7,8 +7,9 @@ import pandas as pd
 
 from entropy_grounding.evaluation.archive import read_summary
 from entropy_grounding.profiling.attention_layers import ATTENTION_LAYERS, layers_table
-from entropy_grounding.reporting.experiment import summary_records
+from entropy_grounding.reporting.experiment import DEFINITIONS, summary_records
 from entropy_grounding.reporting.gate_tables import calibration_table, gate_table
+from entropy_grounding.reporting.significance import TEST
 from entropy_grounding.reporting.summary import SUMMARIES
 from entropy_grounding.reporting.tables import (
     place_table,
@@ -42,7 +43,8 @@ def check_folders(root: Path) -> list[Path]:
 
 
 def _page(title: str, *parts: str) -> str:
-    return "\n\n".join([f"# {title}", *parts]) + "\n"
+    """Return a page with a title, its parts, and a link to what its words mean."""
+    return "\n\n".join([f"# {title}", *parts, DEFINITIONS]) + "\n"
 
 
 def _cells(root: Path) -> pd.DataFrame:
@@ -52,8 +54,8 @@ def _cells(root: Path) -> pd.DataFrame:
 def _scores(root: Path) -> str:
     about = (
         "Scores in percent with 95 % intervals. `+` or `-`: a significant change from plain "
-        "(paired test, Holm over the table of a VLM). The last column counts the answers that "
-        "became right, and those that became wrong."
+        f"({TEST}). The last column counts the answers that became right, and those that became "
+        "wrong."
     )
     tables = by_vlm(_cells(root), score_table)
 
@@ -73,15 +75,16 @@ def _places(root: Path) -> str:
 def _wins(root: Path) -> str:
     found = _cells(root)
     title = "Where another method is better than `entropy_gradient`"
+    about = f"`p` is that of the paired test; `adjusted p` is what counts ({TEST})."
 
-    return _page(title, wins_table(found), sources(found))
+    return _page(title, about, wins_table(found), sources(found))
 
 
 def _layers(root: Path) -> str:
     about = (
         "Energy of the attention map of the full picture in the evidence boxes, divided by that "
         "of a constant map (1 is chance). Each number comes from 30 validation rows each of the "
-        "TextVQA, V\\* and InfoVQA miniatures. Made by `eg profile layers`."
+        "mini-TextVQA, mini-V\\* and mini-InfoVQA. Made by `eg profile layers`."
     )
     table = layers_table(read_summary(root / "results" / "measured" / ATTENTION_LAYERS))
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from entropy_grounding.benchmarks.names import display_name
 from entropy_grounding.evaluation.archive import stored_folder, stored_index, table_rows
 from entropy_grounding.experiments.config import evaluations, load_experiment
 from entropy_grounding.metrics.statistics import interval
@@ -36,7 +37,7 @@ def min_pixels_table(root: Path) -> str:
             continue
 
         rows, manifest = table_rows(folder)
-        benchmark = config.benchmark.name.removeprefix("mini_")
+        benchmark = display_name(config.benchmark.name)
         least = _least(config.vlm)
         lines.append({"miniature": benchmark, "least pixels": least, **_figures(rows)})
         about.append(

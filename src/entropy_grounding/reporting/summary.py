@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from entropy_grounding.benchmarks.load import PAPER_BENCHMARKS
+from entropy_grounding.benchmarks.names import TITLES
 from entropy_grounding.core.errors import InputError
 from entropy_grounding.evaluation.archive import last_change, stored_evaluations, table_rows
 from entropy_grounding.evaluation.retried import retried_share
@@ -18,10 +18,7 @@ from entropy_grounding.vlm.weights import short_identity
 
 def in_order(folders: Iterable[Path]) -> list[Path]:
     """Sort VLM/BENCHMARK and VLM/BENCHMARK/METHOD folders in the order of the paper's table."""
-    names = [
-        *(f"tiny_{family}" for family in RECIPES),
-        *(f"mini_{name}" for name in PAPER_BENCHMARKS),
-    ]
+    names = [f"tiny_{family}" for family in RECIPES] + [f"mini_{name}" for name in TITLES]
     places = {name: place for place, name in enumerate(names)}
 
     def place(folder: Path) -> list[tuple[int, str]]:
@@ -175,7 +172,7 @@ def _summarise(
     scored = rows[rows["status"] == "ok"]
     line = {
         "vlm": config["vlm"]["name"],
-        "benchmark": config["benchmark"]["name"].removeprefix("mini_"),
+        "benchmark": config["benchmark"]["name"],
         "n": len(scored),
         "without": len(rows) - len(scored),
         "weights": short_identity(source),

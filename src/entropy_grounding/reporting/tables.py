@@ -7,13 +7,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from entropy_grounding.benchmarks.load import BENCHMARKS, PAPER_BENCHMARKS
-from entropy_grounding.benchmarks.miniature.requirements import HIDDEN, meets
+from entropy_grounding.benchmarks.load import BENCHMARKS
+from entropy_grounding.benchmarks.miniature.requirements import hides_evidence, meets
+from entropy_grounding.benchmarks.names import display_name, in_paper_order
 from entropy_grounding.core.errors import InputError
 from entropy_grounding.evaluation.archive import PUBLISHED, stored_evaluations, table_rows
 from entropy_grounding.evaluation.retried import retried_share
-from entropy_grounding.metrics.statistics import Interval, holm, interval
+from entropy_grounding.metrics.statistics import Interval, interval
 from entropy_grounding.reporting.comparisons import differences, mean_costs
+from entropy_grounding.reporting.significance import ALPHA, mark
 from entropy_grounding.reporting.summary import METHODS, OURS, in_order
 from entropy_grounding.vlm.weights import short_identity
 
@@ -22,28 +24,23 @@ def score_table(found: pd.DataFrame, vlm: str) -> str:
     """Return the Markdown table of the scores of one VLM.
 
     It has one row per method and one column per benchmark. A + or - marks a significant change from
-    plain: an adjusted p (Holm, over the table) below 0.05. The last column counts the answers that
-    became right, and those that became wrong.
+    plain (`is_significant`). The last column counts the answers that became right, and those that
+    became wrong.
 
     Args:
         found: one row per VLM, benchmark and method (`cells`).
         vlm: name of the VLM.
     """
-    mine = found[found["vlm"] == vlm].copy()
-
-    # Only cells with a test count for Holm's correction.
-    tested = (mine["method"] != "plain") & (mine["n"] > 0)
-    mine.loc[tested, "p"] = holm(mine.loc[tested, "p_plain"].tolist())
-
+    mine = found[found["vlm"] == vlm]
     plain = mine[mine["method"] == "plain"].set_index("benchmark")["score"].to_dict()
-    benchmarks = list(found["benchmark"].drop_duplicates())
+    benchmarks = [display_name(name) for name in in_paper_order(found["benchmark"])]
 
     lines = []
     for method in mine["method"].drop_duplicates():
         of_method = mine[mine["method"] == method]
         line = {"method": f"`{method}`", **dict.fromkeys(benchmarks, "not run")}
         for cell in of_method.itertuples():
-            line[str(cell.benchmark)] = _score(cell, plain.get(cell.benchmark))
+            line[display_name(str(cell.benchmark))] = _score(cell, plain.get(cell.benchmark))
 
         flips = ""
         if method != "plain":
@@ -62,11 +59,8 @@ def _score(cell: Any, plain: float | None) -> str:
     if cell.n == 0:
         return "n/a"
 
-    mark = ""
-    if plain is not None and cell.p < 0.05:
-        mark = "+" if cell.score > plain else "-"
-
-    return f"{100 * cell.score:.1f} [{100 * cell.score_low:.1f}, {100 * cell.score_high:.1f}]{mark}"
+    sign = "" if plain is None else mark(cell.p_plain, cell.score - plain)
+    return f"{100 * cell.score:.1f} [{100 * cell.score_low:.1f}, {100 * cell.score_high:.1f}]{sign}"
 
 
 def place_table(found: pd.DataFrame, vlm: str) -> str:
@@ -81,7 +75,7 @@ def place_table(found: pd.DataFrame, vlm: str) -> str:
     """
     mine = found[
         (found["vlm"] == vlm)
-        & found["benchmark"].isin(HIDDEN)
+        & found["benchmark"].map(hides_evidence)
         & (found["method"] != "plain")
         & (found["n"] > 0)
     ]
@@ -130,12 +124,12 @@ def mean_table(found: pd.DataFrame) -> str:
 
 
 def reference_table(found: pd.DataFrame, reference: str = OURS) -> str:
-    """Return the Markdown table of the `differences` with adjusted p < 0.05."""
+    """Return the Markdown table of the significant `differences`."""
     tested = differences(found, reference)
     if tested.empty:
         return "No other method was run yet."
 
-    sure = tested[tested["p"] < 0.05]
+    sure = tested[tested["sure"]]
     what = f"significantly different from `{reference}`"
     if sure.empty:
         return f"None of {len(tested)} cells is {what}."
@@ -162,8 +156,10 @@ def wins_sentence(found: pd.DataFrame, reference: str = OURS) -> str:
     if better.empty:
         return heading
 
-    sure = better[better["adjusted p"] < 0.05]
-    pairs = sorted({f"`{row.method}` on {row.benchmark}" for row in sure.itertuples()})
+    sure = better[better["sure"]]
+    pairs = sorted(
+        {f"`{row.method}` on {display_name(str(row.benchmark))}" for row in sure.itertuples()}
+    )
     named = f" Significant: {', '.join(pairs)}." if pairs else ""
     return f"{heading}.{named}"
 
@@ -174,21 +170,21 @@ def _wins(found: pd.DataFrame, reference: str) -> tuple[pd.DataFrame, str]:
     if tested.empty:
         return tested, "No other method was run yet."
 
-    better = tested[(tested["p"] < 0.05) & (tested["change"] > 0)].sort_values("p")
-    sure = (better["adjusted p"] < 0.05).sum()
+    better = tested[(tested["p"] < ALPHA) & (tested["change"] > 0)].sort_values("p")
     heading = (
-        f"{sure} of {len(tested)} cells are significantly better than `{reference}` "
-        "(adjusted p < 0.05)"
+        f"{better['sure'].sum()} of {len(tested)} cells are significantly better than "
+        f"`{reference}` (adjusted p < {ALPHA})"
     )
     if better.empty:
-        return better, f"{heading}, and none has an unadjusted p < 0.05."
+        return better, f"{heading}, and none has an unadjusted p < {ALPHA}."
 
-    return better, f"{heading}; with an unadjusted p < 0.05: {len(better)}"
+    return better, f"{heading}; with an unadjusted p < {ALPHA}: {len(better)}"
 
 
 def _changes(cells: pd.DataFrame, tests: list[str]) -> str:
     """Return the Markdown table of some `differences`; ``tests`` names the columns of p-values."""
     table = cells[["vlm", "benchmark", "method", "change", *tests]].round({"change": 1})
+    table["benchmark"] = table["benchmark"].map(display_name)
     for name in tests:
         table[name] = [f"{p:.1g}" for p in cells[name]]
 
@@ -200,12 +196,13 @@ def location_table(shares: pd.DataFrame) -> str:
     if shares.empty:
         return "Not run yet."
 
+    benchmarks = [display_name(name) for name in in_paper_order(shares["benchmark"])]
+
     lines = []
     for vlm, rows in shares.groupby("vlm", sort=False):
-        line = {"VLM": f"`{vlm}`", **dict.fromkeys(PAPER_BENCHMARKS, "not run")}
+        line = {"VLM": f"`{vlm}`", **dict.fromkeys(benchmarks, "not run")}
         for row in rows.itertuples():
-            if row.benchmark in PAPER_BENCHMARKS:
-                line[row.benchmark] = _share(row)
+            line[display_name(str(row.benchmark))] = _share(row)
         lines.append(line)
 
     return pd.DataFrame(lines).to_markdown(index=False, disable_numparse=True)
@@ -282,7 +279,7 @@ def _joined(values: Iterable) -> str:
 def headline_table(cells: pd.DataFrame) -> str:
     """Return the Markdown table of plain and final scores in percent.
 
-    It has one row per VLM and one column per benchmark. A + or - marks an adjusted p < 0.05.
+    It has one row per VLM and one column per benchmark. A + or - marks a significant change.
 
     Args:
         cells: one row per VLM, benchmark and method (`cells`).
@@ -291,20 +288,17 @@ def headline_table(cells: pd.DataFrame) -> str:
     pairs = cells[cells["method"] == OURS].merge(
         plain, on=["vlm", "benchmark"], suffixes=("", "_plain")
     )
-    pairs = pairs.assign(p=holm(pairs["p_plain"].tolist()))
 
     # One dictionary per VLM, from benchmark to text.
     lines: dict[str, dict[str, str]] = {}
     for row in pairs.to_dict("records"):
-        mark = ""
-        if row["p"] < 0.05:
-            mark = "+" if row["score"] > row["score_plain"] else "-"
-
-        scores = f"{100 * row['score_plain']:.1f} → {100 * row['score']:.1f}{mark}"
+        sign = mark(row["p_plain"], row["score"] - row["score_plain"])
+        scores = f"{100 * row['score_plain']:.1f} → {100 * row['score']:.1f}{sign}"
         lines.setdefault(f"`{row['vlm']}`", {})[row["benchmark"]] = scores
 
     table = pd.DataFrame(lines.values(), index=pd.Index(lines, name="VLM")).fillna("not run")
-    return table.to_markdown(disable_numparse=True)
+    named = table[in_paper_order(table.columns)].rename(columns=display_name)
+    return named.to_markdown(disable_numparse=True)
 
 
 def savings_table(stored: pd.DataFrame) -> str:
@@ -330,7 +324,7 @@ def savings_table(stored: pd.DataFrame) -> str:
             {
                 "option": row["method"],
                 "VLM": f"`{row['vlm']}`",
-                "miniature": row["benchmark"],
+                "miniature": display_name(row["benchmark"]),
                 "n": row["n"],
                 "plain": f"{100 * usual['value']:.1f}",
                 "exact": _value(best),
@@ -419,6 +413,9 @@ def latex_table(cells: pd.DataFrame) -> str:
     wide = scores.pivot_table(
         index=["vlm", "method"], columns="benchmark", values="score", sort=False
     )
+    wide = wide[in_paper_order(wide.columns)]
+    # Any underscore that is left belongs to the name of a user's benchmark.
+    wide = wide.rename(columns=lambda name: display_name(name).replace("_", " "))
     wide = wide.rename(index=lambda name: str(name).replace("_", " "))
     wide = wide.rename_axis(index=[None, None], columns=None)
 
@@ -549,7 +546,7 @@ def _miniature_line(
 
     return {
         "VLM": f"`{source['config']['vlm']['name']}`",
-        "miniature": benchmark.removeprefix("mini_"),
+        "miniature": display_name(benchmark),
         "plain": _with_interval(plain),
         "oracle crop": _with_interval(best),
         "entropy gradient": final,
@@ -583,7 +580,7 @@ def protocol_table(root: str | Path) -> str:
         lines.append(
             {
                 "VLM": f"`{source['config']['vlm']['name']}`",
-                "miniature": name.removeprefix("mini_"),
+                "miniature": display_name(name),
                 "switch": f"`{switch}`",
                 "default": _with_interval(_mean(reference["plain_score"])),
                 "switched": _with_interval(_mean(rows["plain_score"])),
@@ -617,7 +614,7 @@ def method_scores(
     for folder in in_order(stored):
         rows, source = table_rows(folder)
         method = source["method_name"]
-        cell = {"vlm": rows["vlm"], "benchmark": rows["benchmark"].str.removeprefix("mini_")}
+        cell = {"vlm": rows["vlm"], "benchmark": rows["benchmark"]}
         if method == methods[0]:
             parts.append(pd.DataFrame({**cell, "method": "plain", "score": rows["plain_score"]}))
 

@@ -4,15 +4,12 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from scipy import stats
 
 from entropy_grounding.core.errors import InputError
 from entropy_grounding.metrics.statistics import (
     RESAMPLES,
     compare,
-    holm,
     interval,
     mcnemar,
     permutation,
@@ -69,19 +66,6 @@ def test_graded_scores_are_permuted():
 
 def test_no_difference_has_p_one():
     assert compare([0.5, 0.2], [0.5, 0.2]).p_value == 1.0
-
-
-def test_holm_by_hand():
-    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
-    assert holm([0.6, 0.7]) == [1.0, 1.0]
-    assert holm([]) == []
-
-
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=6))
-def test_holm_never_lowers_a_p_value_and_keeps_their_order(p_values):
-    adjusted = holm(p_values)
-    assert all(a >= p for a, p in zip(adjusted, p_values, strict=True))
-    assert [adjusted[i] for i in np.argsort(p_values)] == sorted(adjusted)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,13 @@ import pytest
 from entropy_grounding.evaluation.config import results_folder
 from entropy_grounding.experiments.config import evaluations
 from entropy_grounding.reporting.charts import plot_cost, plot_variants, vlm_color
-from entropy_grounding.reporting.experiment import directions, results_json, summary, write_tables
+from entropy_grounding.reporting.experiment import (
+    agreement,
+    directions,
+    results_json,
+    summary,
+    write_tables,
+)
 from entropy_grounding.reporting.tables import latex_table
 from support.stored_experiment import N, small_experiment, stored
 
@@ -38,10 +44,24 @@ def test_a_summary_has_plain_and_every_variant(cells):
 
 
 def test_directions_compare_signs_only(setup, cells):
-    (line,) = directions(cells, setup).to_dict("records")
-    assert line["here"] == 75.0
-    assert line["paper"] == pytest.approx(61.15 - 61.98)
-    assert line["agrees"] == "no"
+    compared = directions(cells.assign(benchmark="mini_vstar"), setup)
+    (line,) = compared.to_dict("records")
+    assert (line["benchmark"], line["here"]) == ("mini-V*", 75.0)
+    assert line["paper"] == pytest.approx(56.02 - 46.07)
+    assert line["agrees"] == "yes"
+    assert "at least one point in 1 of the cells" in agreement(compared)
+    assert "built to need zooming" in agreement(compared)
+
+
+def test_a_cell_where_the_paper_does_not_gain_is_no_agreement(setup, cells):
+    """On GQA the paper's LLaVA-1.5 loses 0.83 points."""
+    assert directions(cells, setup).empty
+
+
+def test_a_gain_that_is_significant_only_before_the_adjustment_does_not_agree(setup, cells):
+    weak = cells.assign(benchmark="mini_vstar", p_plain=0.01)
+    (line,) = directions(weak, setup).to_dict("records")
+    assert (line["p"], line["agrees"]) == (pytest.approx(0.28), "no change here")
 
 
 def test_the_best_method_is_bold_in_latex_and_controls_are_not(cells):
@@ -77,7 +97,7 @@ def test_tables_are_written_in_markdown_and_latex(cells, tmp_path):
 
 def test_a_figure_has_a_panel_for_each_benchmark_and_a_point_for_each_variant(cells):
     (axes,) = plot_variants(cells).axes
-    assert axes.get_title() == "gqa"
+    assert axes.get_title() == "mini-GQA"
     assert [label.get_text() for label in axes.get_yticklabels()] == [
         "entropy_gradient",
         "control_oracle",

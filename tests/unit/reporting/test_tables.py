@@ -22,10 +22,10 @@ from entropy_grounding.reporting.tables import (
     wins_table,
 )
 
-N = 40
+N = 48
 PLAIN = np.arange(N) % 4 == 0
 SCORES = {
-    "entropy_gradient": np.arange(N) % 4 != 3,  # 30 right
+    "entropy_gradient": np.arange(N) % 4 != 3,  # 36 right
     "control_random": PLAIN,
     "control_oracle_budget": np.ones(N, bool),
     "search_8": np.ones(N, bool),
@@ -72,7 +72,7 @@ def test_scores_carry_intervals_marks_and_flips(root):
     assert "25.0 [" in found["`plain`"]
     assert "75.0 [" in found["`entropy_gradient`"]
     assert "]+" in found["`entropy_gradient`"]
-    assert found["`entropy_gradient`"].rstrip("| ").endswith("20, 0")
+    assert found["`entropy_gradient`"].rstrip("| ").endswith("24, 0")
     assert "]+" not in found["`control_random`"]
     assert "n/a" in found["`control_upscaled`"]
 
@@ -106,7 +106,7 @@ def test_a_win_that_many_tests_explain_is_listed_with_both_p_values():
         ("map_attention", 0.5, 0.001),
     ]
     found = pd.DataFrame(lines, columns=["method", "score", "p_ours"]).assign(
-        vlm="tiny_llava", benchmark="vstar"
+        vlm="tiny_llava", benchmark="mini_vstar"
     )
     table = wins_table(found)
     assert table.startswith(
@@ -115,11 +115,11 @@ def test_a_win_that_many_tests_explain_is_listed_with_both_p_values():
     )
     assert [part.strip() for part in table.splitlines()[-1].split("|")[1:-1]] == [
         "tiny_llava",
-        "vstar",
+        "mini-V*",
         "search_8",
         "10.0",
         "0.03",
-        "0.06",
+        "0.8",
     ]
     assert (
         reference_table(found).splitlines()[0]
@@ -190,7 +190,7 @@ def test_location_explains_two_thirds_here(root):
 def test_tables_name_their_source(root):
     assert (
         sources(cells(root))
-        == "Weights (SHA-256): `tiny_llava` abcdef012345 (commit 1234567, n = 40)."
+        == "Weights (SHA-256): `tiny_llava` abcdef012345 (commit 1234567, n = 48)."
     )
 
 
@@ -222,7 +222,7 @@ def test_failures_are_told_apart(crops, plain, kind):
     key = ("tiny_llava", "mini_vstar")
     found = failures({key: (method, {})}, {key: (oracle, {})})
     assert found[["vlm", "benchmark", "kind"]].values.tolist() == [[*key, kind]]
-    assert failures_by_kind(found).loc[key].to_dict() == {kind: 1}
+    assert failures_by_kind(found).loc[("tiny_llava", "mini-V*")].to_dict() == {kind: 1}
 
 
 def test_the_report_says_what_was_not_run(root):

@@ -1,5 +1,7 @@
 """What the scores of a tiny VLM on a miniature must show."""
 
+from entropy_grounding.benchmarks.names import kind_of
+
 # The smallest gain of the oracle crop over the plain answer, in points.
 GAINS = {
     "mini_textvqa": 25.0,
@@ -11,8 +13,7 @@ GAINS = {
     "mini_highres_fine": 25.0,
 }
 
-# The benchmarks whose evidence is hidden in the full picture.
-HIDDEN = tuple(name.removeprefix("mini_") for name in GAINS)
+_HIDDEN = {kind_of(name) for name in GAINS}
 
 # High resolution, in percent of questions with four options: the largest plain score (near chance,
 # 25), the smallest score with the oracle crop, and how many points one round stays behind it.
@@ -20,12 +21,20 @@ PLAIN_AT_MOST, ORACLE_AT_LEAST, ONE_ROUND_BEHIND = 40.0, 80.0, 20.0
 
 # The VLMs that each size of the cards was made for.
 MADE_FOR = {
-    "highres": ("tiny_llava", "tiny_qwen2_5_vl"),
-    "highres_fine": ("tiny_llava_next", "tiny_internvl"),
+    "mini_highres": ("tiny_llava", "tiny_qwen2_5_vl"),
+    "mini_highres_fine": ("tiny_llava_next", "tiny_internvl"),
 }
 
 # If no zoom is needed: the largest difference between both scores, and the smallest plain score.
 WITHOUT_ZOOM, PLAIN_AT_LEAST = 5.0, 70.0
+
+
+def hides_evidence(benchmark: str) -> bool:
+    """Tell whether the evidence of a benchmark, or of its miniature, is hard to see without zoom.
+
+    They are the five that the paper calls fine-grained.
+    """
+    return kind_of(benchmark) in _HIDDEN
 
 
 def meets(benchmark: str, plain: float, oracle: float) -> tuple[str, bool]:

@@ -1,0 +1,56 @@
+"""What benchmarks are called where people read, and in which order they stand.
+
+Rows and files hold identifiers, such as "mini_vstar". Tables, figures and captions show
+`display_name`: a miniature always says that it is one.
+"""
+
+from collections.abc import Iterable
+
+# By identifier, the name of each of the paper's benchmarks; in the order of the paper's Table 1.
+TITLES = {
+    "textvqa": "TextVQA",
+    "vstar": "V*",
+    "docvqa": "DocVQA",
+    "pope": "POPE",
+    "infovqa": "InfoVQA",
+    "gqa": "GQA",
+    "realworldqa": "RealWorldQA",
+}
+# Those that the paper lacks.
+_FURTHER = {
+    "hr_bench_4k": "HR-Bench 4K",
+    "hr_bench_8k": "HR-Bench 8K",
+    "mme_realworld_lite": "MME-RealWorld-Lite",
+}
+_MINIATURE = "mini_"  # how the identifier of a miniature starts
+
+
+def kind_of(benchmark: str) -> str:
+    """Return the benchmark that a miniature stands for; any other benchmark is its own kind."""
+    return benchmark.removeprefix(_MINIATURE)
+
+
+def display_name(benchmark: str) -> str:
+    """Return the name of a benchmark for readers: "mini-V*" for "mini_vstar", "V*" for "vstar".
+
+    A benchmark of a user keeps its identifier.
+    """
+    kind = kind_of(benchmark)
+    if kind not in TITLES:
+        return _FURTHER.get(benchmark, benchmark)
+
+    return TITLES[kind] if kind == benchmark else f"mini-{TITLES[kind]}"
+
+
+def in_paper_order(benchmarks: Iterable[str]) -> list[str]:
+    """Return every different benchmark once, in the order of the paper's Table 1.
+
+    Benchmarks that the paper lacks come last, in the order in which they appear.
+    """
+    kinds = list(TITLES)
+
+    def place(benchmark: str) -> int:
+        kind = kind_of(benchmark)
+        return kinds.index(kind) if kind in TITLES else len(kinds)
+
+    return sorted(dict.fromkeys(benchmarks), key=place)

@@ -5,7 +5,12 @@ import pytest
 from PIL import ImageChops
 
 from entropy_grounding.app.question import unknown_words
-from entropy_grounding.benchmarks.load import PAPER_BENCHMARKS, benchmark_config, load_benchmark
+from entropy_grounding.benchmarks.load import (
+    BENCHMARKS,
+    PAPER_BENCHMARKS,
+    benchmark_config,
+    load_benchmark,
+)
 from entropy_grounding.benchmarks.miniature import FURTHER, MINIATURES, miniature_rows
 from entropy_grounding.benchmarks.miniature.base import CHOICES, letter_of
 from entropy_grounding.benchmarks.miniature.scenes import draw_scene

@@ -8,12 +8,15 @@ import torch
 from transformers.utils import is_flash_attn_2_available
 
 from entropy_grounding.method.target import next_token_entropy
+from entropy_grounding.tiny.architectures import Size
 from support.families import GEOMETRIES, Case
 
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"),
 ]
+# flex_attention takes no head of fewer than 16 dimensions; these have 32.
+WIDE = Size(width=128, vision_layers=2, text_layers=2, key_value_heads=2)
 FLASH = pytest.param(
     "flash_attention_2",
     marks=pytest.mark.skipif(not is_flash_attn_2_available(), reason="flash-attn is not installed"),
@@ -23,11 +26,14 @@ FLASH = pytest.param(
 @pytest.mark.parametrize("kernel", [FLASH, "flex_attention"])
 @pytest.mark.parametrize("family", list(GEOMETRIES))
 def test_gpu_kernels_give_the_map_of_sdpa(family, kernel):
+    if kernel == "flex_attention" and family.startswith("qwen"):
+        pytest.skip("transformers offers no flex_attention for this family")
+
     build, variants, sizes = GEOMETRIES[family]
     case = Case(family, build, variants[0], sizes[0])
     maps = []
     for attention in ("sdpa", kernel):
-        vlm = case.vlm()
+        vlm = case.vlm(sizes=WIDE)
         vlm.model.to("cuda", torch.bfloat16)
         vlm.model.get_decoder().set_attn_implementation(attention)
         prompt = vlm.prompt("what is it ?", [vlm.encode(case.image())])

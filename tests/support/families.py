@@ -40,9 +40,9 @@ class Case:
     options: dict
     size: tuple[int, int]
 
-    def vlm(self, grounding="default"):
+    def vlm(self, grounding="default", sizes=SMALL):
         torch.manual_seed(0)
-        model, processor = self.build(SMALL, **self.options)
+        model, processor = self.build(sizes, **self.options)
         return VLM(model.eval(), processor, FAMILIES[type(model).__name__], self.name, grounding)
 
     def image(self):

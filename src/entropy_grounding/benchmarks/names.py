@@ -23,6 +23,7 @@ _FURTHER = {
     "mme_realworld_lite": "MME-RealWorld-Lite",
 }
 _MINIATURE = "mini_"  # how the identifier of a miniature starts
+_COMPOSITE = "_photo"  # how the identifier of a miniature on photographs ends
 
 
 def kind_of(benchmark: str) -> str:
@@ -30,11 +31,24 @@ def kind_of(benchmark: str) -> str:
     return benchmark.removeprefix(_MINIATURE)
 
 
+def is_composite(benchmark: str) -> bool:
+    """Tell whether a benchmark is a miniature on photographs."""
+    return benchmark.startswith(_MINIATURE) and benchmark.endswith(_COMPOSITE)
+
+
+def drawn_sibling(benchmark: str) -> str:
+    """Return the miniature with the same questions on drawn backgrounds, for a composite."""
+    return benchmark.removesuffix(_COMPOSITE)
+
+
 def display_name(benchmark: str) -> str:
     """Return the name of a benchmark for readers: "mini-V*" for "mini_vstar", "V*" for "vstar".
 
-    A benchmark of a user keeps its identifier.
+    A composite says that it stands on photographs. A benchmark of a user keeps its identifier.
     """
+    if is_composite(benchmark):
+        return f"{display_name(drawn_sibling(benchmark))} on photographs"
+
     kind = kind_of(benchmark)
     if kind not in TITLES:
         return _FURTHER.get(benchmark, benchmark)
@@ -50,7 +64,7 @@ def in_paper_order(benchmarks: Iterable[str]) -> list[str]:
     kinds = list(TITLES)
 
     def place(benchmark: str) -> int:
-        kind = kind_of(benchmark)
+        kind = kind_of(drawn_sibling(benchmark))
         return kinds.index(kind) if kind in TITLES else len(kinds)
 
     return sorted(dict.fromkeys(benchmarks), key=place)

@@ -607,4 +607,15 @@ CLAIMS: dict[str, tuple[Claim, ...]] = {
         ),
         Claim("It scores more than random crops", as_made(above("score", "control_random"))),
     ),
+    "34_photographs": (
+        Claim(
+            "On photographs, too, it scores significantly more than plain where evidence is hidden",
+            gains,
+        ),
+        Claim("Where no zoom is needed it does not score significantly less", unharmed),
+        Claim(
+            "Where evidence is hidden it scores more than random crops",
+            above("score", "control_random", hidden=True),
+        ),
+    ),
 }

@@ -1,4 +1,4 @@
-"""Seven generated benchmarks, the miniatures, and further ones of high resolution.
+"""Seven generated benchmarks, the miniatures, and further ones.
 
 Each of the seven stands for a published benchmark and has its schema, prompt and metric. Miniatures
 need no download and no GPU, and their evidence boxes are exact. Their scores are about tiny VLMs
@@ -25,6 +25,13 @@ from entropy_grounding.benchmarks.miniature.needs_zoom import (
     MiniTextVQA,
     MiniVStar,
 )
+from entropy_grounding.benchmarks.miniature.photographs import (
+    GQAComposite,
+    POPEComposite,
+    RealWorldQAComposite,
+    TextVQAComposite,
+    VStarComposite,
+)
 from entropy_grounding.benchmarks.schemas import SCHEMAS
 from entropy_grounding.core.checks import check_choice
 from entropy_grounding.core.errors import InputError
@@ -44,7 +51,16 @@ MINIATURES: dict[str, Miniature] = {
 
 # Miniatures that stand for no benchmark of the paper. No table of the seven holds them.
 FURTHER: dict[str, Miniature] = {
-    miniature.kind: miniature for miniature in (MiniHighResolution(), MiniFineResolution())
+    miniature.kind: miniature
+    for miniature in (
+        MiniHighResolution(),
+        MiniFineResolution(),
+        TextVQAComposite(),
+        VStarComposite(),
+        POPEComposite(),
+        GQAComposite(),
+        RealWorldQAComposite(),
+    )
 }
 _ALL = MINIATURES | FURTHER
 

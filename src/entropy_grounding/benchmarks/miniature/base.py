@@ -43,6 +43,7 @@ class Miniature:
     Attributes:
         kind: its name, that of the benchmark that it stands for.
         schema: the columns of its rows, a key of `SCHEMAS`; empty for those of its kind.
+        seeds: the kind whose scenes and questions it has; empty for its own.
         element: kind of the elements of its scenes.
         sides: smallest and largest side of an element in the benchmark, in pixels.
         trained: smallest and largest side of an element in training pictures, in pixels.
@@ -52,6 +53,7 @@ class Miniature:
 
     kind: str
     schema: str = ""
+    seeds: str = ""
     element: str = "card"
     sides: tuple[float, float] = (14.0, 18.0)
     trained: tuple[float, float] = (14.0, 60.0)
@@ -95,7 +97,8 @@ class Miniature:
         of a split is seen there.
         """
         # A number for the kind. `hash` would differ between two runs of Python.
-        name = sum(ord(letter) for letter in self.kind) * 31 + len(self.kind)
+        kind = self.seeds or self.kind
+        name = sum(ord(letter) for letter in kind) * 31 + len(kind)
 
         for number in range(ROWS):
             rng = np.random.default_rng([SPLITS[split], name, number, canvas])

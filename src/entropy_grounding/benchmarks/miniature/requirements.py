@@ -1,6 +1,6 @@
 """What the scores of a tiny VLM on a miniature must show."""
 
-from entropy_grounding.benchmarks.names import kind_of
+from entropy_grounding.benchmarks.names import drawn_sibling, kind_of
 
 # The smallest gain of the oracle crop over the plain answer, in points.
 GAINS = {
@@ -32,9 +32,9 @@ WITHOUT_ZOOM, PLAIN_AT_LEAST = 5.0, 70.0
 def hides_evidence(benchmark: str) -> bool:
     """Tell whether the evidence of a benchmark, or of its miniature, is hard to see without zoom.
 
-    They are the five that the paper calls fine-grained.
+    They are the five that the paper calls fine-grained, and their composites.
     """
-    return kind_of(benchmark) in _HIDDEN
+    return kind_of(drawn_sibling(benchmark)) in _HIDDEN
 
 
 def meets(benchmark: str, plain: float, oracle: float) -> tuple[str, bool]:

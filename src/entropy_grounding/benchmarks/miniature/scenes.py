@@ -224,8 +224,11 @@ def _free_box(
 def draw_scene(scene: Scene) -> Image.Image:
     """Draw the scene as an RGB picture of ``scene.size`` (width, height) pixels."""
     rng = np.random.default_rng(scene.texture_seed)
-    picture = _BACKGROUNDS[scene.background](rng, scene.size)
+    return draw_elements(scene, _BACKGROUNDS[scene.background](rng, scene.size))
 
+
+def draw_elements(scene: Scene, picture: Image.Image) -> Image.Image:
+    """Draw the elements of the scene over a background, which changes, and return it."""
     canvas = ImageDraw.Draw(picture)
     for element in (*scene.distractors, *scene.elements):
         for cell in element.cells():

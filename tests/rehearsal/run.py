@@ -10,7 +10,8 @@ resumed, `eg rerun experiment=table1 run=full`, the notebooks of all other table
 the fetch.
 
 The small files of the twins are the released ones: from ``--files DIR``, or else from the hub.
-Where that is out of reach, they are written from facts alone. The last line says which.
+Where that is out of reach, they are written from facts alone. The last line says which. Those of
+Qwen3-VL, which one notebook needs, are from facts alone.
 
 The last lines are a table of what was done. The exit status is 1 if anything failed. Run it again
 to resume: a stage that has ended well is skipped. ``--cut`` takes a minute: one VLM, from facts
@@ -49,6 +50,7 @@ from entropy_grounding.experiments.config import experiments, load_experiment
 from support.hub import Hub
 
 VLMS = ("llava_1_5_7b", "llava_1_6_mistral_7b", "internvl3_5_8b", "qwen2_5_vl_7b")
+BEYOND = ("qwen3_vl_8b",)  # of one notebook alone, and no released small files are at hand
 CUT_VLMS = ("llava_1_5_7b",)
 BENCHMARKS = ("textvqa", "vstar", "docvqa", "pope", "infovqa", "gqa", "realworldqa")
 TABLE1 = "10_table1_main"
@@ -96,6 +98,7 @@ class Rehearsal:
         out: folder of the rehearsal.
         hub: the hub on loopback.
         vlms: names of presets.
+        beyond: names of further presets, which only notebooks use.
         benchmarks: names of presets.
         notebooks: names of notebooks.
         questions: of a cell in evaluate and table 1.
@@ -109,6 +112,7 @@ class Rehearsal:
     out: Path
     hub: Hub
     vlms: Sequence[str] = VLMS
+    beyond: Sequence[str] = ()
     benchmarks: Sequence[str] = BENCHMARKS
     notebooks: Sequence[str] = NOTEBOOKS
     questions: int = 2
@@ -211,7 +215,8 @@ def evaluate_options(made: Rehearsal, folder: str, questions: int) -> list[str]:
 
 def fetch(made: Rehearsal) -> Outcome:
     """Fetch all files ahead; nothing may be downloaded by the later stages."""
-    models, data = f"vlm={','.join(made.vlms)}", f"benchmark={','.join(made.benchmarks)}"
+    models = f"vlm={','.join([*made.vlms, *made.beyond])}"
+    data = f"benchmark={','.join(made.benchmarks)}"
     reason = made.run("fetch", "fetch", models, data)
     made.fetched = len(made.hub.requests)
     return Outcome("fetch", not reason, note=reason)
@@ -330,7 +335,7 @@ def tables_of(made: Rehearsal) -> dict[str, Path]:
     tables = {}
     by_notebook = {load_experiment(name).experiment.notebook: name for name in experiments()}
     for path in (made.repository / "outputs" / "executed").rglob("table.md"):
-        if any(f"`{vlm}`" in path.read_text() for vlm in made.vlms):
+        if any(f"`{vlm}`" in path.read_text() for vlm in (*made.vlms, *made.beyond)):
             # `rerun` calls the folder by the experiment, the stage of notebooks by the notebook.
             tables[by_notebook.get(path.parent.name, path.parent.name)] = path
     return tables
@@ -468,8 +473,9 @@ def main() -> int:
     if files is None and not options.cut:
         files = released_files(out / "released", [TWINS[name] for name in vlms])
 
-    with prepared(out, files, vlms) as hub:
-        whole = Rehearsal(out, hub, stages=STAGES, alone=ALONE, files=files)
+    beyond = () if options.cut else BEYOND
+    with prepared(out, files, (*vlms, *beyond)) as hub:
+        whole = Rehearsal(out, hub, beyond=beyond, stages=STAGES, alone=ALONE, files=files)
         made = cut(out, hub) if options.cut else whole
         done = rehearse(made)
         (out / "requests.txt").write_text("\n".join(hub.requests) + "\n")

@@ -73,18 +73,18 @@ def write_twin(twin: Twin, target: Path, files: Path | None = None, seed: int = 
     Args:
         twin: one of `TWINS`.
         target: the folder; made if it does not exist.
-        files: folder with the released small files in the subfolders of `Twin.folder`; None writes
-            them from facts alone.
+        files: folder with the released small files in the subfolders of `Twin.folder`; where there
+            are none, they are written from facts alone.
         seed: of the random weights.
     """
     if (target / INDEX).is_file():
         return target
 
     target.mkdir(parents=True, exist_ok=True)
-    if files is None:
-        write_small_files(twin, target)
-    else:
+    if files is not None and (files / twin.folder).is_dir():
         _copy_small_files(files / twin.folder, target)
+    else:
+        write_small_files(twin, target)
 
     config = shrunk(json.loads((target / "config.json").read_text()))
     _write(target / "config.json", config)
@@ -114,9 +114,12 @@ def shrunk(config: dict[str, Any]) -> dict[str, Any]:
 
     vision["hidden_size"] = VISION_WIDTH
     vision["intermediate_size"] = 2 * VISION_WIDTH
-    if "depth" in vision:  # Qwen2.5-VL
+    if "depth" in vision:  # Qwen2.5-VL and Qwen3-VL
         vision |= {"depth": VISION_LAYERS, "num_heads": 2, "out_hidden_size": WIDTH}
-        vision["fullatt_block_indexes"] = [VISION_LAYERS - 1]
+        if "deepstack_visual_indexes" in vision:
+            vision["deepstack_visual_indexes"] = list(range(VISION_LAYERS))
+        else:
+            vision["fullatt_block_indexes"] = [VISION_LAYERS - 1]
     else:
         vision |= {"num_hidden_layers": VISION_LAYERS, "num_attention_heads": 2}
     return config
@@ -596,6 +599,73 @@ QWEN_3B = _qwen(
     vocab_size=151936,
     tie_word_embeddings=True,
 )
+QWEN3 = Twin(
+    "qwen3_vl_8b",
+    "Qwen/Qwen3-VL-8B-Instruct",
+    "qwen3",
+    config={
+        "architectures": ["Qwen3VLForConditionalGeneration"],
+        "image_token_id": 151655,
+        "model_type": "qwen3_vl",
+        "text_config": {
+            "attention_bias": False,
+            "bos_token_id": 151643,
+            "dtype": "bfloat16",
+            "eos_token_id": 151645,
+            "head_dim": HEAD,
+            "hidden_act": "silu",
+            "max_position_embeddings": 262144,
+            "model_type": "qwen3_vl_text",
+            "rms_norm_eps": 1e-06,
+            "rope_scaling": {
+                "mrope_interleaved": True,
+                "mrope_section": [24, 20, 20],
+                "rope_type": "default",
+            },
+            "rope_theta": 5000000,
+            "vocab_size": 151936,
+        },
+        "tie_word_embeddings": False,
+        "video_token_id": 151656,
+        "vision_config": {
+            "deepstack_visual_indexes": [8, 16, 24],
+            "depth": 27,
+            "hidden_act": "gelu_pytorch_tanh",
+            "in_channels": 3,
+            "model_type": "qwen3_vl",
+            "num_position_embeddings": 2304,
+            "patch_size": 16,
+            "spatial_merge_size": 2,
+            "temporal_patch_size": 2,
+        },
+        "vision_end_token_id": 151653,
+        "vision_start_token_id": 151652,
+    },
+    generation={
+        "bos_token_id": 151643,
+        "pad_token_id": 151643,
+        "do_sample": True,
+        "eos_token_id": [151645, 151643],
+        "top_k": 20,
+        "top_p": 0.8,
+        "temperature": 0.7,
+    },
+    preprocessor={
+        "size": {"longest_edge": 16777216, "shortest_edge": 65536},
+        "patch_size": 16,
+        "temporal_patch_size": 2,
+        "merge_size": 2,
+        "image_mean": [0.5, 0.5, 0.5],
+        "image_std": [0.5, 0.5, 0.5],
+        "image_processor_type": "Qwen2VLImageProcessorFast",
+        "processor_class": "Qwen3VLProcessor",
+    },
+    processor={},
+    template=_CHATML.replace("START", "").replace("IMAGE", _QWEN_IMAGE),
+    template_file="chat_template.json",
+    tokens=_QWEN_TOKENS,
+    named={"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"},
+)
 TWINS: dict[str, Twin] = {
-    twin.preset: twin for twin in (LLAVA, LLAVA_NEXT, INTERNVL, QWEN, QWEN_3B)
+    twin.preset: twin for twin in (LLAVA, LLAVA_NEXT, INTERNVL, QWEN, QWEN_3B, QWEN3)
 }

@@ -123,6 +123,8 @@ def test_a_cell_gets_the_places_and_overrides_of_a_rerun(text, tmp_path):
                 f"output_dir={folder}",
                 f"vlm.weights={folder}",
                 "vlm=tiny_llava",
+                "benchmark=mini_gqa",  # one evaluation is composed, not 168
+                "method=entropy_gradient",
             ]
         )
     )

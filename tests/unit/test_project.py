@@ -255,3 +255,47 @@ def test_links_in_the_documents_lead_somewhere():
     ]:
         for target in re.findall(r"\]\(([^)#:]+)\)", document.read_text()):
             assert (document.parent / target).exists(), f"{document.name}: {target}"
+
+
+def pages_of(entries):
+    """Yield the pages of a part of the site's table of contents, with patterns filled in."""
+    for entry in entries:
+        if "glob" in entry:
+            for path in ROOT.glob(f"{entry['glob']}.md"):
+                yield str(path.relative_to(ROOT).with_suffix(""))
+        else:
+            yield entry["file"]
+        yield from pages_of(entry.get("entries", []))
+
+
+def test_every_page_is_in_the_contents_of_the_site():
+    contents = yaml.safe_load((ROOT / "docs" / "_toc.yml").read_text())
+    pages = {contents["root"]}
+    for part in contents["subtrees"]:
+        pages |= set(pages_of(part["entries"]))
+
+    # The reference is written from the docstrings by the build.
+    listed = {page for page in pages if page != "docs/api/modules"}
+    written = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+    assert {str(path.relative_to(ROOT).with_suffix("")) for path in written} <= listed
+    assert all((ROOT / f"{page}.md").exists() for page in listed)
+
+
+def test_the_site_is_in_no_other_extra():
+    extras = PROJECT["optional-dependencies"]
+    assert not any("sphinx" in r or "site" in r for r in [*extras["dev"], *extras["test"]])
+
+
+def headings_of(path):
+    """Return the anchors that GitHub and the site give to the headings of a document."""
+    titles = re.findall(r"^#+ (.+)$", path.read_text(), re.MULTILINE)
+    plain = [re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", title).lower() for title in titles]
+    return {re.sub(r"[^\w\- ]", "", title).strip().replace(" ", "-") for title in plain}
+
+
+def test_links_to_headings_lead_to_a_heading():
+    for document in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]:
+        for target, anchor in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", document.read_text()):
+            path = document.parent / target if target else document
+            if path.suffix == ".md":
+                assert anchor in headings_of(path), f"{document.name}: {target}#{anchor}"

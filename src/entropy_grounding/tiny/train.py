@@ -252,7 +252,12 @@ class Trainer:
             self.student.load_state_dict(state["student"])
 
         with tracked_run(
-            self.config.tracking, self.folder, job_type="train", config=asdict(self.config)
+            self.config.tracking,
+            self.folder,
+            job_type="train",
+            config=asdict(self.config),
+            name=self.config.family,
+            tags=[self.config.family],
         ) as run:
             for number in range(state["stage"], len(self.stages)):
                 resumed = state if number == state["stage"] else {"step": 0}

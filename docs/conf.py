@@ -25,7 +25,6 @@ project = "Entropy-Gradient Grounding"
 release = _PROJECT["version"]
 extensions = [
     "myst_nb",
-    "sphinx_external_toc",
     "sphinx.ext.apidoc",
     "sphinx.ext.autodoc",
     "sphinx.ext.githubpages",
@@ -41,7 +40,39 @@ include_patterns = [
     "results/measured/*.md",
     "results/notebooks/*.ipynb",
 ]
-external_toc_path = "docs/_toc.yml"
+root_doc = "README"
+
+# The table of contents, which README gets on the site alone; a test holds that no page is missing.
+CONTENTS = {
+    "Use it": [
+        "docs/faq",
+        "docs/real_checkpoints",
+        "docs/cluster",
+        "docs/harness",
+        "docs/tracking",
+    ],
+    "Findings": [
+        "docs/experiments",
+        "docs/definitions",
+        "docs/protocol",
+        "docs/baselines",
+        "docs/cost",
+        "docs/tiny_vlms",
+        "results/README",
+        "results/measured/*",
+        "figures/README",
+    ],
+    "Tables": ["results/tables/*"],
+    "Executed notebooks": ["results/notebooks/*"],
+    "How and why": ["docs/deviations", "docs/decisions"],
+    "Extend": [
+        "docs/add_a_vlm",
+        "docs/add_a_benchmark",
+        "docs/api/modules",
+        "CONTRIBUTING",
+        "CHANGELOG",
+    ],
+}
 
 # --- Pages ---
 
@@ -93,6 +124,16 @@ def _to_source(target: str, page: str) -> str | None:
     return f"{_SOURCES}/{os.path.relpath(path.resolve(), ROOT)}"
 
 
+def _add_contents(app: Sphinx, page: str, source: list[str]) -> None:
+    """Add the table of contents to the start page; it is shown in the side bar."""
+    if page != root_doc:
+        return
+
+    for caption, pages in CONTENTS.items():
+        options = f":hidden:\n:glob:\n:maxdepth: 1\n:caption: {caption}\n"
+        source[0] += "\n\n```{toctree}\n" + options + "\n" + "\n".join(pages) + "\n```\n"
+
+
 def _link_folder(app: Sphinx, env: Any, node: Any, content: nodes.Element) -> Any:
     """Lead a link to a folder into the repository; any other link stays an error."""
     address = _to_source(node["reftarget"], node["refdoc"])
@@ -127,6 +168,7 @@ def _index(app: Sphinx, error: Exception | None) -> None:
 def setup(app: Sphinx) -> None:
     """Register what the site adds to Sphinx."""
     app.add_html_math_renderer("mathml", (_formula, None), (_formula, None))
+    app.connect("source-read", _add_contents)
     app.connect("missing-reference", _link_folder)
     app.connect("doctree-read", _link_files)
     app.connect("build-finished", _index)

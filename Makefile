@@ -3,6 +3,7 @@ PYTHON ?= python3.11
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+SITE   := $(VENV)/.site
 OUT    := outputs
 # Processes of tests; each has one thread and takes about 1.5 GB.
 JOBS   ?= 2
@@ -12,7 +13,7 @@ export OMP_NUM_THREADS ?= 1
 export TQDM_MININTERVAL ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo lab test check contract environments harness rehearsal notebooks figures clean
+.PHONY: help demo lab test check contract environments harness rehearsal notebooks figures site clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -62,6 +63,16 @@ notebooks: $(READY)  ## execute every notebook into outputs/notebooks, with few 
 
 figures: $(READY)  ## make the committed figures and executed notebooks anew, from the stored rows
 	$(BIN)/eg notebooks copies
+
+$(SITE): $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,site]"
+	@touch $@
+
+# A warning is an error, so a link between pages that leads nowhere ends the build.
+site: $(SITE)  ## build the site of docs, executed notebooks and docstrings into outputs/site; LINKS=external checks links to the web, too
+	$(BIN)/python -m sphinx -q -W --keep-going -c docs -d $(OUT)/site_cache . $(OUT)/site
+	$(if $(filter external,$(LINKS)),$(BIN)/python -m sphinx -q -b linkcheck -c docs -d $(OUT)/site_cache . $(OUT)/site_links)
+	@echo $(OUT)/site/index.html
 
 clean:  ## remove outputs and caches (not the environment)
 	rm -rf $(OUT) .pytest_cache .mypy_cache .ruff_cache .hypothesis

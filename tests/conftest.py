@@ -1,3 +1,6 @@
+import os
+import signal
+
 import matplotlib
 import pytest
 import torch
@@ -12,6 +15,7 @@ matplotlib.use("Agg")
 settings.register_profile("same examples every time", derandomize=True, deadline=None)
 settings.load_profile("same examples every time")
 torch.set_num_threads(1)
+os.environ["ENTROPY_GROUNDING_CACHE"] = ""  # what is tested is computed
 
 
 def pytest_addoption(parser):
@@ -30,6 +34,34 @@ def pytest_addoption(parser):
 def pytest_terminal_summary(terminalreporter, config):
     if config.getoption("contract_table"):
         terminalreporter.write_line(contract_table(terminalreporter.stats))
+
+
+@pytest.fixture
+def signals():
+    """Restore what a command line does with SIGTERM."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture
+def eg(monkeypatch, tmp_path, signals):
+    """Run a command in an empty folder, and return its exit status.
+
+    It runs in this process: another one would import torch first, for five seconds.
+    """
+    from entropy_grounding import __main__ as command_line
+
+    def run_here(*arguments):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr("sys.argv", ["eg", *arguments])
+        try:
+            command_line.main()
+        except SystemExit as ended:
+            return ended.code or 0
+        return 0
+
+    return run_here
 
 
 @pytest.fixture(scope="session")

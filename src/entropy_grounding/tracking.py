@@ -21,6 +21,8 @@ from entropy_grounding.core.processes import environment
 from entropy_grounding.core.records import Grounding
 from entropy_grounding.core.verbatim import Text
 
+_LONGEST_TAG = 64  # W&B refuses a whole run for one longer tag
+
 # Settings that identify one run. The environment or an open run may set them, and every run that is
 # opened here would then be that one.
 _OF_ONE_RUN = (
@@ -64,6 +66,11 @@ class Tracked:
     def __init__(self, run: wandb.Run | None = None) -> None:
         self._run = run
 
+    @property
+    def is_open(self) -> bool:
+        """Tell whether what is logged goes anywhere."""
+        return self._run is not None
+
     def log(self, values: Mapping[str, Any]) -> None:
         """Log the values of one step."""
         self.attempt(lambda run: run.log(dict(values)))
@@ -100,7 +107,8 @@ def tracked_run(
         return
 
     inside = {name: str(folder / "wandb_data") for name in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR")}
-    labels = {"job_type": job_type, "name": name, "tags": list(tags), "config": config}
+    known = list(dict.fromkeys(tag[:_LONGEST_TAG] for tag in tags if tag))
+    labels = {"job_type": job_type, "name": name, "tags": known, "config": config}
 
     with environment(inside):
         tracked = _opened(tracking, folder, labels)

@@ -22,7 +22,7 @@ Loader.add_constructor("!function", lambda loader, node: loader.construct_scalar
 @pytest.mark.parametrize("kind", list(TASKS))
 def test_the_prompts_are_ours(tmp_path, kind):
     config = benchmark_config(f"mini_{kind}", examples=10)
-    rows, path = export(ExportConfig(benchmark=config, out=str(tmp_path)))
+    rows, path, _ = export(ExportConfig(benchmark=config, out=str(tmp_path)))
     task = yaml.load(path.read_text(), Loader)
     module, _, name = task["doc_to_text"].rpartition(".")
     prompt = getattr(importlib.import_module(module), name)

@@ -1,7 +1,9 @@
 """Untrained models of every family: small, with the geometry of the real ones."""
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -31,6 +33,14 @@ def committed(_, family):
     return vlm.model, vlm.processor
 
 
+@cache
+def _made(build, options, sizes):
+    """Return model and processor; hundreds of tests ask for the same few."""
+    torch.manual_seed(0)
+    model, processor = build(sizes, **dict(options))
+    return model.eval(), processor
+
+
 @dataclass(frozen=True)
 class Case:
     """A family in one geometry, asked about a picture of one size (width, height)."""
@@ -41,9 +51,10 @@ class Case:
     size: tuple[int, int]
 
     def vlm(self, grounding="default", sizes=SMALL):
+        made = _made(self.build, tuple(self.options.items()), sizes)
+        model, processor = copy.deepcopy(made)  # a test may change either
         torch.manual_seed(0)
-        model, processor = self.build(sizes, **self.options)
-        return VLM(model.eval(), processor, FAMILIES[type(model).__name__], self.name, grounding)
+        return VLM(model, processor, FAMILIES[type(model).__name__], self.name, grounding)
 
     def image(self):
         width, height = self.size

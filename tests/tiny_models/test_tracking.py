@@ -13,6 +13,8 @@ from entropy_grounding.core.errors import InputError
 from entropy_grounding.evaluation import run as evaluation
 from entropy_grounding.evaluation.config import EvaluateConfig
 from entropy_grounding.evaluation.run import evaluate
+from entropy_grounding.experiments.config import load_experiment
+from entropy_grounding.tiny.train import TrainConfig
 from entropy_grounding.tracking import TrackingConfig, tracked_run
 
 # Opens two runs, kills the service of W&B in the first, and goes on; argument: folder.
@@ -170,6 +172,63 @@ def test_online_without_a_login_is_refused_before_the_work(monkeypatch):
         InputError, match=r"needs a login to Weights & Biases \(.*\): run 'wandb login'"
     ):
         TrackingConfig(mode="online")
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "more"),
+    [("evaluate", EvaluateConfig, ["method_name=m"]), ("train", TrainConfig, [])],
+)
+def test_every_command_refuses_online_without_a_login_as_it_reads_its_options(name, config, more):
+    with pytest.raises(InputError, match="run 'wandb login', or pass tracking=offline"):
+        compose_config(["tracking=online", *more], name, config)
+
+
+def test_an_experiment_refuses_online_without_a_login_before_anything_runs():
+    with pytest.raises(InputError, match="run 'wandb login', or pass tracking=offline"):
+        load_experiment("table1", "smoke", tracking="online")
+
+
+def opened(monkeypatch):
+    """Collect the runs of W&B that are opened from now on, really opened and offline."""
+    runs, init = [], wandb.init
+
+    def keep(*arguments, **options):
+        runs.append(init(*arguments, **options))
+        return runs[-1]
+
+    monkeypatch.setattr(wandb, "init", keep)
+    return runs
+
+
+def test_a_run_of_an_evaluation_says_what_it_evaluated(tmp_path, tiny_vlm, monkeypatch):
+    runs = opened(monkeypatch)
+    overrides = ["benchmark=mini_docvqa", "benchmark.examples=1", "method_name=m", "method=base"]
+    overrides += [f"results_dir={tmp_path}", "tracking.group=table1"]
+    config = compose_config(overrides, "evaluate", EvaluateConfig)
+    rows = evaluate(config, tiny_vlm)
+
+    (run,) = runs
+    assert (run.group, run.job_type) == ("table1", "evaluate")
+    assert run.name == "tiny_llava/mini_docvqa/m"
+    assert {"tiny_llava", "mini_docvqa", "m"} < set(run.tags)
+    assert run.config["config_hash"] == rows["config_hash"].iloc[0]
+    assert run.config["benchmark"]["canvas"] == 256  # filled in
+
+
+def test_a_long_name_is_a_tag_cut_off(tmp_path, monkeypatch, capsys):
+    runs = opened(monkeypatch)
+    tags = ["m" * 100, "m" * 100, ""]
+    with tracked_run(TrackingConfig(), tmp_path, job_type="test", config={}, tags=tags):
+        pass
+    assert capsys.readouterr().err == ""
+    assert runs[0].tags == ("m" * 64,)
+
+
+def test_nothing_is_drawn_for_a_disabled_run(tmp_path, tiny_vlm, monkeypatch):
+    monkeypatch.setattr(evaluation, "with_boxes", lambda *_: pytest.fail("drawn"))
+    overrides = ["benchmark=mini_docvqa", "benchmark.examples=1", "method_name=m", "method=base"]
+    overrides += [f"results_dir={tmp_path}", "tracking=disabled"]
+    evaluate(compose_config(overrides, "evaluate", EvaluateConfig), tiny_vlm)
 
 
 def test_online_with_a_login_is_taken(monkeypatch):

@@ -1,5 +1,6 @@
 """The project's own promises: one place for pins, consistent environments, clean notebooks."""
 
+import ast
 import re
 import shlex
 import subprocess
@@ -255,3 +256,43 @@ def test_links_in_the_documents_lead_somewhere():
     ]:
         for target in re.findall(r"\]\(([^)#:]+)\)", document.read_text()):
             assert (document.parent / target).exists(), f"{document.name}: {target}"
+
+
+def contents_of_the_site():
+    """Yield the pages in the table of contents, read without Sphinx."""
+    (table,) = [
+        node.value
+        for node in ast.parse((ROOT / "docs" / "conf.py").read_text()).body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "CONTENTS"
+    ]
+    for pages in ast.literal_eval(table).values():
+        for page in pages:
+            yield from (path for path in ROOT.glob(f"{page}.*") if path.suffix in (".md", ".ipynb"))
+
+
+def test_every_page_is_once_in_the_contents_of_the_site():
+    listed = list(contents_of_the_site())
+    written = {*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")} - {ROOT / "README.md"}
+    assert written <= set(listed)
+    assert set((ROOT / "results" / "notebooks").glob("*.ipynb")) <= set(listed)
+    assert len(listed) == len(set(listed))
+
+
+def test_the_site_is_in_no_other_extra():
+    extras = PROJECT["optional-dependencies"]
+    assert not any("sphinx" in r or "site" in r for r in [*extras["dev"], *extras["test"]])
+
+
+def headings_of(path):
+    """Return the anchors that GitHub and the site give to the headings of a document."""
+    titles = re.findall(r"^#+ (.+)$", path.read_text(), re.MULTILINE)
+    plain = [re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", title).lower() for title in titles]
+    return {re.sub(r"[^\w\- ]", "", title).strip().replace(" ", "-") for title in plain}
+
+
+def test_links_to_headings_lead_to_a_heading():
+    for document in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]:
+        for target, anchor in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", document.read_text()):
+            path = document.parent / target if target else document
+            if path.suffix == ".md":
+                assert anchor in headings_of(path), f"{document.name}: {target}#{anchor}"

@@ -35,9 +35,9 @@ AGAIN = "what was finished is kept; run the same command again to go on."
 def command(main: Callable[[], object], *, started_by_another: bool = False) -> None:
     """Run a command line, and end it in one sentence on standard error where something is wrong.
 
-    Exit statuses: 2 for what a user can fix, 130 interrupted, 143 told to end, 141 nobody reads the
-        output.
-    With HYDRA_FULL_ERROR=1 in the environment an error keeps its traceback.
+    Exit statuses are 2 for what a user can fix, 130 if interrupted, 143 if told to end, and 141 if
+    nobody reads the output. With HYDRA_FULL_ERROR=1 in the environment an error keeps its
+    traceback.
 
     Args:
         main: what to run.

@@ -63,7 +63,14 @@ def main(config: GroundConfig) -> None:
     )
 
     labels = {name: record[name] for name in ("vlm", "method", "weights", "commit")}
-    with tracked_run(config.tracking, folder, job_type="ground", config=labels) as tracked:
+    with tracked_run(
+        config.tracking,
+        folder,
+        job_type="ground",
+        config=labels,
+        name=config.vlm.name,
+        tags=[config.vlm.name, record["commit"]],
+    ) as tracked:
         log_grounding(tracked, grounding, figure)
     if failed:
         raise failed

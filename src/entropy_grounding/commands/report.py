@@ -2,6 +2,7 @@
 
 import json
 from argparse import Namespace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,11 @@ def run(root: Path) -> None:
 
     # The documents read the summaries and tables, so these come first.
     table1 = results / "rows" / "table1"
-    for name, table in zip(SUMMARIES, (cells(table1), location_shares(table1)), strict=True):
+    tables = (
+        cells(table1, partial(tqdm, desc="methods of Table 1")),
+        location_shares(table1, partial(tqdm, desc="shares of location")),
+    )
+    for name, table in zip(SUMMARIES, tables, strict=True):
         write_summary(results / "measured" / name, table)
 
     records: list[dict[str, Any]] = []
@@ -44,5 +49,5 @@ def run(root: Path) -> None:
         records += report_experiment(name, results)
     (results / SUMMARY).write_text(json.dumps(records, indent=1) + "\n", encoding="utf-8")
 
-    for path, with_tables in DOCUMENTS.items():
+    for path, with_tables in tqdm(DOCUMENTS.items(), desc="documents"):
         (root / path).write_text(with_tables(root), encoding="utf-8")

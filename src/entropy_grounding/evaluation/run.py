@@ -262,9 +262,12 @@ class _Evaluation:
             config.tracking,
             self.store.folder / "tracking",
             job_type="evaluate",
-            config=self.source["config"],
-            name=label_of(config),
-            tags=[self.source["commit"], short_identity(self.source)],
+            config={**self.source["config"], "config_hash": self.source["config_hash"]},
+            name=label_of(config).replace(" ", "/"),
+            tags=[
+                *(config.vlm.name, config.benchmark.name, config.method_name),
+                *(self.source["commit"], short_identity(self.source)),
+            ],
         ) as run:
             self._run = run
             yield
@@ -286,6 +289,9 @@ class _Evaluation:
             self._log(self._run, pictures)
 
     def _log(self, run: Tracked, pictures: dict[str, Image.Image]) -> None:
+        if not run.is_open:  # nothing is drawn for nobody
+            return
+
         rows = self.store.stored()
         crops = dict(zip(rows["example_id"], rows["crops"], strict=True))
         drawn = {

@@ -1,11 +1,11 @@
-"""Write a benchmark as a task of lmms-eval: a parquet file, and the YAML file that reads it.
+"""Write a benchmark as a task of lmms-eval: a parquet file, its card, and the YAML of a task.
 
 Prompts and scores are those of lmms-eval's own task of the benchmark: the YAML file names its
 functions. What differs from that task says why, where it stands.
 """
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,11 +19,13 @@ from entropy_grounding.benchmarks.base import SHORT, LoadedBenchmark, numbered_r
 from entropy_grounding.benchmarks.config import BenchmarkConfig, Protocol
 from entropy_grounding.benchmarks.load import load_benchmark
 from entropy_grounding.benchmarks.schemas import SCHEMAS
+from entropy_grounding.core.cards import LICENCE, card
 from entropy_grounding.core.config import register
 from entropy_grounding.core.errors import InputError
 from entropy_grounding.core.verbatim import Place
 from entropy_grounding.evaluation.config import EvaluateConfig, check_name, resolved
 from entropy_grounding.evaluation.files import replace_file
+from entropy_grounding.evaluation.provenance import commit
 from entropy_grounding.vlm.config import VLMConfig
 
 _ROWS = 64  # rows of a row group: their pictures are in memory at once
@@ -36,7 +38,7 @@ class ExportConfig:
     Attributes:
         vlm: for which VLM the pictures of a miniature are drawn, from ``conf/vlm``.
         benchmark: which data and protocol, from ``conf/benchmark``.
-        out: folder of the two files; lmms-eval takes it as ``--include_path``.
+        out: folder of the three files; lmms-eval takes it as ``--include_path``.
     """
 
     vlm: VLMConfig = field(default_factory=VLMConfig)
@@ -98,14 +100,14 @@ TASKS = {
 }
 
 
-def export(config: ExportConfig) -> tuple[Path, Path]:
+def export(config: ExportConfig) -> tuple[Path, Path, Path]:
     """Write a benchmark, with the columns of the published data set and the order of its rows.
 
     Args:
         config: which benchmark, and where to.
 
     Returns:
-        The parquet file and the YAML file.
+        The parquet file, the YAML file and the dataset card.
 
     Raises:
         InputError: for data or a protocol that cannot be exported, and a folder that cannot be
@@ -116,13 +118,17 @@ def export(config: ExportConfig) -> tuple[Path, Path]:
     loaded = load_benchmark(benchmark)
 
     folder = Path(config.out)
-    rows, task = (folder / f"{benchmark.name}{suffix}" for suffix in (".parquet", ".yaml"))
+    rows, task, about = (
+        folder / f"{benchmark.name}{each}" for each in (".parquet", ".yaml", ".md")
+    )
     partial = folder / f".{rows.name}.{os.getpid()}.partial"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _write_rows(partial, loaded)
         partial.replace(rows)
         replace_file(task, task_yaml(benchmark, loaded.max_new_tokens).encode())
+        columns, count = pq.read_schema(rows).names, pq.read_metadata(rows).num_rows
+        replace_file(about, dataset_card(benchmark, columns, count, commit()).encode())
     except OSError as error:
         raise InputError(
             f"Could not write to '{folder}' ({error.strerror or error}): "
@@ -132,7 +138,7 @@ def export(config: ExportConfig) -> tuple[Path, Path]:
         with suppress(OSError):  # the first error is the one to report
             partial.unlink()
 
-    return rows, task
+    return rows, task, about
 
 
 def check_exportable(benchmark: BenchmarkConfig) -> None:
@@ -228,6 +234,45 @@ def _batches(rows: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
             batch = []
     if batch:
         yield batch
+
+
+# --- Card ---
+
+
+def dataset_card(benchmark: BenchmarkConfig, columns: Sequence[str], rows: int, commit: str) -> str:
+    """Return the dataset card of exported rows, in the hub's format.
+
+    Args:
+        benchmark: which benchmark.
+        columns: of the rows.
+        rows: how many.
+        commit: of the code that exported them.
+    """
+    drawn = benchmark.path.startswith("miniature:")
+    file = {"split": benchmark.split, "path": f"{benchmark.name}.parquet"}
+    about = {
+        "license": LICENCE if drawn else "other",
+        "language": "en",
+        "pretty_name": benchmark.name,
+        "task_categories": ["visual-question-answering"],
+        "tags": ["miniature", "entropy-grounding"] if drawn else ["entropy-grounding"],
+        "configs": [{"config_name": benchmark.name, "data_files": [file]}],
+    }
+
+    what = (
+        f"**A miniature, not the published {benchmark.kind}**: drawn pictures, with the columns, "
+        "prompt and metric of the published data set and none of its pictures or questions. "
+        f"Pictures are for an input of {benchmark.canvas} pixels. Scores say nothing about the "
+        "published benchmark. Licence: Apache-2.0."
+        if drawn
+        else f"Rows of '{Path(benchmark.path).name}' in the form of the published "
+        f"{benchmark.kind}. The licence is that of these data."
+    )
+    made = (
+        f"{rows} rows, split `{benchmark.split}`, columns {', '.join(columns)}. Commit: {commit}."
+    )
+    command = f"Written by `eg export`; lmms-eval reads it through `{benchmark.name}.yaml`."
+    return card(about, benchmark.name, what, made, command)
 
 
 # --- Task ---

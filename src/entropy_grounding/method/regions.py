@@ -83,8 +83,7 @@ class RegionOptions:
         """Return the smoothing in cells of a ``(rows, cols)`` grid.
 
         Grids of 8 x 8 and of 41 x 61 cells are blurred alike. The shorter side counts: on 41 x 61
-        cells it gives 2.56, where the authors' Qwen script uses
-            2.5.
+        cells it gives 2.56, where the authors' Qwen script uses 2.5.
         """
         return self.sigma * min(shape) / REFERENCE_GRID if self.scale_sigma else self.sigma
 

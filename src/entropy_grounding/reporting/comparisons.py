@@ -1,5 +1,8 @@
 """Compare methods: cost, dominance, significant differences, and the share of location."""
 
+import sys
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -7,8 +10,9 @@ import pandas as pd
 
 from entropy_grounding.evaluation.archive import stored_evaluations, table_rows
 from entropy_grounding.metrics.statistics import share_explained
+from entropy_grounding.reporting.kept import kept
 from entropy_grounding.reporting.significance import ALPHA, adjusted
-from entropy_grounding.reporting.summary import ORACLES, OURS, in_order
+from entropy_grounding.reporting.summary import ORACLES, OURS, Progress, in_order
 
 
 def mean_costs(found: pd.DataFrame, cost: str = "passes") -> pd.DataFrame:
@@ -92,11 +96,15 @@ def differences(found: pd.DataFrame, reference: str = OURS) -> pd.DataFrame:
     return tested.assign(sure=tested["p"] < ALPHA)
 
 
-def location_shares(root: str | Path) -> pd.DataFrame:
+def location_shares(root: str | Path, progress: Progress = iter) -> pd.DataFrame:
     """Return for every VLM and benchmark which share of the gain location explains.
 
     The share is (entropy gradient - random) / (oracle - random). The controls use as many crops as
     the method (``control_random``, ``control_oracle_budget``).
+
+    Args:
+        root: folder of an experiment, for example ``results/rows/table1``.
+        progress: goes through the VLMs and benchmarks.
 
     Returns:
         One row per VLM and benchmark, with the number ``n`` of examples that all three methods
@@ -107,27 +115,24 @@ def location_shares(root: str | Path) -> pd.DataFrame:
     stored = set(stored_evaluations(root))
     folders = {evaluation.parent for evaluation in stored if evaluation.name == OURS}
 
-    for folder in in_order(folders):
+    for folder in progress(in_order(folders)):
         methods = [folder / name for name in (OURS, "control_random", "control_oracle_budget")]
         if not stored.issuperset(methods):
             continue
 
-        # One row per example, one column per method; only examples with all three scores count.
-        scores = pd.concat({path.name: _scores(path) for path in methods}, axis=1).dropna()
-        share = share_explained(*(scores[path.name].to_numpy(float) for path in methods))
-
-        lines.append(
-            {
-                "vlm": folder.parent.name,
-                "benchmark": folder.name,
-                "n": len(scores),
-                "share": share.mean,
-                "low": share.low,
-                "high": share.high,
-            }
-        )
+        share = kept(methods, (), sys.modules[__name__], partial(_share, methods))
+        lines.append({"vlm": folder.parent.name, "benchmark": folder.name, **share})
 
     return pd.DataFrame(lines, columns=["vlm", "benchmark", "n", "share", "low", "high"])
+
+
+def _share(methods: Sequence[Path]) -> dict[str, float]:
+    """Return which share of the gain location explains, from the rows of the three methods."""
+    # One row per example, one column per method; only examples with all three scores count.
+    scores = pd.concat({path.name: _scores(path) for path in methods}, axis=1).dropna()
+    share = share_explained(*(scores[path.name].to_numpy(float) for path in methods))
+
+    return {"n": len(scores), "share": share.mean, "low": share.low, "high": share.high}
 
 
 def _scores(folder: Path) -> pd.Series:

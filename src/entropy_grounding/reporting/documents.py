@@ -1,7 +1,10 @@
 """Write the tables of the README and of docs from stored rows."""
 
+import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -31,6 +34,7 @@ from entropy_grounding.reporting.comparisons import dominating
 from entropy_grounding.reporting.experiment import summary_records
 from entropy_grounding.reporting.gate_tables import gate_summary
 from entropy_grounding.reporting.gpu_tables import gpu_checks, gpu_figures
+from entropy_grounding.reporting.kept import kept
 from entropy_grounding.reporting.long_tables import LONG_TABLES, check_folders
 from entropy_grounding.reporting.memory_tables import cards_table, computed_table
 from entropy_grounding.reporting.size_table import min_pixels_table
@@ -157,8 +161,9 @@ def experiments_with_tables(root: Path) -> str:
     return replace_between(text, "miniatures", miniatures_table(table1))
 
 
+@cache
 def _setups(root: Path) -> list[ExperimentConfig]:
-    """Return all experiments of the tiny VLMs, in the order of their notebooks."""
+    """Return all experiments of the tiny VLMs, in the order of their notebooks; composed once."""
     results = str(root / "results" / "rows")
     setups = [load_experiment(name, "mini", results_dir=results) for name in experiments()]
 
@@ -298,18 +303,27 @@ def _stored_text(setup: ExperimentConfig, index: dict[str, Path]) -> str:
     if not {evaluation.parts[-3] for evaluation in index.values()} & set(setup.vlms()):
         return "not run"
 
-    folders = [stored_folder(config, index) for _, config in evaluations(setup)]
-    stored = [folder for folder in folders if folder]
+    every = [stored_folder(config, index) for _, config in evaluations(setup)]
+    stored = [folder for folder in every if folder]
     if all(folder.name == setup.experiment.reference for folder in stored):
         return "not run"
 
-    # One series per evaluation, in seconds per example; some evaluations were stored without times.
-    seconds = [load_rows(folder)[0]["seconds"] for folder in stored]
-    minutes = sum(series.sum() for series in seconds) / 60
-    timed = all(series.notna().any() for series in seconds)
-    took = f", {minutes:.0f} core minutes" if timed else ""
+    times = [_times(folder) for folder in stored]
+    minutes = sum(seconds for seconds, _ in times) / 60
+    took = f", {minutes:.0f} core minutes" if all(timed for _, timed in times) else ""
 
-    return f"{len(stored)} of {len(folders)} evaluations{took}"
+    return f"{len(stored)} of {len(every)} evaluations{took}"
+
+
+def _times(folder: Path) -> tuple[float, bool]:
+    """Return the seconds of all examples, and whether there are any; some rows have no times."""
+
+    def read() -> list[Any]:
+        seconds = load_rows(folder)[0]["seconds"]
+        return [float(seconds.sum()), bool(seconds.notna().any())]
+
+    total, timed = kept((folder,), (), sys.modules[__name__], read)
+    return total, timed
 
 
 def protocol_with_table(root: Path) -> str:

@@ -1,7 +1,8 @@
 """One row per evaluation: scores with intervals and paired tests, localisation and cost."""
 
-from collections.abc import Iterable
-from functools import cache
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from entropy_grounding.core.errors import InputError
 from entropy_grounding.evaluation.archive import last_change, stored_evaluations, table_rows
 from entropy_grounding.evaluation.retried import retried_share
 from entropy_grounding.metrics.statistics import interval, paired_test
+from entropy_grounding.reporting.kept import kept
 from entropy_grounding.tiny.architectures import RECIPES
 from entropy_grounding.vlm.weights import short_identity
 
@@ -67,13 +69,18 @@ ORACLES = ("control_oracle", "control_oracle_budget")
 SUMMARIES = ("cells.json", "location_shares.json")
 
 
-def cells(root: str | Path) -> pd.DataFrame:
+# Goes through several things and shows how far it is, as `tqdm` does.
+Progress = Callable[[Sequence[Any]], Iterable[Any]]
+
+
+def cells(root: str | Path, progress: Progress = iter) -> pd.DataFrame:
     """Return one row per VLM, benchmark and method of stored evaluations, and one for each "plain".
 
     Benchmarks without rows of `OURS` are left out, since there is nothing to compare with.
 
     Args:
         root: folder of an experiment, for example ``results/rows/table1``.
+        progress: goes through the rows of the table.
 
     Returns:
         A table with these columns. ``score`` with ``score_low`` and ``score_high`` (95 %, BCa);
@@ -87,7 +94,18 @@ def cells(root: str | Path) -> pd.DataFrame:
     Raises:
         InputError: if nothing is stored in ``root``.
     """
-    lines = []
+    compared = _compared(root)
+    if not compared:
+        raise InputError(
+            f"No stored evaluation in '{root}': run 'eg evaluate' with results_dir={root}."
+        )
+
+    return pd.DataFrame([cell(root, *names) for names in progress(compared)])
+
+
+def _compared(root: str | Path) -> list[tuple[str, str, str]]:
+    """Return the VLM, benchmark and method of every row of `cells`."""
+    found = []
     stored = set(stored_evaluations(root))
     for folder in in_order({evaluation.parent for evaluation in stored}):
         if folder / OURS not in stored:
@@ -95,14 +113,9 @@ def cells(root: str | Path) -> pd.DataFrame:
 
         for method in METHODS:
             if method == "plain" or folder / method in stored:
-                lines.append(cell(root, folder.parent.name, folder.name, method))
+                found.append((folder.parent.name, folder.name, method))
 
-    if not lines:
-        raise InputError(
-            f"No stored evaluation in '{root}': run 'eg evaluate' with results_dir={root}."
-        )
-
-    return pd.DataFrame(lines)
+    return found
 
 
 def cell(root: str | Path, vlm: str, benchmark: str, method: str) -> dict[str, Any]:
@@ -118,7 +131,7 @@ def summarised(
 ) -> dict[str, Any]:
     """Return the row of `cells` for the rows in a folder.
 
-    It is computed again only after the rows have changed, because intervals take time.
+    It is computed only where it is not `kept`, because intervals take time.
 
     Args:
         folder: folder of the rows; "plain" takes their plain scores.
@@ -126,29 +139,35 @@ def summarised(
         method: name of the method.
         examples: how many examples of the data set count, from the first on; None counts all.
     """
-    changed = (*last_change(folder), *last_change(reference))
-    line = _summarised(folder, reference, method == "plain", examples, changed)
+    plain = method == "plain"
+    line = kept(
+        (folder, reference),
+        (plain, examples),
+        sys.modules[__name__],
+        lambda: _summarised(folder, reference, plain, examples),
+    )
 
-    return {**line, "method": method}  # a copy: the cached line stays as it is
+    return {**line, "method": method}
 
 
-@cache
-def _summarised(
-    folder: Path, reference: Path, plain: bool, examples: int | None, changed: tuple[int, ...]
-) -> dict[str, Any]:
-    """Summarise the rows of a folder; ``changed`` only makes old entries of the cache invalid."""
-    rows, source = _first_rows(folder, examples)
-    ours, _ = _first_rows(reference, examples)
+def _summarised(folder: Path, reference: Path, plain: bool, examples: int | None) -> dict[str, Any]:
+    """Summarise the rows of a folder."""
+    rows, source = _first_rows(folder, examples, last_change(folder))
+    ours, _ = _first_rows(reference, examples, last_change(reference))
     if plain:
         rows = rows.assign(score=rows["plain_score"])
 
     return _summarise(rows, source, ours, plain=plain)
 
 
-def _first_rows(folder: Path, examples: int | None) -> tuple[pd.DataFrame, dict[str, Any]]:
+@lru_cache(maxsize=2)  # the reference of a benchmark is asked for with every method
+def _first_rows(
+    folder: Path, examples: int | None, changed: tuple[int, ...]
+) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Return the rows of the first examples of the data set, and their manifest.
 
     The examples are counted by their numbers, since the rows of some shards may be missing.
+    ``changed`` only makes old entries of the cache invalid.
     """
     rows, source = table_rows(folder)
     if examples is not None:

@@ -111,7 +111,12 @@ class TableNotebook:
         tracking = TrackingConfig(mode=self.setup.tracking_mode, group=experiment)
 
         with tracked_run(
-            tracking, folder, job_type="table", config=about, name=self.notebook
+            tracking,
+            folder,
+            job_type="table",
+            config=about,
+            name=self.notebook,
+            tags=list(about.values()),
         ) as tracked:
             log_table(tracked, self.cells, self.figures, write_tables(self.cells, folder))
 

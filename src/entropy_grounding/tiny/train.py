@@ -20,8 +20,10 @@ from entropy_grounding.core.checks import check_choice
 from entropy_grounding.core.config import register
 from entropy_grounding.core.errors import InputError
 from entropy_grounding.core.verbatim import Place
+from entropy_grounding.evaluation.provenance import commit
 from entropy_grounding.tiny.architectures import RECIPES
 from entropy_grounding.tiny.batches import IGNORE, LABELS, Stage, StageBatches
+from entropy_grounding.tiny.cards import CARD, model_card
 from entropy_grounding.tiny.weight_transfer import inherit, shared_words
 from entropy_grounding.tracking import TrackingConfig, tracked_run
 from entropy_grounding.vlm.config import VLMConfig
@@ -252,7 +254,12 @@ class Trainer:
             self.student.load_state_dict(state["student"])
 
         with tracked_run(
-            self.config.tracking, self.folder, job_type="train", config=asdict(self.config)
+            self.config.tracking,
+            self.folder,
+            job_type="train",
+            config=asdict(self.config),
+            name=self.config.family,
+            tags=[self.config.family],
         ) as run:
             for number in range(state["stage"], len(self.stages)):
                 resumed = state if number == state["stage"] else {"step": 0}
@@ -355,10 +362,23 @@ class Trainer:
         partial = output.with_name(output.name + ".partial")
         dtype = getattr(torch, self.config.release_dtype)
         save_release(self.student.model, self.processor, partial, dtype)
+        (partial / CARD).write_text(self._card())
 
         shutil.rmtree(output, ignore_errors=True)
         partial.replace(output)
         return output
+
+    def _card(self) -> str:
+        """Return the model card of what is released."""
+        model = self.student.model
+        return model_card(
+            self.config.family,
+            type(model).__name__,
+            model.num_parameters(),
+            self.config.release_dtype,
+            self.stages,
+            commit(),
+        )
 
 
 def save_release(

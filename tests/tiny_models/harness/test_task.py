@@ -22,7 +22,7 @@ COLUMNS = ["prompt", "plain_answer", "answer", "rounds", "stop_reason", "forward
 @pytest.fixture(scope="module")
 def documents(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tasks")
-    (rows, _) = export(
+    rows, _, _ = export(
         ExportConfig(benchmark=benchmark_config("mini_textvqa", examples=3), out=str(folder))
     )
     return load_dataset(

@@ -2,10 +2,10 @@
 
 import hashlib
 import json
+import multiprocessing
 import resource
 import shutil
-import subprocess
-import sys
+import signal
 import threading
 import warnings
 from dataclasses import replace
@@ -492,34 +492,33 @@ def test_a_folder_that_is_a_file_is_named(tmp_path):
         RowStore(tmp_path / "taken" / "x", source(), "1/1")
 
 
-FULL_DISK = """
-import resource, signal, sys
-from pathlib import Path
-sys.path[:0] = {folders!r}
-import test_store as t
-store = t.RowStore(Path({folder!r}), t.source(), "1/1")
-with store.locked():
-    store.begin(t.ENVIRONMENT)
-    store.add(t.row(0), flush_every=1)
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))
-    try:
-        store.add(t.row(1), flush_every=1)
-    except t.InputError as error:
-        print(error)
-        store.waiting.clear()
-"""
+def fill_the_disk(folder, said):
+    """Store one row, and say what happens to a second one that the disk does not take."""
+    store = RowStore(folder, source(), "1/1")
+    with store.locked():
+        store.begin(ENVIRONMENT)
+        store.add(row(0), flush_every=1)
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))
+        try:
+            store.add(row(1), flush_every=1)
+        except InputError as error:
+            said.send(str(error))
+            store.waiting.clear()
 
 
 @pytest.mark.skipif(not hasattr(resource, "RLIMIT_FSIZE"), reason="needs a limit of file sizes")
 def test_a_disk_that_takes_no_more_keeps_what_is_stored(tmp_path):
     """The operating system itself refuses, by a limit of 100 bytes a file in another process."""
-    code = FULL_DISK.format(
-        folders=[str(Path(__file__).parent), str(ROOT / "tests")], folder=str(tmp_path)
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "Could not write to the results folder" in done.stdout
-    assert "complete part files are kept" in done.stdout
+    forking = multiprocessing.get_context("fork")
+    hears, says = forking.Pipe()
+    process = forking.Process(target=fill_the_disk, args=(tmp_path, says))
+    process.start()
+    process.join(60)
+    assert process.exitcode == 0
+    said = hears.recv()
+    assert "Could not write to the results folder" in said
+    assert "complete part files are kept" in said
     assert list(RowStore(tmp_path, source(), "1/1").stored()["example_id"]) == ["id0"]
     assert not list((tmp_path / "parts").glob(".*.partial"))
 

@@ -139,14 +139,11 @@ def test_what_the_hub_has_is_counted_before_it_is_fetched(tmp_path, monkeypatch)
     assert not list((tmp_path / "home").rglob("*.safetensors"))
 
 
-def test_a_no_go_ends_with_status_2_and_names_what_is_wrong(tmp_path):
-    command = [sys.executable, "-m", "entropy_grounding", "doctor", "vlm.weights=/nowhere"]
-    done = subprocess.run(
-        [*command, "vlm.name=other"], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 2
-    assert "No weights folder at '/nowhere'" in done.stdout
-    assert done.stderr.strip() == "error: no-go: weights; the remedies stand above."
+def test_a_no_go_ends_with_status_2_and_names_what_is_wrong(eg, capsys):
+    assert eg("doctor", "vlm.weights=/nowhere", "vlm.name=other") == 2
+    said = capsys.readouterr()
+    assert "No weights folder at '/nowhere'" in said.out
+    assert said.err.strip() == "error: no-go: weights; the remedies stand above."
 
 
 def test_a_rerun_is_refused_with_every_remedy(tmp_path):
@@ -156,16 +153,11 @@ def test_a_rerun_is_refused_with_every_remedy(tmp_path):
         check_all([config, composed(tmp_path)])
 
 
-def test_rerun_starts_nothing_that_cannot_run(tmp_path):
-    command = [sys.executable, "-m", "entropy_grounding", "rerun", "experiment=table1", "run=smoke"]
+def test_rerun_starts_nothing_that_cannot_run(eg, capsys, tmp_path):
     places = [f"results_dir={tmp_path / 'rows'}", f"output_dir={tmp_path / 'out'}"]
-    done = subprocess.run(
-        [*command, *places, "vlm.attention=flash_attention_2"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 2
-    assert "error: no-go (--no-doctor starts all the same):" in done.stderr
-    assert done.stderr.count("flash-attn is not installed") == 1
+    wrong = "vlm.attention=flash_attention_2"
+    assert eg("rerun", "experiment=table1", "run=smoke", *places, wrong) == 2
+    said = capsys.readouterr().err
+    assert "error: no-go (--no-doctor starts all the same):" in said
+    assert said.count("flash-attn is not installed") == 1
     assert not list(tmp_path.iterdir())

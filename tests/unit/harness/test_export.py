@@ -6,6 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from datasets import Features, Image, load_dataset
+from huggingface_hub import DatasetCard, DatasetCardData
 
 from entropy_grounding.benchmarks.config import BenchmarkConfig
 from entropy_grounding.benchmarks.load import benchmark_config, load_benchmark
@@ -34,7 +35,7 @@ def task_of(path):
 @pytest.mark.parametrize("kind", list(TASKS))
 def test_a_miniature_has_the_published_columns_and_our_pictures(tmp_path, kind):
     config = benchmark_config(f"mini_{kind}", examples=3)
-    rows, path = exported(tmp_path, config)
+    rows, path, _ = exported(tmp_path, config)
     task = task_of(path)
 
     (split, file), *_ = task["dataset_kwargs"]["data_files"].items()
@@ -50,8 +51,32 @@ def test_a_miniature_has_the_published_columns_and_our_pictures(tmp_path, kind):
         assert np.array_equal(to_rgb(row["image"]), example.image)
 
 
+def test_the_hub_reads_the_card_of_a_miniature(tmp_path):
+    rows, _, path = exported(tmp_path, benchmark_config("mini_docvqa", examples=2))
+    read = DatasetCard.load(path)
+    assert isinstance(read.data, DatasetCardData)
+    assert read.data.license == "apache-2.0"
+    assert read.data.configs == [
+        {
+            "config_name": "mini_docvqa",
+            "data_files": [{"split": "test", "path": rows.name}],
+        }
+    ]
+    assert "A miniature, not the published docvqa" in read.text
+    assert f"2 rows, split `test`, columns {', '.join(pq.read_schema(rows).names)}." in read.text
+    assert "@article{groepl2026entropy" in read.text
+
+
+def test_the_card_of_own_data_claims_no_licence_and_no_folder_of_the_machine(tmp_path):
+    _, _, path = exported(tmp_path, own_data(tmp_path, note=["x"]))
+    read = DatasetCard.load(path)
+    assert read.data.license == "other"
+    assert "miniature" not in read.text
+    assert str(tmp_path) not in read.text
+
+
 def test_the_task_file_names_lmms_evals_own_functions(tmp_path):
-    (_, path) = exported(tmp_path, benchmark_config("mini_docvqa", examples=1))
+    _, path, _ = exported(tmp_path, benchmark_config("mini_docvqa", examples=1))
     task = task_of(path)
     assert task["doc_to_text"] == "lmms_eval.tasks.docvqa.utils.docvqa_doc_to_text"
     assert task["generation_kwargs"] == {"max_new_tokens": 32, "do_sample": False}
@@ -64,12 +89,12 @@ def test_the_task_file_names_lmms_evals_own_functions(tmp_path):
 
 @pytest.mark.parametrize("kind", ["vstar", "realworldqa"])
 def test_an_instruction_in_the_text_is_not_added_again(tmp_path, kind):
-    (_, path) = exported(tmp_path, benchmark_config(f"mini_{kind}", examples=1))
+    _, path, _ = exported(tmp_path, benchmark_config(f"mini_{kind}", examples=1))
     assert task_of(path)["lmms_eval_specific_kwargs"]["default"]["post_prompt"] == ""
 
 
 def test_gqa_reads_nothing_from_the_hub(tmp_path):
-    (_, path) = exported(tmp_path, benchmark_config("mini_gqa", examples=1))
+    _, path, _ = exported(tmp_path, benchmark_config("mini_gqa", examples=1))
     assert "process_docs" not in task_of(path)
 
 
@@ -78,7 +103,7 @@ def test_pictures_have_the_size_that_the_vlm_reads(tmp_path):
     sides = {}
     for family in ("llava", "internvl"):
         vlm = VLMConfig(name=f"tiny_{family}", weights=f"tiny:{family}")
-        (rows, _) = exported(tmp_path / family, config, vlm=vlm)
+        rows, _, _ = exported(tmp_path / family, config, vlm=vlm)
         data = load_dataset("parquet", data_files=str(rows), cache_dir=str(tmp_path / family))
         sides[family] = data["train"][0]["image"].size[0]
     assert sides["internvl"] == 2 * sides["llava"]
@@ -86,7 +111,7 @@ def test_pictures_have_the_size_that_the_vlm_reads(tmp_path):
 
 def test_switches_that_a_task_has_are_in_it(tmp_path):
     protocol = {"ocr_tokens": True, "max_new_tokens": 5}
-    (_, path) = exported(tmp_path, benchmark_config("mini_textvqa", examples=1, protocol=protocol))
+    _, path, _ = exported(tmp_path, benchmark_config("mini_textvqa", examples=1, protocol=protocol))
     task = task_of(path)
     assert task["lmms_eval_specific_kwargs"]["default"]["ocr"] is True
     assert task["generation_kwargs"]["max_new_tokens"] == 5
@@ -116,7 +141,7 @@ def own_data(tmp_path, **changes):
 
 
 def test_own_data_with_the_published_columns_are_exported(tmp_path):
-    (rows, _) = exported(tmp_path, own_data(tmp_path, note=["x"]))
+    rows, _, _ = exported(tmp_path, own_data(tmp_path, note=["x"]))
     data = load_dataset("parquet", data_files=str(rows), split="train", cache_dir=str(tmp_path))
     assert data.features == Features(SCHEMAS["docvqa"])
     assert data[0]["question"] == DEFAULTS["docvqa"]["question"]

@@ -16,7 +16,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.text import Annotation, Text
+from matplotlib.text import Annotation
 from matplotlib.transforms import Bbox
 
 from entropy_grounding.benchmarks.names import chance_score, display_name, in_paper_order
@@ -62,8 +62,9 @@ def vlm_marker(vlm: str) -> str:
 
 
 def _column_title(benchmark: str) -> str:
-    """Return the name of a benchmark in lines that fit over a narrow panel."""
-    return textwrap.fill(display_name(benchmark).replace("mini-", "mini- "), 12).replace("- ", "-")
+    """Return the name of a benchmark in short lines, for a narrow panel."""
+    name = display_name(benchmark).replace("mini-", "mini- ", 1)
+    return "\n".join(textwrap.wrap(name, 13 if " on " in name else 1, break_long_words=False))
 
 
 def _panels(vlms: Sequence[str], benchmarks: Sequence[str], rows: int) -> tuple[Figure, np.ndarray]:
@@ -85,7 +86,7 @@ def _panels(vlms: Sequence[str], benchmarks: Sequence[str], rows: int) -> tuple[
         layout="constrained",
     )
     for axes, benchmark in zip(grid[0], benchmarks, strict=True):
-        axes.set_title(_column_title(benchmark))
+        axes.set_title(_column_title(benchmark), pad=11)  # above the plain score
     for axes, vlm in zip(grid[:, -1], vlms, strict=True):
         axes.annotate(
             vlm, (1.04, 0.5), xycoords="axes fraction", rotation=-90, va="center", fontsize=7
@@ -191,8 +192,7 @@ def plot_league(cells: pd.DataFrame, vlm: str) -> Figure:
         axes.set_axisbelow(True)
     grid[0, 0].set(yticks=range(len(methods)), yticklabels=map(method_label, methods))
     grid[0, 0].set_ylim(len(methods) - 0.5, -0.5)
-    figure.supxlabel("score minus that of the plain answer, points", fontsize=8)
-    _add_kinds(figure, methods)
+    _add_kinds(figure, "score minus that of the plain answer, points", methods)
     set_message(figure, league_message(cells, vlm))
 
     return figure
@@ -219,8 +219,8 @@ def _plot_points(axes: Axes, values: pd.DataFrame, column: str, filled: set[str]
         )
 
 
-def _add_kinds(figure: Figure, methods: Sequence[str], *further: Line2D) -> None:
-    """Write below a figure what the colors mean, and what further marks mean."""
+def _add_kinds(figure: Figure, label: str, methods: Sequence[str], *further: Line2D) -> None:
+    """Write below a figure what its horizontal axes, its colors and further marks mean."""
     kinds = {method_kind(method) for method in methods}
     handles = [
         Line2D([], [], color=color, marker="o", markersize=4, linestyle="", label=kind)
@@ -228,7 +228,21 @@ def _add_kinds(figure: Figure, methods: Sequence[str], *further: Line2D) -> None
         if kind in kinds
     ]
     handles += further
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(6, len(handles)))
+    _add_legend(figure, label, handles, [str(handle.get_label()) for handle in handles])
+
+
+def _add_legend(figure: Figure, label: str, handles: Sequence[Any], labels: Sequence[str]) -> None:
+    """Write the label of the horizontal axes below a figure, and the legend below it."""
+    figure.legend(
+        handles,
+        labels,
+        loc="outside lower center",
+        ncols=min(6, max(1, len(handles))),
+        title=label,
+        title_fontsize=8,
+        handletextpad=0.2,
+        columnspacing=1.2,
+    )
 
 
 @paper_style()
@@ -326,8 +340,7 @@ def plot_variants(
     )
     grid[0, 0].set_ylim(len(methods) - 0.5, -0.5)
     _limit(grid[0], whole=column == "score" and not varied)
-    figure.supxlabel(label, fontsize=8)
-    _add_kinds(figure, methods, *_marks_legend(column, varied=varied))
+    _add_kinds(figure, label, methods, *_marks_legend(column, varied=varied))
 
     if column != "score":
         set_message(figure, place_message(cells, column, label.split(",")[0]))
@@ -473,9 +486,7 @@ def plot_over_number(
 
     grid[0, 0].set_ylabel("score, %")
     _equally_high(grid[0])
-    figure.supxlabel(f"{label} (shaded: paper)", fontsize=8)
-    handles, labels = grid[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(vlms))
+    _add_legend(figure, f"{label} (shaded: paper)", *grid[0, 0].get_legend_handles_labels())
     set_message(figure, variants_message(cells, "Number of regions", reference))
     return figure
 
@@ -530,9 +541,8 @@ def plot_cost(
         axes.set_visible(False)
 
     _plain_ticks(grid[0, 0])
-    figure.supxlabel(f"{label}, log scale", fontsize=8)
     figure.supylabel("mean score over the benchmarks, %", fontsize=8)
-    _add_kinds(figure, list(mean["method"]))
+    _add_kinds(figure, f"{label}, log scale", list(mean["method"]))
     set_message(figure, cost_message(cells, cost, unit))
 
     # The places of labels are known once the panels have their sizes.
@@ -613,47 +623,53 @@ def _label_points(axes: Axes, mine: pd.DataFrame, cost: str) -> None:
     taken = [Bbox.from_bounds(x - 4, y - 4, 8, 8) for x, y in points]
 
     # The paper's own methods get the nearest places.
-    order = sorted(
-        range(len(mine)), key=lambda place: method_kind(mine["method"].iloc[place]) != "paper"
+    near = sorted(
+        range(len(mine)), key=lambda each: method_kind(mine["method"].iloc[each]) != "paper"
     )
-    for place in order:
+    for place in near:
         method = mine["method"].iloc[place]
+        point = (mine[cost].iloc[place], 100 * mine["score"].iloc[place])
         text = axes.annotate(
             method_label(method).removesuffix(" (paper)"),
-            (mine[cost].iloc[place], 100 * mine["score"].iloc[place]),
+            point,
             xytext=_OFFSETS[0],
             textcoords="offset points",
             color=method_color(method),
             fontsize=7,
-            arrowprops={"arrowstyle": "-", "color": method_color(method), "linewidth": 0.4},
         )
-        taken.append(_placed(text, panel, taken))
+        offset = _free_offset(text, panel, taken)
+        taken.append(_moved(text, offset))
+
+        # A thin line leads to a label that does not stand at its point.
+        if math.hypot(*offset) > 9:
+            thin = {"arrowstyle": "-", "color": method_color(method), "linewidth": 0.4}
+            thin |= {"shrinkA": 0, "shrinkB": 2}
+            axes.annotate(
+                "", point, xytext=offset, textcoords="offset points", arrowprops=thin, zorder=0
+            )
 
 
-def _placed(text: Annotation, panel: Bbox, taken: Sequence[Bbox]) -> Bbox:
-    """Move a label to the first of `_OFFSETS` where it covers nothing, and return its extent."""
+def _free_offset(text: Annotation, panel: Bbox, taken: Sequence[Bbox]) -> tuple[float, float]:
+    """Return the first of `_OFFSETS` where a label covers nothing, or else the least bad one."""
     best, least = _OFFSETS[0], math.inf
-    for x, y in _OFFSETS:
-        box = _moved(text, (x, y))
+    for offset in _OFFSETS:
+        box = _moved(text, offset)
         outside = box.x0 < panel.x0 or box.x1 > panel.x1 or box.y0 < panel.y0 or box.y1 > panel.y1
         covered = sum(box.overlaps(other) for other in taken) + 2 * outside
         if covered < least:
-            best, least = (x, y), covered
-        if not covered:
-            break
+            best, least = offset, covered
 
-    return _moved(text, best)
+    return best
 
 
 def _moved(text: Annotation, offset: tuple[float, float]) -> Bbox:
-    """Move a label to an offset from its point, and return the extent of its letters."""
+    """Move a label to an offset from its point, and return its extent."""
     x, y = offset
     text.set_position(offset)
     text.set_horizontalalignment(_SIDES[int(np.sign(x))])
     text.set_verticalalignment(_HEIGHTS[int(np.sign(y))])
 
-    # Without the thin line to the point.
-    return Text.get_window_extent(text)
+    return text.get_window_extent()
 
 
 @paper_style()
@@ -692,12 +708,11 @@ def plot_risk_coverage(curves: pd.DataFrame, gates: pd.DataFrame | None = None) 
         axes.set(title=vlm, xlim=(0, 1), xticks=(0, 0.5, 1), xticklabels=("0", "0.5", "1"))
 
     grid[0, 0].set(ylim=(0, None), ylabel="wrong answers, %")
-    figure.supxlabel("share of the questions that are answered, surest first", fontsize=8)
     handles, labels = grid[0, 0].get_legend_handles_labels()
     if gates is not None:
         handles.append(Line2D([], [], color="0.3", marker="o", markersize=4, linestyle=""))
         labels.append("threshold of the gate")
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(handles))
+    _add_legend(figure, "share of the questions that are answered, surest first", handles, labels)
     set_message(figure, risk_message(curves))
 
     return figure

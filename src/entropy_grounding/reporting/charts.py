@@ -376,9 +376,8 @@ def _plot_baselines(
     if reference in here.index and "score_low" in here:
         low, high = (100 * float(here[f"score_{end}"][reference]) for end in ("low", "high"))
         axes.axvspan(low, high, color=method_color(reference), alpha=0.12, linewidth=0)
-        if "plain" in here.index and reference == OURS:
+        if "plain" in here.index and reference != "base":
             plain = f"plain {100 * here['score']['plain']:.0f}"
-            axes.set_xlabel("")
             axes.text(
                 0.02,
                 1.0,

@@ -56,7 +56,7 @@ STYLE: dict[Any, Any] = {
 
 _PANEL = 1.9  # width of a panel in inches
 _LONGEST = 400  # characters of a question or answer in a title
-_DIMMED = 0.72  # how dark a cell without relevance is
+_DIMMED = 0.55  # how dark a cell without relevance is
 _LEVELS = (0.25, 0.5, 0.75)  # contours, as shares of the largest relevance
 
 
@@ -104,7 +104,9 @@ def save_figure(figure: Figure, path: Path, *, dpi: int = DOTS_PER_INCH) -> list
     with literal_text(), matplotlib.rc_context({"pdf.fonttype": STYLE["pdf.fonttype"]}):
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=dpi, bbox_inches="tight", pad_inches=0.05)
-        drawn = Image.open(buffer).convert("RGB").quantize(_COLORS, dither=Image.Dither.NONE)
+        drawn = (
+            Image.open(buffer).convert("RGB").quantize(_COLORS, kmeans=1, dither=Image.Dither.NONE)
+        )
         drawn.save(path, format="PNG", optimize=True, dpi=(dpi, dpi))
         if any(axes.images for axes in figure.axes):
             return [path]
@@ -263,7 +265,7 @@ def plot_grounding(grounding: Grounding, image: Image.Image, *, max_rounds: int 
     # About 24 characters fit over one panel.
     lines = _title(grounding, len(grounding.steps) - len(steps)).splitlines()
     title = "\n".join(textwrap.fill(line, 24 * columns) for line in lines)
-    inches = 0.16 * (title.count("\n") + 2)  # of the title, with a gap below it
+    inches = 0.16 * (title.count("\n") + 1.5)  # of the title, with a gap below it
     figure.suptitle(title, y=1 - 0.08 / figure.get_figheight(), va="top")
     figure.tight_layout(rect=(0, 0, 1, 1 - min(0.8, inches / figure.get_figheight())))
     return figure
@@ -440,12 +442,10 @@ def plot_elbow(axes: Axes, values: np.ndarray, threshold: float) -> None:
     axes.plot(place, threshold, "o", color=REGION_COLORS[1])
 
     middle = (ordered[0] + ordered[-1]) / 2
-    axes.text(0.5 * last, middle, "chord", color="gray", ha="right", va="bottom")
-    axes.text(place, threshold, f"elbow: {threshold:.2g}  ", ha="right", va="bottom")
+    axes.text(0.5 * last, middle, "chord", color="gray", fontsize=7, ha="right", va="bottom")
+    axes.text(place, threshold, f"elbow: {threshold:.2g}  ", fontsize=7, ha="right", va="bottom")
     kept = len(ordered) - place
-    axes.text(
-        (place + last) / 2, ordered[0], f"{kept} cells kept", ha="center", va="bottom", rotation=90
-    )
+    axes.text(place, ordered[-1], f"{kept} cells kept  ", fontsize=7, ha="right", va="center")
 
     axes.set(xlabel="rank of the cell", ylabel="smoothed relevance")
     sns.despine(ax=axes)

@@ -1,5 +1,7 @@
 """What every figure keeps: order, names, colors, message and files."""
 
+from pathlib import Path
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -9,6 +11,7 @@ from PIL import Image
 from entropy_grounding.benchmarks.names import TITLES, chance_score, in_paper_order
 from entropy_grounding.plots import STYLE, save_figure
 from entropy_grounding.reporting.charts import plot_cost, plot_over_number, plot_variants
+from entropy_grounding.reporting.figures_page import captions
 from entropy_grounding.reporting.labels import (
     KIND_COLORS,
     in_method_order,
@@ -16,6 +19,8 @@ from entropy_grounding.reporting.labels import (
     method_kind,
     method_label,
 )
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def table(*methods, benchmarks=("mini_gqa", "mini_textvqa")):
@@ -140,3 +145,14 @@ def test_a_cost_that_one_chooses_is_a_line():
     lines = [list(line.get_xdata()) for line in figure.axes[0].lines]
     assert [2.0, 3.0] in lines
     plt.close(figure)
+
+
+def test_the_page_of_figures_has_every_figure_with_its_caption():
+    for notebook in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        for name, caption in captions(notebook).items():
+            assert caption, f"{notebook.name}: {name}"
+
+
+def test_the_galleries_have_a_figure_of_their_own():
+    assert "30_gallery" in captions(ROOT / "notebooks" / "30_gallery.ipynb")
+    assert "31_failures" in captions(ROOT / "notebooks" / "31_failures.ipynb")

@@ -29,8 +29,8 @@ from entropy_grounding.reporting.claims import (
 )
 from entropy_grounding.reporting.comparisons import dominating
 from entropy_grounding.reporting.experiment import summary_records
-from entropy_grounding.reporting.gate_tables import gate_summary
 from entropy_grounding.reporting.figures_page import figures_page
+from entropy_grounding.reporting.gate_tables import gate_summary
 from entropy_grounding.reporting.gpu_tables import gpu_checks, gpu_figures
 from entropy_grounding.reporting.long_tables import LONG_TABLES, check_folders
 from entropy_grounding.reporting.memory_tables import cards_table, computed_table

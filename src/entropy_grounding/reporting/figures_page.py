@@ -10,7 +10,8 @@ import nbformat
 import pandas as pd
 
 # A figure that is saved among the figures of the repository, by a name that is written out.
-_SAVED = re.compile(r'(?:show_figure|show_variants)\((?:[^"]*, )?"(\d\d_\w+)"')
+# The folder that a call makes in passing is not one of them, and holds no such figure.
+_SAVED = re.compile(r'^(?!.*output_folder).*show_(?:figure|variants)\(.*"(\d\d_\w+)"', re.MULTILINE)
 _OWN = re.compile(r'/ "(\d\d_\w+)\.png"')  # of the notebook that does not import this package
 _CAPTION = re.compile(r"\*\*Figures? \d+\.\*\*\s*")
 

@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.text import Annotation
-from matplotlib.transforms import Bbox
+from matplotlib.transforms import Bbox, BboxBase
 
 from entropy_grounding.benchmarks.names import chance_score, display_name, in_paper_order
 from entropy_grounding.plots import PAGE, paper_style, set_message
@@ -389,7 +389,7 @@ def _plot_baselines(
             )
 
 
-def _limit(line: Sequence[Axes], *, whole: bool) -> None:
+def _limit(line: np.ndarray, *, whole: bool) -> None:
     """Set the limits of a row of panels: from 0 to 100, or around the points, equally wide.
 
     With equal widths the same difference looks the same in every panel.
@@ -490,7 +490,7 @@ def plot_over_number(
     return figure
 
 
-def _equally_high(line: Sequence[Axes]) -> None:
+def _equally_high(line: np.ndarray) -> None:
     """Give panels the same height of scores, so that equal differences look equal."""
     highest = max(np.ptp(axes.get_ylim()) for axes in line)
     for axes in line:
@@ -648,7 +648,7 @@ def _label_points(axes: Axes, mine: pd.DataFrame, cost: str) -> None:
             )
 
 
-def _free_offset(text: Annotation, panel: Bbox, taken: Sequence[Bbox]) -> tuple[float, float]:
+def _free_offset(text: Annotation, panel: BboxBase, taken: Sequence[Bbox]) -> tuple[float, float]:
     """Return the first of `_OFFSETS` where a label covers nothing, or else the least bad one."""
     best, least = _OFFSETS[0], math.inf
     for offset in _OFFSETS:

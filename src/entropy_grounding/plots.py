@@ -102,6 +102,10 @@ def save_figure(figure: Figure, path: Path, *, dpi: int = DOTS_PER_INCH) -> list
         The paths of the files.
     """
     with literal_text(), matplotlib.rc_context({"pdf.fonttype": STYLE["pdf.fonttype"]}):
+        # Every drawing would lay the panels out a little differently; the first one counts.
+        figure.canvas.draw()
+        figure.set_layout_engine("none")
+
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=dpi, bbox_inches="tight", pad_inches=0.05)
         drawn = (

@@ -13,6 +13,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 from IPython import get_ipython
+from IPython.display import Image as Picture
 from IPython.display import Markdown, display
 from matplotlib.figure import Figure
 
@@ -23,6 +24,7 @@ from entropy_grounding.core.errors import InputError
 from entropy_grounding.core.paths import ROOT
 from entropy_grounding.core.suggestions import did_you_mean
 from entropy_grounding.core.verbatim import expanded, quote_text
+from entropy_grounding.plots import save_figure
 
 NO_BREAK = "\N{NO-BREAK SPACE}"
 _WITH_INTERVAL = re.compile(r"\d(?: %)? \[-?\d[\d.]*, -?\d[\d.]*\]")
@@ -146,19 +148,17 @@ def unbroken(text: str) -> str:
 
 
 def show_figure(figure: Figure, folder: Path, name: str) -> None:
-    """Save a figure as ``NAME.png``, show it below the cell of a notebook, and close it.
+    """Save a figure with `save_figure` as ``NAME.png``, show it in a notebook, and close it.
 
     Args:
         figure: the figure. It can still be logged afterwards.
         folder: the folder of the file.
         name: the name of the file, without ".png".
     """
-    # The name and version of the drawing software would change the file.
-    figure.savefig(
-        folder / f"{name}.png", dpi=120, bbox_inches="tight", metadata={"Software": None}
-    )
+    written = save_figure(figure, folder / f"{name}.png")
 
-    display(figure)
+    # The notebook holds the small file, not another picture of the figure.
+    display(Picture(data=written[0].read_bytes(), format="png"))
     plt.close(figure)
 
 

@@ -18,7 +18,7 @@ from entropy_grounding.core.errors import InputError
 from entropy_grounding.core.images import cut
 from entropy_grounding.core.records import Grounding, ZoomStep
 from entropy_grounding.evaluation.provenance import commit
-from entropy_grounding.plots import literal_text, plot_grounding
+from entropy_grounding.plots import plot_grounding, save_figure
 from entropy_grounding.vlm.model import VLM
 from entropy_grounding.vlm.weights import weights_identities
 
@@ -164,8 +164,7 @@ def write_figure(folder: Path, grounding: Grounding, image: Image.Image) -> Figu
     partial = folder / ".grounding.partial"
     try:
         figure = plot_grounding(grounding, image)
-        with literal_text():
-            figure.savefig(partial, dpi=120, format="png")
+        save_figure(figure, partial)
         partial.replace(folder / "grounding.png")
     except Exception as error:
         # Fonts, memory, a full disk: whatever it is, the answer does not need the figure.

@@ -22,6 +22,13 @@ _FURTHER = {
     "hr_bench_8k": "HR-Bench 8K",
     "mme_realworld_lite": "MME-RealWorld-Lite",
 }
+_CHANCE = {
+    "pope": 0.5,
+    "hr_bench_4k": 0.25,
+    "hr_bench_8k": 0.25,
+    "highres": 0.25,
+    "highres_fine": 0.25,
+}
 _MINIATURE = "mini_"  # how the identifier of a miniature starts
 _COMPOSITE = "_photo"  # how the identifier of a miniature on photographs ends
 
@@ -54,6 +61,14 @@ def display_name(benchmark: str) -> str:
         return _FURTHER.get(benchmark, benchmark)
 
     return TITLES[kind] if kind == benchmark else f"mini-{TITLES[kind]}"
+
+
+def chance_score(benchmark: str) -> float | None:
+    """Return the expected score of a random choice among the options, None where nothing is chosen.
+
+    It is known where every question has as many options: letters of four, or yes and no.
+    """
+    return _CHANCE.get(kind_of(drawn_sibling(benchmark)))
 
 
 def in_paper_order(benchmarks: Iterable[str]) -> list[str]:

@@ -24,7 +24,6 @@ from entropy_grounding.experiments.papermill import (
 from entropy_grounding.reporting.executed_notebooks import shrink, tidy
 
 FOLDER = Path("results", "notebooks")
-GALLERIES = ("30_gallery", "31_failures")  # many pictures, which are kept in the notebooks only
 ALWAYS = (
     "00_quickstart",
     "01_method_step_by_step",
@@ -32,7 +31,8 @@ ALWAYS = (
     "04_seven_benchmarks",
     "05_from_scratch",
     "26_controls",
-    *GALLERIES,
+    "30_gallery",
+    "31_failures",
 )
 
 
@@ -50,8 +50,7 @@ def complete_notebooks(results: Path) -> list[str]:
 def run(names: Sequence[str]) -> None:
     """Execute these notebooks, and keep small copies."""
     for name in tqdm(names, desc="notebooks"):
-        figures = {} if name in GALLERIES else {"figure_dir": "figures"}
-        path = execute(name, FOLDER / f"{name}.ipynb", figures)
+        path = execute(name, FOLDER / f"{name}.ipynb", {"figure_dir": "figures"})
         notebook = nbformat.read(path, as_version=4)
         tidy(notebook)
         shrink(notebook)

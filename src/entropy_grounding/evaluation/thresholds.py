@@ -272,6 +272,31 @@ def risk_curves(folder: Path = CALIBRATION) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
+def gate_points(folder: Path = CALIBRATION) -> pd.DataFrame:
+    """Return where the gate for all benchmarks ends on the curves of `risk_curves`.
+
+    Args:
+        folder: the folder of the validation rows; by default the published one.
+
+    Returns:
+        A table with the columns ``vlm``, ``score``, ``coverage`` and ``risk``, one row per VLM and
+        uncertainty score. A gate that answers nothing at once has no row.
+    """
+    points = []
+    for path in sorted(folder.glob("*/rows.parquet")):
+        rows, source = load_rows(path.parent)
+        calibration = calibrate(rows)
+
+        for name in SCORES:
+            uncertainty = uncertainties(rows, PLAIN, name, calibration.weights)
+            inside = uncertainty <= calibration.threshold[name][OF_ALL]
+            if inside.any():
+                risk = 1 - rows["plain_score"].to_numpy(float)[inside].mean()
+                points.append((source["vlm"], name, inside.mean(), risk))
+
+    return pd.DataFrame(points, columns=["vlm", "score", "coverage", "risk"])
+
+
 def risk_coverage(
     uncertainty: np.ndarray, scores: np.ndarray
 ) -> tuple[Float[np.ndarray, " rows"], Float[np.ndarray, " rows"]]:

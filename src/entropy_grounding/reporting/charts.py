@@ -1,63 +1,169 @@
-"""Charts of scores, costs and shares. Functions return figures; they never show or save them."""
+"""Charts of scores, costs and shares. Functions return figures; they never show or save them.
+
+Every chart has its message as a title, the names of `labels`, one color a kind of method, and the
+benchmarks in the order of the paper's Table 1.
+"""
 
 import math
+import re
+import textwrap
 from collections.abc import Sequence
+from typing import Any, Literal
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.text import Annotation
+from matplotlib.transforms import Bbox, BboxBase
 
-from entropy_grounding.benchmarks.names import display_name, in_paper_order
-from entropy_grounding.plots import REGION_COLORS, literal_text
+from entropy_grounding.benchmarks.names import chance_score, display_name, in_paper_order
+from entropy_grounding.plots import PAGE, paper_style, set_message
 from entropy_grounding.reporting.comparisons import mean_costs
+from entropy_grounding.reporting.labels import (
+    KIND_COLORS,
+    REFERENCES,
+    in_method_order,
+    method_color,
+    method_kind,
+    method_label,
+    variants_in_order,
+)
+from entropy_grounding.reporting.messages import (
+    cost_message,
+    gain_message,
+    league_message,
+    marks_against,
+    place_message,
+    risk_message,
+    scores_message,
+    shares_message,
+    variants_message,
+)
+from entropy_grounding.reporting.summary import OURS
 from entropy_grounding.vlm.registry import BIG_SIBLINGS
 
+_ROW = 0.15  # inches, the height of one method in a panel
+_CHANCE: dict[str, Any] = {"color": "gray", "linestyle": ":", "linewidth": 0.8, "zorder": 0}
+_POINT: dict[str, Any] = {"fmt": "o", "markersize": 3.5, "capsize": 0, "elinewidth": 0.8}
 
-@literal_text()
+# A tiny VLM and its big sibling have the same marker; colors are those of kinds of methods.
+_MARKERS = "osD^v"
+VLM_MARKERS = {
+    name: _MARKERS[number] for number, pair in enumerate(BIG_SIBLINGS.items()) for name in pair
+}
+
+
+def vlm_marker(vlm: str) -> str:
+    """Return the marker of a VLM. It is the same in every figure; an unknown model is a cross."""
+    return VLM_MARKERS.get(vlm, "X")
+
+
+def _column_title(benchmark: str) -> str:
+    """Return the name of a benchmark in short lines, for a narrow panel."""
+    name = display_name(benchmark).replace("mini-", "mini- ", 1)
+    return "\n".join(textwrap.wrap(name, 13 if " on " in name else 1, break_long_words=False))
+
+
+def _panels(vlms: Sequence[str], benchmarks: Sequence[str], rows: int) -> tuple[Figure, np.ndarray]:
+    """Return a figure with one row of panels per VLM and one column per benchmark.
+
+    Args:
+        vlms: their names stand at the right of each row.
+        benchmarks: their names stand over each column.
+        rows: number of methods in a panel.
+    """
+    height = len(vlms) * (_ROW * rows + 0.22) + 1.1
+    figure, grid = plt.subplots(
+        len(vlms),
+        len(benchmarks),
+        figsize=(PAGE, height),
+        sharex="col",
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
+    )
+    for axes, benchmark in zip(grid[0], benchmarks, strict=True):
+        axes.set_title(_column_title(benchmark), pad=11)  # above the plain score
+    for axes, vlm in zip(grid[:, -1], vlms, strict=True):
+        axes.annotate(
+            vlm, (1.04, 0.5), xycoords="axes fraction", rotation=-90, va="center", fontsize=7
+        )
+
+    return figure, grid
+
+
+def _distances(values: pd.DataFrame, column: str) -> np.ndarray | None:
+    """Return how far the interval reaches below and above the values, (2, rows), in percent."""
+    if f"{column}_low" not in values:
+        return None
+
+    below = values[column] - values[f"{column}_low"]
+    above = values[f"{column}_high"] - values[column]
+    return 100 * np.stack([below, above]).astype(float)
+
+
+@paper_style()
 def plot_scores(scores: pd.DataFrame) -> Figure:
-    """Draw mean scores with 95 % bootstrap intervals.
-
-    There is one panel per VLM, one group of bars per benchmark and one color per method.
+    """Draw mean scores with 95 % intervals: one panel per VLM, one line per benchmark.
 
     Args:
         scores: one row per example, with the columns ``vlm``, ``benchmark``, ``method`` and
             ``score`` in [0, 1] (`method_scores`).
     """
-    order = [display_name(name) for name in in_paper_order(scores["benchmark"])]
-    named = scores.assign(benchmark=scores["benchmark"].map(display_name))
+    benchmarks = in_paper_order(scores["benchmark"])
+    vlms = list(scores["vlm"].unique())
+    methods = in_method_order(scores["method"])
 
-    grid = sns.catplot(
-        named.assign(score=100 * scores["score"]),
-        x="benchmark",
-        order=order,
-        y="score",
-        hue="method",
-        col="vlm",
-        col_wrap=2,
-        kind="bar",
-        palette="colorblind",
-        height=3.2,
-        aspect=1.9,
-        err_kws={"linewidth": 1.2},
-        seed=0,  # the bootstrap intervals are the same in every run
+    figure, grid = plt.subplots(
+        1,
+        len(vlms),
+        figsize=(PAGE, 0.3 * len(benchmarks) + 1.1),
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
     )
+    for axes, vlm in zip(grid[0], vlms, strict=True):
+        for index, method in enumerate(methods):
+            mine = scores[(scores["vlm"] == vlm) & (scores["method"] == method)]
+            grouped = mine.groupby("benchmark")["score"]
+            mean, error = grouped.mean(), 1.96 * grouped.sem()
+            places = np.arange(len(benchmarks)) + 0.22 * (index - (len(methods) - 1) / 2)
+            axes.errorbar(
+                100 * mean.reindex(benchmarks),
+                places,
+                xerr=100 * error.reindex(benchmarks),
+                color=method_color(method),
+                label=method_label(method),
+                **_POINT,
+            )
+        for place, benchmark in enumerate(benchmarks):
+            _mark_chance(axes, benchmark, place - 0.4, place + 0.4)
+        axes.set(title=vlm, xlim=(0, 100), xlabel="score, %", xticks=(0, 50, 100))
+    grid[0, 0].set(yticks=range(len(benchmarks)), yticklabels=map(display_name, benchmarks))
+    grid[0, 0].invert_yaxis()
 
-    grid.set_titles("{col_name}").set_axis_labels("", "score, percent").set(ylim=(0, 100))
-    grid.tick_params(axis="x", rotation=25)
-    sns.move_legend(grid, "upper center", bbox_to_anchor=(0.45, 1.06), ncol=3, title=None)
+    handles, labels = grid[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(methods))
+    set_message(figure, scores_message(scores))
+    return figure
 
-    return grid.figure
+
+def _mark_chance(axes: Axes, benchmark: str, low: float, high: float) -> None:
+    """Draw the score by chance from ``low`` to ``high``, where the benchmark has one."""
+    chance = chance_score(benchmark)
+    if chance is not None:
+        axes.plot([100 * chance] * 2, [low, high], **_CHANCE)
 
 
-@literal_text()
+@paper_style()
 def plot_league(cells: pd.DataFrame, vlm: str) -> Figure:
-    """Draw the scores of one VLM with 95 % intervals.
+    """Draw the gain of every method over the plain answer, for one VLM.
 
-    There is one panel per benchmark and one bar per method. A dashed line marks the plain score.
+    The first panel holds the mean over the benchmarks, by which the methods are sorted. The others
+    hold one benchmark each.
 
     Args:
         cells: the table that `cells` returns.
@@ -65,59 +171,81 @@ def plot_league(cells: pd.DataFrame, vlm: str) -> Figure:
     """
     mine = cells[(cells["vlm"] == vlm) & (cells["n"] > 0)]
     benchmarks = in_paper_order(mine["benchmark"])
-    methods = [method for method in mine["method"].unique() if method != "plain"]
+    plain = mine[mine["method"] == "plain"].set_index("benchmark")["score"]
 
-    figure, grid = plt.subplots(
-        1,
-        len(benchmarks),
-        figsize=(2.2 * len(benchmarks) + 2, 0.28 * len(methods) + 1.2),
-        sharey=True,
-        squeeze=False,
-    )
-    for axes, benchmark in zip(grid[0], benchmarks, strict=True):
-        by_method = mine[mine["benchmark"] == benchmark].set_index("method")
-        _plot_bars(axes, by_method, methods)
-        axes.set(title=display_name(benchmark))
+    gains = mine[mine["method"] != "plain"].assign(usual=lambda each: each["benchmark"].map(plain))
+    for column in ("score", "score_low", "score_high"):
+        gains[column] = gains[column] - gains["usual"]
+    mean = gains.groupby("method")["score"].mean().sort_values(ascending=False)
+    methods = [str(name) for name in mean.index]
 
-    grid[0, 0].invert_yaxis()  # the first method is on top; the panels share this axis
-    sns.despine(figure)
-    figure.tight_layout()
+    figure, grid = _panels([vlm], ["mean", *benchmarks], len(methods))
+    colors = [method_color(method) for method in methods]
+    grid[0, 0].scatter(100 * mean, range(len(methods)), color=colors, s=14)
+    for axes, benchmark in zip(grid[0, 1:], benchmarks, strict=True):
+        here = gains[gains["benchmark"] == benchmark].set_index("method").reindex(methods)
+        _plot_points(axes, here, "score", set(methods))
+
+    for axes in grid.flat:
+        axes.axvline(0, color="black", linewidth=0.6)
+        axes.grid(axis="y", color="0.92", linewidth=0.5)
+        axes.set_axisbelow(True)
+    grid[0, 0].set(yticks=range(len(methods)), yticklabels=map(method_label, methods))
+    grid[0, 0].set_ylim(len(methods) - 0.5, -0.5)
+    _add_kinds(figure, "score minus that of the plain answer, points", methods)
+    set_message(figure, league_message(cells, vlm))
 
     return figure
 
 
-def _plot_bars(axes: Axes, by_method: pd.DataFrame, methods: Sequence[str]) -> None:
-    """Draw one horizontal bar per method, and the plain score as a dashed line."""
-    scores = by_method.reindex(methods)
-    places = np.arange(len(methods))
+def _plot_points(axes: Axes, values: pd.DataFrame, column: str, filled: set[str]) -> None:
+    """Draw one point with its interval per method, the rows of a table.
 
-    # Error bars are distances from the mean, (2, methods): below and above.
-    spread = 100 * np.stack(
-        [scores["score"] - scores["score_low"], scores["score_high"] - scores["score"]]
+    Args:
+        axes: the panel.
+        values: one row per method, with its name as index.
+        column: what to draw, a fraction.
+        filled: the methods whose points are filled.
+    """
+    spread = _distances(values, column)
+    for place, method in enumerate(values.index):
+        axes.errorbar(
+            [100 * float(values[column].iloc[place])],
+            [place],
+            xerr=None if spread is None else spread[:, [place]],
+            color=method_color(method),
+            markerfacecolor=method_color(method) if method in filled else "white",
+            **_POINT,
+        )
+
+
+def _add_kinds(figure: Figure, label: str, methods: Sequence[str], *further: Line2D) -> None:
+    """Write below a figure what its horizontal axes, its colors and further marks mean."""
+    kinds = {method_kind(method) for method in methods}
+    handles = [
+        Line2D([], [], color=color, marker="o", markersize=4, linestyle="", label=kind)
+        for kind, color in KIND_COLORS.items()
+        if kind in kinds
+    ]
+    handles += further
+    _add_legend(figure, label, handles, [str(handle.get_label()) for handle in handles])
+
+
+def _add_legend(figure: Figure, label: str, handles: Sequence[Any], labels: Sequence[str]) -> None:
+    """Write the label of the horizontal axes below a figure, and the legend below it."""
+    figure.legend(
+        handles,
+        labels,
+        loc="outside lower center",
+        ncols=min(6, max(1, len(handles))),
+        title=label,
+        title_fontsize=8,
+        handletextpad=0.2,
+        columnspacing=1.2,
     )
-    axes.barh(
-        places,
-        100 * scores["score"],
-        xerr=spread,
-        color=[_color(method) for method in methods],
-        error_kw={"linewidth": 1},
-    )
-
-    axes.axvline(100 * by_method["score"]["plain"], color="black", linestyle="--", linewidth=1)
-    axes.set(xlim=(0, 100), xlabel="score, percent", yticks=places, yticklabels=methods)
 
 
-def _color(method: str) -> tuple[float, float, float]:
-    """Return the color of a method: one for the paper's, the gated one, controls and others."""
-    kinds = {"entropy_gradient": 3, "gated": 2, "control": 7}
-    for kind, number in kinds.items():
-        if method.startswith(kind):
-            return REGION_COLORS[number]
-
-    return REGION_COLORS[0]
-
-
-@literal_text()
+@paper_style()
 def plot_shares(shares: pd.DataFrame) -> Figure:
     """Draw which share of the gain location explains, with 95 % intervals.
 
@@ -126,220 +254,464 @@ def plot_shares(shares: pd.DataFrame) -> Figure:
     Args:
         shares: the table that `location_shares` returns.
     """
+    message = shares_message(shares)
     shares = shares.dropna(subset="share")
     vlms = list(shares["vlm"].unique())
     benchmarks = in_paper_order(shares["benchmark"])
 
-    figure, axes = plt.subplots(figsize=(8, 3.2))
+    figure, axes = plt.subplots(figsize=(PAGE, 2.8), layout="constrained")
     for index, vlm in enumerate(vlms):
         mine = shares[shares["vlm"] == vlm]
         # The VLMs stand side by side around the tick of their benchmark.
-        shift = 0.15 * (index - (len(vlms) - 1) / 2)
-        places = [benchmarks.index(benchmark) + shift for benchmark in mine["benchmark"]]
-        spread = 100 * np.stack([mine["share"] - mine["low"], mine["high"] - mine["share"]])
+        shift = 0.16 * (index - (len(vlms) - 1) / 2)
         axes.errorbar(
-            places,
+            [benchmarks.index(benchmark) + shift for benchmark in mine["benchmark"]],
             100 * mine["share"],
-            yerr=spread,
-            fmt="o",
-            color=vlm_color(vlm),
+            yerr=100 * np.stack([mine["share"] - mine["low"], mine["high"] - mine["share"]]),
+            color=method_color(OURS),
             label=vlm,
-            capsize=2,
+            **(_POINT | {"fmt": vlm_marker(vlm)}),
         )
 
-    # Dotted: as good as random crops. Dashed: as good as the oracle's crops.
-    for share, style in ((0, ":"), (100, "--")):
-        axes.axhline(share, color="gray", linestyle=style, linewidth=1)
+    last = len(benchmarks) - 0.45
+    for share, name in ((0, "random crops"), (100, "oracle crops")):
+        axes.axhline(share, **_CHANCE)
+        axes.text(last, share, name, color="gray", fontsize=7, ha="left", va="center")
 
     axes.set(
         xticks=range(len(benchmarks)),
-        xticklabels=[display_name(name) for name in benchmarks],
-        ylabel="share of the gain, percent",
+        xticklabels=[_column_title(name) for name in benchmarks],
+        ylabel="share of the oracle's gain\nover random crops, %",
+        xlim=(-0.5, last),
     )
-    axes.legend(frameon=False, ncols=2)
-    sns.despine(figure)
-    figure.tight_layout()
+    figure.legend(loc="outside lower center", ncols=len(vlms) or 1)
+    set_message(figure, message)
 
     return figure
 
 
-# A tiny VLM and its big sibling have the same color.
-VLM_COLORS = {
-    name: REGION_COLORS[number] for number, pair in enumerate(BIG_SIBLINGS.items()) for name in pair
-}
-
-
-def vlm_color(vlm: str) -> tuple[float, float, float]:
-    """Return the color of a VLM. It is the same in every figure; an unknown model is gray."""
-    return VLM_COLORS.get(vlm, REGION_COLORS[7])
-
-
-@literal_text()
+@paper_style()
 def plot_variants(
-    cells: pd.DataFrame, *, column: str = "score", label: str = "score, percent"
+    cells: pd.DataFrame,
+    *,
+    experiment: str = "",
+    reference: str = OURS,
+    what: str = "Variants",
+    column: str = "score",
+    label: str = "score, %",
 ) -> Figure:
-    """Draw one column of the cells for every variant.
+    """Draw one column of the cells for every variant: a row per VLM, a panel per benchmark.
 
-    There is one panel per benchmark and one color per VLM. A dashed line marks the plain score.
+    A point is filled where its score differs significantly from that of the reference. An
+    experiment of `REFERENCES` shades the interval of its reference and writes the plain score into
+    the panels; another one draws the plain answers as a line of points, and tests against them.
 
     Args:
         cells: the table that `summary` returns. Its fractions are drawn in percent, with intervals
             where the table holds them.
+        experiment: name of the experiment.
+        reference: its reference.
+        what: what its variants change, as the start of a sentence.
         column: name of the column to draw.
         label: text of the horizontal axis.
     """
-    cells = cells[cells["n"] > 0]
+    cells = cells[(cells["n"] > 0) & cells[column].notna()]
     benchmarks = in_paper_order(cells["benchmark"])
     vlms = list(cells["vlm"].unique())
-    methods = [method for method in cells["method"].unique() if method != "plain"]
 
-    size = (2.3 * len(benchmarks) + 2, 0.34 * len(methods) + 1.6)
-    figure, grid = plt.subplots(1, len(benchmarks), figsize=size, sharey=True, squeeze=False)
-    for axes, benchmark in zip(grid[0], benchmarks, strict=True):
-        in_panel = cells[cells["benchmark"] == benchmark]
-        for index, vlm in enumerate(vlms):
-            mine = in_panel[in_panel["vlm"] == vlm].set_index("method")
-            shift = 0.17 * (index - (len(vlms) - 1) / 2)
-            if not mine.empty:
-                _plot_one(axes, mine, methods, column, shift=shift, vlm=vlm)
-        axes.set(title=display_name(benchmark), xlabel=label)
-        axes.set(yticks=range(len(methods)), yticklabels=methods)
+    varied = experiment in REFERENCES or reference not in (OURS, "plain")
+    methods = variants_in_order(cells["method"], experiment)
+    if varied:
+        methods.remove("plain")
+    tested = marks_against(cells, reference if varied else "plain")
 
-    grid[0, 0].invert_yaxis()
-    figure.tight_layout(rect=(0, 0, 1, 0.92))  # the legend stands above the panels
-    handles = [
-        Line2D([], [], color=vlm_color(vlm), marker="o", linestyle="", label=vlm) for vlm in vlms
-    ]
-    figure.legend(handles=handles, loc="upper center", ncols=len(vlms), frameon=False)
-    sns.despine(figure)
+    figure, grid = _panels(vlms, benchmarks, len(methods))
+    for line, vlm in zip(grid, vlms, strict=True):
+        for axes, benchmark in zip(line, benchmarks, strict=True):
+            here = cells[(cells["vlm"] == vlm) & (cells["benchmark"] == benchmark)]
+            here = here.set_index("method")
+            signs = {name for name in methods if tested.get((vlm, benchmark, name))}
+            filled = signs if column == "score" else set(methods)
+            _plot_points(axes, here.reindex(methods), column, filled)
+            _plot_baselines(axes, here, column, reference if varied else "", benchmark)
 
+    grid[0, 0].set(
+        yticks=range(len(methods)), yticklabels=[method_label(name, experiment) for name in methods]
+    )
+    grid[0, 0].set_ylim(len(methods) - 0.5, -0.5)
+    _limit(grid[0], whole=column == "score" and not varied)
+    _add_kinds(figure, label, methods, *_marks_legend(column, varied=varied))
+
+    if column != "score":
+        set_message(figure, place_message(cells, column, label.split(",")[0]))
+    elif varied:
+        set_message(figure, variants_message(cells, what, reference))
+    else:
+        set_message(figure, gain_message(cells))
     return figure
 
 
-def _plot_one(
-    axes: Axes, mine: pd.DataFrame, methods: Sequence[str], column: str, *, shift: float, vlm: str
+def _plot_baselines(
+    axes: Axes, here: pd.DataFrame, column: str, reference: str, benchmark: str
 ) -> None:
-    """Draw one VLM in one panel of `plot_variants`, ``shift`` below the ticks of the methods."""
-    values = mine.reindex(methods)
-    places = np.arange(len(methods)) + shift
+    """Draw what the points of a panel stand against: the reference, or chance.
 
-    spread = None
-    if f"{column}_low" in values:
-        below = values[column] - values[f"{column}_low"]
-        above = values[f"{column}_high"] - values[column]
-        spread = 100 * np.stack([below, above]).astype(float)  # (2, methods)
+    Args:
+        axes: the panel.
+        here: its cells, with the method as index.
+        column: what is drawn.
+        reference: the method whose interval is shaded; empty for none.
+        benchmark: of the panel.
+    """
+    axes.grid(axis="y", color="0.92", linewidth=0.5)
+    axes.set_axisbelow(True)
 
-    axes.errorbar(
-        100 * values[column].astype(float),
-        places,
-        xerr=spread,
-        fmt="o",
-        markersize=4,
-        color=vlm_color(vlm),
-        capsize=2,
-        linewidth=1,
-    )
+    if column == "energy":
+        axes.axvline(100 * here["chance"].mean(), **_CHANCE)
+    elif column == "iou" and "control_random" in here.index:
+        axes.axvline(100 * here["iou"]["control_random"], **_CHANCE)
+    elif column == "score" and (chance := chance_score(benchmark)) is not None:
+        axes.axvline(100 * chance, **_CHANCE)
 
-    if column == "score" and "plain" in mine.index:
-        plain = 100 * mine["score"]["plain"]
-        axes.axvline(plain, color=vlm_color(vlm), linestyle="--", linewidth=0.8)
+    if reference in here.index and "score_low" in here:
+        low, high = (100 * float(here[f"score_{end}"][reference]) for end in ("low", "high"))
+        axes.axvspan(low, high, color=method_color(reference), alpha=0.12, linewidth=0)
+        if "plain" in here.index and reference != "base":
+            plain = f"plain {100 * here['score']['plain']:.0f}"
+            axes.text(
+                0.02,
+                1.0,
+                plain,
+                transform=axes.transAxes,
+                fontsize=7,
+                color=KIND_COLORS["plain"],
+                va="bottom",
+            )
 
 
-@literal_text()
-def plot_cost(
-    cells: pd.DataFrame, *, cost: str = "passes", label: str = "forwards + 2 x backwards"
+def _limit(line: np.ndarray, *, whole: bool) -> None:
+    """Set the limits of a row of panels: from 0 to 100, or around the points, equally wide.
+
+    With equal widths the same difference looks the same in every panel.
+    """
+    if whole:
+        for axes in line:
+            axes.set(xlim=(-3, 103), xticks=(0, 50, 100))
+        return
+
+    limits = [axes.get_xlim() for axes in line]
+    widest = max(high - low for low, high in limits)
+    for axes, (low, high) in zip(line, limits, strict=True):
+        middle = (low + high) / 2
+        start = max(middle - widest / 2, -0.05 * widest)  # fractions are never negative
+        axes.set_xlim(start, start + widest)
+        axes.locator_params(axis="x", nbins=3)
+
+
+def _marks_legend(column: str, *, varied: bool) -> list[Line2D]:
+    """Return the entries of a legend that say what filled points and lines mean."""
+    marks = []
+    if column == "score":
+        against = "reference (shaded)" if varied else "plain"
+        for face, text in (("black", "significantly unlike"), ("white", "not unlike")):
+            marks.append(
+                Line2D(
+                    *([], []),
+                    color="black",
+                    marker="o",
+                    markersize=4,
+                    linestyle="",
+                    markerfacecolor=face,
+                    label=f"{text} {against}",
+                )
+            )
+    if not varied:
+        marks.append(Line2D([], [], color="gray", linestyle=":", label="chance"))
+
+    return marks
+
+
+@paper_style()
+def plot_over_number(
+    cells: pd.DataFrame, *, reference: str = OURS, at: float = 2, label: str = "regions a round, K"
 ) -> Figure:
-    """Draw mean scores against mean costs.
+    """Draw scores over a number that the names of the variants hold, such as K in ``regions_3``.
 
-    There is one panel per VLM and one number per method. A line joins the methods that no other
-    method dominates.
+    There is one panel per benchmark and one line per VLM.
+
+    Args:
+        cells: the table that `summary` returns.
+        reference: the variant whose name does not hold the number.
+        at: its number.
+        label: what the number is.
+    """
+    found = {str(name): re.search(r"_(\d+(?:\.\d+)?)$", str(name)) for name in cells["method"]}
+    numbers = {name: float(match[1]) for name, match in found.items() if match} | {reference: at}
+    shown = cells[(cells["n"] > 0) & cells["method"].isin(list(numbers))]
+    shown = shown.assign(number=shown["method"].map(numbers)).sort_values("number")
+    benchmarks, vlms = in_paper_order(shown["benchmark"]), list(shown["vlm"].unique())
+    signs = marks_against(cells, reference)
+
+    figure, grid = plt.subplots(
+        1, len(benchmarks), figsize=(PAGE, 2.5), squeeze=False, layout="constrained"
+    )
+    for axes, benchmark in zip(grid[0], benchmarks, strict=True):
+        axes.axvspan(at - 0.25, at + 0.25, color=method_color(reference), alpha=0.12, linewidth=0)
+        for index, vlm in enumerate(vlms):
+            mine = shown[(shown["vlm"] == vlm) & (shown["benchmark"] == benchmark)]
+            shift = 0.12 * (index - (len(vlms) - 1) / 2)
+            axes.errorbar(
+                mine["number"] + shift,
+                100 * mine["score"],
+                yerr=_distances(mine, "score"),
+                color=method_color(reference),
+                linestyle=("-", "--", "-.", ":")[index % 4],
+                linewidth=0.8,
+                label=vlm,
+                **{name: value for name, value in _POINT.items() if name != "fmt"},
+                marker=vlm_marker(vlm),
+                markerfacecolor="white",
+            )
+            # A significant difference from the reference is filled.
+            sure = mine[[bool(signs.get((vlm, benchmark, name))) for name in mine["method"]]]
+            axes.plot(
+                sure["number"] + shift,
+                100 * sure["score"],
+                vlm_marker(vlm),
+                color=method_color(reference),
+                markersize=3.5,
+            )
+        axes.set(title=display_name(benchmark), xticks=sorted(set(numbers.values())))
+
+    grid[0, 0].set_ylabel("score, %")
+    _equally_high(grid[0])
+    _add_legend(figure, f"{label} (shaded: paper)", *grid[0, 0].get_legend_handles_labels())
+    set_message(figure, variants_message(cells, "Number of regions", reference))
+    return figure
+
+
+def _equally_high(line: np.ndarray) -> None:
+    """Give panels the same height of scores, so that equal differences look equal."""
+    highest = max(np.ptp(axes.get_ylim()) for axes in line)
+    for axes in line:
+        middle = sum(axes.get_ylim()) / 2
+        axes.set_ylim(middle - highest / 2, middle + highest / 2)
+
+
+@paper_style()
+def plot_cost(
+    cells: pd.DataFrame,
+    *,
+    cost: str = "passes",
+    label: str = "passes a question (forwards + 2 × backwards)",
+    unit: str = "passes",
+    curves: pd.DataFrame | None = None,
+) -> Figure:
+    """Draw mean scores against mean costs, with 95 % intervals.
+
+    There is one panel per VLM, and the name of each method stands beside its point. Steps join the
+    methods that no other method dominates; controls do not compete.
 
     Args:
         cells: the table that `summary` returns.
         cost: a column of the table; methods without it are left out.
         label: text of the horizontal axis.
+        unit: of the cost, in the title.
+        curves: methods with a cost that one chooses, as lines: one row per point, with the columns
+            ``vlm``, ``method``, ``score`` and the cost.
     """
-    mean = mean_costs(cells, cost)
+    mean = mean_costs(cells, cost).dropna(subset=[cost])
+    mean = mean.merge(_half_widths(cells), on=["vlm", "method"])
     vlms = list(mean["vlm"].unique())
-
-    # Methods without this cost keep their number, so it is the same for every column of cost.
-    numbers = {method: number for number, method in enumerate(mean["method"].unique())}
-    mean = mean.dropna(subset=[cost])
 
     columns = min(2, len(vlms))
     lines = math.ceil(len(vlms) / 2)
-    size = (4.2 * columns + 2.4, 3.6 * lines)
-    figure, grid = plt.subplots(lines, columns, figsize=size, sharey=True, squeeze=False)
+    size = (PAGE, 2.9 * lines + 0.7)
+    figure, grid = plt.subplots(
+        lines, columns, figsize=size, sharex=True, sharey=True, squeeze=False, layout="constrained"
+    )
     for axes, vlm in zip(grid.flat, vlms, strict=False):
-        _plot_frontier(axes, mean[mean["vlm"] == vlm].sort_values(cost), cost, numbers)
-        axes.set(title=vlm, xlabel=label, ylabel="mean score, percent")
+        axes.set(title=vlm, xscale="log")
+        axes.margins(x=0.1, y=0.08)
+        _plot_frontier(axes, mean[mean["vlm"] == vlm].sort_values(cost), cost)
+        if curves is not None:
+            _plot_curves(axes, curves[curves["vlm"] == vlm].sort_values(cost), cost)
     for axes in grid.flat[len(vlms) :]:
         axes.set_visible(False)
 
-    sns.despine(figure)
-    # The legend takes 2.4 inches on the right.
-    figure.tight_layout(rect=(0, 0, 1 - 2.4 / figure.get_figwidth(), 1))
-    handles = _numbered_handles(numbers, set(mean["method"]))
-    figure.legend(handles=handles, loc="center right", frameon=False, fontsize=8)
+    _plain_ticks(grid[0, 0])
+    figure.supylabel("mean score over the benchmarks, %", fontsize=8)
+    _add_kinds(figure, f"{label}, log scale", list(mean["method"]))
+    set_message(figure, cost_message(cells, cost, unit))
 
+    # The places of labels are known once the panels have their sizes.
+    figure.canvas.draw()
+    for axes, vlm in zip(grid.flat, vlms, strict=False):
+        _label_points(axes, mean[mean["vlm"] == vlm], cost)
     return figure
 
 
-def _plot_frontier(axes: Axes, mine: pd.DataFrame, cost: str, numbers: dict[str, int]) -> None:
-    """Draw the methods of one VLM, sorted by cost, as numbered dots with the line of the best."""
-    best = mine[mine["score"] >= mine["score"].cummax()]
-    axes.plot(best[cost], 100 * best["score"], color="lightgray", zorder=0)
+def _half_widths(cells: pd.DataFrame) -> pd.DataFrame:
+    """Return half the width of the interval of every mean score, as the column ``half``.
 
-    colors = [_color(method) for method in mine["method"]]
-    axes.scatter(mine[cost], 100 * mine["score"], color=colors, s=110)
+    The benchmarks are independent, so the squares of their widths add up.
+    """
+    squares = ((cells["score_high"] - cells["score_low"]) / 2) ** 2
+    grouped = cells.assign(square=squares).groupby(["vlm", "method"], sort=False)["square"]
+    half = grouped.sum() ** 0.5 / grouped.size()
+
+    return half.rename("half").reset_index()
+
+
+def _plot_frontier(axes: Axes, mine: pd.DataFrame, cost: str) -> None:
+    """Draw the methods of one VLM, sorted by cost, with the steps of those that compete."""
+    competing = mine[~mine["method"].str.startswith("control")]
+    best = competing[competing["score"] >= competing["score"].cummax()]
+    axes.plot(best[cost], 100 * best["score"], color="0.8", drawstyle="steps-post", zorder=0)
 
     for row in mine.to_dict("records"):
-        axes.annotate(
-            str(numbers[row["method"]]),
-            (row[cost], 100 * row["score"]),
-            fontsize=7,
-            color="white",
-            ha="center",
-            va="center",
+        axes.errorbar(
+            row[cost],
+            100 * row["score"],
+            yerr=100 * row["half"],
+            color=method_color(row["method"]),
+            **_POINT,
         )
 
 
-def _numbered_handles(numbers: dict[str, int], drawn: set[str]) -> list[Line2D]:
-    """Return one entry of the legend for every method that is drawn."""
-    handles = []
-    for method, number in numbers.items():
-        if method in drawn:
-            dot = Line2D([], [], linestyle="", marker="o", markersize=8, color=_color(method))
-            dot.set_label(f"{number}  {method}")
-            handles.append(dot)
+def _plot_curves(axes: Axes, mine: pd.DataFrame, cost: str) -> None:
+    """Draw every method whose cost one chooses as a line, with its name at the end."""
+    for method, curve in mine.groupby("method", sort=False):
+        name = str(method)
+        axes.plot(curve[cost], 100 * curve["score"], color=method_color(name), linewidth=1.2)
+        end = curve.iloc[-1]
+        axes.annotate(
+            method_label(name),
+            (end[cost], 100 * end["score"]),
+            xytext=(3, 0),
+            textcoords="offset points",
+            color=method_color(name),
+            fontsize=7,
+        )
 
-    return handles
+
+def _plain_ticks(axes: Axes) -> None:
+    """Write the ticks of a logarithmic axis as numbers such as 1, 2, 5 and 10."""
+    low, high = axes.get_xlim()
+    steps = (factor * 10.0**power for power in range(6) for factor in (1, 2, 5))
+    ticks = [tick for tick in steps if low <= tick <= high]
+    axes.set_xticks(ticks, [f"{tick:,.0f}" for tick in ticks])
+    axes.minorticks_off()
 
 
-@literal_text()
-def plot_risk_coverage(curves: pd.DataFrame) -> Figure:
+# Where a label may stand around its point: offsets in points of type, nearest first.
+_OFFSETS = [
+    (reach * x, reach * y)
+    for reach in (1, 2, 3.2, 4.6, 6, 8, 10, 13)
+    for x, y in ((5, 0), (-5, 0), (4, 6), (-4, 6), (4, -6), (-4, -6), (0, 8), (0, -8))
+]
+_SIDES: dict[int, Literal["left", "right", "center"]] = {1: "left", -1: "right", 0: "center"}
+_HEIGHTS: dict[int, Literal["bottom", "top", "center"]] = {1: "bottom", -1: "top", 0: "center"}
+
+
+def _label_points(axes: Axes, mine: pd.DataFrame, cost: str) -> None:
+    """Write the name of every method beside its point, where it covers no other name or point."""
+    panel = axes.get_window_extent()
+    points = axes.transData.transform(np.column_stack([mine[cost], 100 * mine["score"]]))
+    # Nothing may cover a point: a square of 8 pixels around each.
+    taken = [Bbox.from_bounds(x - 4, y - 4, 8, 8) for x, y in points]
+
+    # The paper's own methods get the nearest places.
+    near = sorted(
+        range(len(mine)), key=lambda each: method_kind(mine["method"].iloc[each]) != "paper"
+    )
+    for place in near:
+        method = mine["method"].iloc[place]
+        point = (mine[cost].iloc[place], 100 * mine["score"].iloc[place])
+        text = axes.annotate(
+            method_label(method).removesuffix(" (paper)"),
+            point,
+            xytext=_OFFSETS[0],
+            textcoords="offset points",
+            color=method_color(method),
+            fontsize=7,
+        )
+        offset = _free_offset(text, panel, taken)
+        taken.append(_moved(text, offset))
+
+        # A thin line leads to a label that does not stand at its point.
+        if math.hypot(*offset) > 9:
+            thin = {"arrowstyle": "-", "color": method_color(method), "linewidth": 0.4}
+            thin |= {"shrinkA": 0, "shrinkB": 2}
+            axes.annotate(
+                "", point, xytext=offset, textcoords="offset points", arrowprops=thin, zorder=0
+            )
+
+
+def _free_offset(text: Annotation, panel: BboxBase, taken: Sequence[Bbox]) -> tuple[float, float]:
+    """Return the first of `_OFFSETS` where a label covers nothing, or else the least bad one."""
+    best, least = _OFFSETS[0], math.inf
+    for offset in _OFFSETS:
+        box = _moved(text, offset)
+        outside = box.x0 < panel.x0 or box.x1 > panel.x1 or box.y0 < panel.y0 or box.y1 > panel.y1
+        covered = sum(box.overlaps(other) for other in taken) + 2 * outside
+        if covered < least:
+            best, least = offset, covered
+
+    return best
+
+
+def _moved(text: Annotation, offset: tuple[float, float]) -> Bbox:
+    """Move a label to an offset from its point, and return its extent."""
+    x, y = offset
+    text.set_position(offset)
+    text.set_horizontalalignment(_SIDES[int(np.sign(x))])
+    text.set_verticalalignment(_HEIGHTS[int(np.sign(y))])
+
+    return text.get_window_extent()
+
+
+@paper_style()
+def plot_risk_coverage(curves: pd.DataFrame, gates: pd.DataFrame | None = None) -> Figure:
     """Draw how often the most certain plain answers are wrong.
 
     There is one panel per VLM and one line per uncertainty score.
 
     Args:
         curves: the table that `risk_curves` returns.
+        gates: the table that `gate_points` returns: a dot marks where a gate ends.
     """
-    grid = sns.relplot(
-        curves,
-        x="coverage",
-        y="risk",
-        hue="score",
-        style="score",
-        col="vlm",
-        kind="line",
-        height=3.4,
-        palette="colorblind",
-        estimator=None,
+    vlms = list(curves["vlm"].unique())
+    styles = dict(zip(curves["score"].unique(), ("-", "--", ":", "-."), strict=False))
+    shades = dict(
+        zip(styles, (method_color(OURS), KIND_COLORS["plain"], "0.5", "0.7"), strict=False)
     )
 
-    grid.set_axis_labels("coverage: share of answers, surest first", "risk: 1 - mean score")
-    grid.set_titles("{col_name}")
-    grid.set(xlim=(0, 1), ylim=(0, None), xticks=(0, 0.5, 1), xticklabels=("0", "0.5", "1"))
+    figure, grid = plt.subplots(
+        1, len(vlms), figsize=(PAGE, 2.4), sharey=True, squeeze=False, layout="constrained"
+    )
+    for axes, vlm in zip(grid[0], vlms, strict=True):
+        for name, curve in curves[curves["vlm"] == vlm].groupby("score", sort=False):
+            axes.plot(
+                curve["coverage"],
+                100 * curve["risk"],
+                linestyle=styles[name],
+                color=shades[name],
+                linewidth=1,
+                label=name,
+            )
+            if gates is None:
+                continue
+            gate = gates[(gates["vlm"] == vlm) & (gates["score"] == name)]
+            axes.plot(gate["coverage"], 100 * gate["risk"], "o", color=shades[name], markersize=4)
+        axes.set(title=vlm, xlim=(0, 1), xticks=(0, 0.5, 1), xticklabels=("0", "0.5", "1"))
 
-    return grid.figure
+    grid[0, 0].set(ylim=(0, None), ylabel="wrong answers, %")
+    handles, labels = grid[0, 0].get_legend_handles_labels()
+    if gates is not None:
+        handles.append(Line2D([], [], color="0.3", marker="o", markersize=4, linestyle=""))
+        labels.append("threshold of the gate")
+    _add_legend(figure, "share of the questions that are answered, surest first", handles, labels)
+    set_message(figure, risk_message(curves))
+
+    return figure

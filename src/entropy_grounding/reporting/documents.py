@@ -32,6 +32,7 @@ from entropy_grounding.reporting.claims import (
 )
 from entropy_grounding.reporting.comparisons import dominating
 from entropy_grounding.reporting.experiment import summary_records
+from entropy_grounding.reporting.figures_page import figures_page
 from entropy_grounding.reporting.gate_tables import gate_summary
 from entropy_grounding.reporting.gpu_tables import gpu_checks, gpu_figures
 from entropy_grounding.reporting.kept import kept
@@ -399,5 +400,6 @@ DOCUMENTS: dict[str, Callable[[Path], str]] = {
     "docs/cost.md": cost_with_table,
     "docs/real_checkpoints.md": real_checkpoints_with_tables,
     "docs/tiny_vlms.md": tiny_vlms_with_tables,
+    "figures/README.md": figures_page,
     "README.md": readme_with_tables,
 }

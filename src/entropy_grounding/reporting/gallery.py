@@ -1,7 +1,8 @@
 """Examples as pictures: the content of a stored row, drawn on its image."""
 
+import math
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,15 +15,26 @@ from PIL import Image
 from entropy_grounding.benchmarks.base import Example
 from entropy_grounding.benchmarks.config import BenchmarkConfig
 from entropy_grounding.benchmarks.load import BENCHMARKS, load_benchmark
+from entropy_grounding.benchmarks.miniature.questions import Question
+from entropy_grounding.benchmarks.names import display_name, in_paper_order
 from entropy_grounding.core.config import build
 from entropy_grounding.core.geometry import Box
 from entropy_grounding.core.records import Grounding
 from entropy_grounding.grounding import ground
 from entropy_grounding.method.options import GroundingOptions
-from entropy_grounding.plots import literal_text, plot_boxes
+from entropy_grounding.plots import (
+    PAGE,
+    RIGHT,
+    WRONG,
+    paper_style,
+    plot_boxes,
+    plot_map,
+    set_message,
+)
+from entropy_grounding.reporting.labels import method_color, method_label
 from entropy_grounding.vlm.model import VLM
 
-_PANEL = 3.6  # inches, the width of one example
+_COLUMNS = 4  # examples side by side; wider rows would be small on a page
 
 
 def examples_of(source: dict[str, Any], identities: Sequence[str]) -> dict[str, Example]:
@@ -71,41 +83,157 @@ def rescued_late(rows: pd.DataFrame, *fewer: pd.DataFrame) -> pd.DataFrame:
     return late
 
 
-@literal_text()
 def plot_answers(rows: pd.DataFrame, source: dict[str, Any], *, title: str = "") -> Figure:
-    """Draw examples side by side.
-
-    Each panel shows the numbered crops and the dashed evidence on the image. Its title holds the
-    question, the first reference, and the plain and the final answer with their scores.
+    """Draw examples of one evaluation side by side, as `plot_gallery` does.
 
     Args:
         rows: stored rows, one per panel.
         source: the manifest of these rows, which names their benchmark.
         title: title of the figure.
     """
-    examples = examples_of(source, list(rows["example_id"]))
-    count = max(len(rows), 1)
-    figure, grid = plt.subplots(1, count, figsize=(_PANEL * count, _PANEL + 1), squeeze=False)
+    return plot_gallery([("", rows, source)], title=title)
 
-    for axes, row in zip(grid[0], rows.itertuples(), strict=False):
-        example = examples[str(row.example_id)]
-        axes.imshow(example.image)
+
+@paper_style()
+def plot_gallery(
+    parts: Sequence[tuple[str, pd.DataFrame, dict[str, Any]]], *, title: str = ""
+) -> Figure:
+    """Draw examples of several evaluations side by side.
+
+    Each panel shows the numbered crops and the dashed evidence on the image. Over it stand the
+    question and the first reference, and below it the plain and the final answer with their scores:
+    green where the score is at least one half, else red.
+
+    Args:
+        parts: a name that stands over its panels, stored rows, one per panel, and their manifest.
+        title: title of the figure.
+    """
+    count = sum(len(rows) for _, rows, _ in parts)
+    figure, panels, width = _grid_of(count)
+
+    left = iter(panels)
+    for name, rows, source in parts:
+        examples = examples_of(source, list(rows["example_id"]))
+        for row in rows.itertuples():
+            axes = next(left)
+            example = examples[str(row.example_id)]
+            crops = [Box(*corners) for corners in row.crops]
+            _plot_example(axes, example.image, crops, example.boxes)
+
+            # The first line of the question, in lines that fit the panel.
+            asked = str(row.question).splitlines()[0]
+            _write_question(axes, width, name, asked, f"right: {row.references[0]}")
+            _write_answers(axes, row)
+
+    set_message(figure, title)
+    return figure
+
+
+def _grid_of(count: int) -> tuple[Figure, list[Axes], float]:
+    """Return a figure with that many panels for pictures, the panels, and their width in inches."""
+    columns = min(max(count, 1), _COLUMNS)
+    lines = max(1, math.ceil(count / columns))
+    width = PAGE / max(columns, 3)
+    figure, grid = plt.subplots(
+        lines,
+        columns,
+        figsize=(width * columns, (width + 0.9) * lines + 0.4),
+        squeeze=False,
+        layout="constrained",
+    )
+    for axes in grid.flat:
         axes.axis("off")
 
-        crops = [Box(*corners) for corners in row.crops]
-        plot_boxes(axes, crops, [str(number + 1) for number in range(len(crops))])
-        for box in example.boxes:
-            _plot_evidence(axes, box)
+    return figure, list(grid.flat), width
 
-        # The first line of the question, in lines of at most 44 characters to fit the panel.
-        asked = textwrap.fill(str(row.question).splitlines()[0], 44)
-        answers = f"{row.plain_answer} ({row.plain_score:.1f}) -> {row.answer} ({row.score:.1f})"
-        axes.set_title(f"{asked}\n{row.references[0]}: {answers}", fontsize=8)
 
-    figure.suptitle(title, fontsize=10)
-    figure.tight_layout()
+def _plot_example(
+    axes: Axes, image: Image.Image, crops: Sequence[Box], evidence: Sequence[Box]
+) -> None:
+    """Draw an image with its numbered crops and its dashed evidence."""
+    axes.imshow(image)
+    for box in evidence:
+        _plot_evidence(axes, box)
+    plot_boxes(axes, crops, [str(number + 1) for number in range(len(crops))])
 
+
+def _write_question(axes: Axes, width: float, *lines: str) -> None:
+    """Write lines over a panel that is ``width`` inches wide; empty ones are left out."""
+    # An inch holds about 15 characters of 7 points.
+    shown = [textwrap.fill(textwrap.shorten(line, 90), int(15 * width)) for line in lines if line]
+    axes.set_title("\n".join(shown), fontsize=7, loc="left")
+
+
+@paper_style()
+def plot_examples(examples: Mapping[str, Example]) -> Figure:
+    """Draw one example of each benchmark, with its evidence.
+
+    Args:
+        examples: by the identifier of their benchmark.
+    """
+    figure, panels, width = _grid_of(len(examples))
+    for axes, name in zip(panels, in_paper_order(examples), strict=False):
+        example = examples[name]
+        _plot_example(axes, example.image, (), example.boxes)
+        asked = " ".join(example.prompt.split("\n")[:-1])  # without the instruction
+        evidence = "" if example.boxes else "(no evidence box: the thing is not there)"
+        right = f"right: {example.references[0]} {evidence}".strip()
+        _write_question(axes, width, display_name(name), asked, right)
+
+    set_message(figure, "Each miniature asks for something whose place is known (dashed)")
     return figure
+
+
+@paper_style()
+def plot_methods(image: Image.Image, question: Question, found: Mapping[str, Grounding]) -> Figure:
+    """Draw where each method looked on one image, with its answer.
+
+    Args:
+        image: the image.
+        question: about a drawn scene, with its answer and its evidence.
+        found: the groundings, by the name of the method.
+    """
+    figure, panels, _ = _grid_of(len(found))
+    for axes, (name, grounding) in zip(panels, found.items(), strict=False):
+        axes.imshow(image)
+        if grounding.steps:
+            plot_map(axes, image, grounding.steps[0].maps[0])
+        for box in question.evidence:
+            _plot_evidence(axes, box)
+        crops = grounding.crops
+        plot_boxes(axes, crops, [str(number + 1) for number in range(len(crops))])
+
+        right = grounding.answer == question.answer
+        axes.set_title(method_label(name), color=method_color(name), fontsize=7, loc="left")
+        axes.text(
+            0,
+            -0.03,
+            f"plain: {grounding.plain_answer}   zoomed: {grounding.answer}",
+            transform=axes.transAxes,
+            color=RIGHT if right else WRONG,
+            fontsize=7,
+            va="top",
+        )
+
+    hits = sum(grounding.answer == question.answer for grounding in found.values())
+    message = f"“{question.text}” {hits} of {len(found)} methods answer rightly: {question.answer}"
+    set_message(figure, message)
+    return figure
+
+
+def _write_answers(axes: Axes, row: Any) -> None:
+    """Write both answers below a panel, green where the score is at least one half, else red."""
+    answers = (("plain", row.plain_answer, row.plain_score), ("zoomed", row.answer, row.score))
+    for height, (name, answer, score) in zip((-0.03, -0.14), answers, strict=True):
+        axes.text(
+            0,
+            height,
+            f"{name}: {textwrap.shorten(str(answer), 24) or '(empty)'} ({score:.1f})",
+            transform=axes.transAxes,
+            color=RIGHT if score >= 0.5 else WRONG,
+            fontsize=7,
+            va="top",
+        )
 
 
 def _plot_evidence(axes: Axes, box: Box) -> None:

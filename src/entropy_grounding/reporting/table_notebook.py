@@ -18,6 +18,7 @@ from entropy_grounding.notebook import (
     show_figure,
     show_markdown,
 )
+from entropy_grounding.reporting.charts import plot_variants
 from entropy_grounding.reporting.claims import verdict
 from entropy_grounding.reporting.experiment import summary, write_tables
 from entropy_grounding.reporting.tables import place_table, reference_table, score_table, sources
@@ -93,14 +94,28 @@ class TableNotebook:
         """Show the `reference_table` of the experiment."""
         show_markdown(reference_table(self.cells, self.setup.experiment.reference))
 
-    def show_figure(self, name: str, figure: Figure) -> None:
+    def show_variants(self, name: str, **options: str) -> None:
+        """Show `plot_variants` of the experiment as `show_figure` does.
+
+        Args:
+            name: the name of the file, without ".png".
+            options: further ones of `plot_variants`, such as ``what`` or ``column``.
+        """
+        experiment = self.setup.experiment
+        about = {"experiment": experiment.name, "reference": experiment.reference}
+        self.show_figure(name, plot_variants(self.cells, **about, **options))
+
+    def show_figure(self, name: str, figure: Figure, *, one_of_many: bool = False) -> None:
         """Save a figure, show it, and keep it for the log.
 
         Args:
             name: the name of the file, without ".png".
             figure: the figure.
+            one_of_many: save it beside the log, because the folder of the figures holds one
+                example of its kind.
         """
-        folder = output_folder(self.figure_dir, self.notebook, self._run_folder())
+        given = "" if one_of_many else self.figure_dir
+        folder = output_folder(given, self.notebook, self._run_folder())
         show_figure(figure, folder, name)
         self.figures[name] = figure
 

@@ -618,8 +618,7 @@ def method_scores(
         if method == methods[0]:
             parts.append(pd.DataFrame({**cell, "method": "plain", "score": rows["plain_score"]}))
 
-        label = "oracle crop" if method == "control_oracle" else method.replace("_", " ")
-        parts.append(pd.DataFrame({**cell, "method": label, "score": rows["score"]}))
+        parts.append(pd.DataFrame({**cell, "method": method, "score": rows["score"]}))
 
     if not parts:
         raise InputError(

@@ -1,0 +1,162 @@
+"""The messages of figures: one sentence each, with numbers that are computed from the rows."""
+
+import pandas as pd
+
+from entropy_grounding.benchmarks.names import display_name
+from entropy_grounding.reporting.comparisons import mean_costs
+from entropy_grounding.reporting.labels import method_label
+from entropy_grounding.reporting.significance import mark
+from entropy_grounding.reporting.summary import OURS
+
+
+def marks_against(cells: pd.DataFrame, reference: str) -> dict[tuple[str, str, str], str]:
+    """Return the `mark` of every cell against a method, by (VLM, benchmark, method).
+
+    Args:
+        cells: the table that `summary` returns.
+        reference: "plain", or the reference of the experiment.
+    """
+    keys = ["vlm", "benchmark"]
+    usual = cells[cells["method"] == reference].set_index(keys)["score"].to_dict()
+    column = "p_plain" if reference == "plain" else "p_ours"
+
+    found = {}
+    for row in cells[cells["n"] > 0].to_dict("records"):
+        place = (row["vlm"], row["benchmark"])
+        if place in usual and row["method"] != reference:
+            sign = mark(row[column], row["score"] - usual[place])
+            found[(*place, row["method"])] = sign
+
+    return found
+
+
+def gain_message(cells: pd.DataFrame) -> str:
+    """Say in how many cells the paper's method scores more or less than plain, significantly."""
+    signs = [sign for (*_, name), sign in marks_against(cells, "plain").items() if name == OURS]
+    if not signs:
+        return "Scores of every method"
+
+    return (
+        f"The entropy gradient scores significantly more than the plain answer in "
+        f"{signs.count('+')} of {len(signs)} cells, and less in {signs.count('-')}"
+    )
+
+
+def variants_message(cells: pd.DataFrame, what: str, reference: str = OURS) -> str:
+    """Say in how many cells a variant differs significantly from the reference.
+
+    Args:
+        cells: the table that `summary` returns.
+        what: what the variants change, as the start of a sentence.
+        reference: the reference of the experiment.
+    """
+    signs = [
+        sign
+        for (*_, name), sign in marks_against(cells, reference).items()
+        if name not in ("plain", reference) and not name.startswith("control")
+    ]
+    better, worse = signs.count("+"), signs.count("-")
+    return (
+        f"{what}: of {len(signs)} cells of variants, {better} score significantly more than "
+        f"the reference and {worse} significantly less"
+    )
+
+
+def place_message(cells: pd.DataFrame, column: str, name: str) -> str:
+    """Say which method has the largest mean of a measure of place, and that of the paper's.
+
+    Args:
+        cells: the table that `summary` returns.
+        column: the measure, a fraction.
+        name: its name for readers.
+    """
+    mean = cells[cells["method"] != "plain"].groupby("method")[column].mean().dropna()
+    competing = mean[~mean.index.str.startswith("control")]
+    if competing.empty or OURS not in competing:
+        return f"{name} of every method"
+
+    best = str(competing.idxmax())
+    ours = f"{100 * competing[OURS]:.0f} %"
+    if best == OURS:
+        return f"Of all methods the entropy gradient has the highest mean {name}: {ours}"
+
+    return (
+        f"{method_label(best)} has the highest mean {name}, {100 * competing[best]:.0f} %; "
+        f"the entropy gradient has {ours}"
+    )
+
+
+def cost_message(cells: pd.DataFrame, cost: str, unit: str) -> str:
+    """Say how much the paper's method gains over plain, on average, and what it costs.
+
+    Args:
+        cells: the table that `summary` returns.
+        cost: a column of it.
+        unit: of the cost.
+    """
+    mean = mean_costs(cells, cost).groupby("method")[["score", cost]].mean()
+    if not {OURS, "plain"} <= set(mean.index):
+        return f"Score against {unit}"
+
+    points = 100 * (mean["score"][OURS] - mean["score"]["plain"])
+    return (
+        f"The entropy gradient gains {points:.0f} points over plain for "
+        f"{mean[cost][OURS]:,.0f} {unit} a question, on average"
+    )
+
+
+def shares_message(shares: pd.DataFrame) -> str:
+    """Say between which limits the share of the gain lies that location explains."""
+    known = shares["share"].dropna()
+    if known.empty:
+        return "Nowhere does the oracle gain significantly over random crops"
+
+    return (
+        f"The entropy gradient reaches {100 * known.min():.0f} to {100 * known.max():.0f} % of "
+        f"what the oracle gains over random crops (median {100 * known.median():.0f} %)"
+    )
+
+
+def league_message(cells: pd.DataFrame, vlm: str) -> str:
+    """Say at which place the paper's method stands by its mean score on one VLM."""
+    mean = mean_costs(cells[cells["vlm"] == vlm]).set_index("method")["score"]
+    competing = mean[~mean.index.str.startswith("control")].sort_values(ascending=False)
+    if OURS not in competing:
+        return f"Gains over plain on {vlm}"
+
+    place = list(competing.index).index(OURS) + 1
+    points = 100 * (mean[OURS] - mean["plain"])
+    return (
+        f"On {vlm} the entropy gradient gains {points:.0f} points over plain on average: "
+        f"place {place} of {len(competing)} methods without controls"
+    )
+
+
+def risk_message(curves: pd.DataFrame) -> str:
+    """Say how often the surest half of the plain answers is wrong, against all of them."""
+    half, everything = [], []
+    for _, curve in curves[curves["score"] == "calibrated"].groupby("vlm"):
+        half.append(curve.loc[(curve["coverage"] - 0.5).abs().idxmin(), "risk"])
+        everything.append(curve["risk"].iloc[-1])
+    if not half:
+        return "The surest plain answers are wrong least often"
+
+    return (
+        f"The surest half of the plain answers is wrong in {100 * min(half):.0f} to "
+        f"{100 * max(half):.0f} % of the cases; all of them are in {100 * min(everything):.0f} "
+        f"to {100 * max(everything):.0f} %"
+    )
+
+
+def scores_message(scores: pd.DataFrame) -> str:
+    """Say how many benchmarks there are on which the paper's method scores more than plain."""
+    mean = scores.pivot_table("score", ["vlm", "benchmark"], "method")
+    if not {OURS, "plain"} <= set(mean):
+        return "Scores on the benchmarks"
+
+    above = int((mean[OURS] > mean["plain"]).sum())
+    names = [display_name(str(name)) for name in mean.index.get_level_values("benchmark").unique()]
+    return (
+        f"The entropy gradient scores more than plain in {above} of {len(mean)} cells of "
+        f"{len(names)} benchmarks"
+    )

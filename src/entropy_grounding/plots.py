@@ -56,7 +56,7 @@ STYLE: dict[Any, Any] = {
 
 _PANEL = 1.9  # width of a panel in inches
 _LONGEST = 400  # characters of a question or answer in a title
-_DIMMED = 0.55  # how dark a cell without relevance is
+_DIMMED = 0.4  # how dark a cell without relevance is
 _LEVELS = (0.25, 0.5, 0.75)  # contours, as shares of the largest relevance
 
 

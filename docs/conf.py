@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from docutils import nodes
-from docutils.utils.math.latex2mathml import tex2mathml
+from latex2mathml.converter import convert
 from sphinx import addnodes
 from sphinx.application import Sphinx
 
@@ -160,7 +160,7 @@ def _link_files(app: Sphinx, tree: nodes.document) -> None:
 
 def _formula(translator: Any, node: Any) -> None:
     block = isinstance(node, nodes.math_block)
-    shown = tex2mathml(node.astext(), as_block=block)
+    shown = convert(node.astext(), display="block" if block else "inline")
     translator.body.append(f'<div class="math">{shown}</div>' if block else shown)
     raise nodes.SkipNode
 

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from docutils import nodes
-from docutils.utils.math.latex2mathml import tex2mathml
+from latex2mathml.converter import convert
 from sphinx import addnodes
 from sphinx.application import Sphinx
 
@@ -145,6 +145,13 @@ def _link_folder(app: Sphinx, env: Any, node: Any, content: nodes.Element) -> An
 
 def _link_files(app: Sphinx, tree: nodes.document) -> None:
     """Lead links to files that are no pages into the repository, instead of to downloads."""
+    # To a page that the site lacks, such as a notebook without outputs.
+    for node in list(tree.findall(addnodes.pending_xref)):
+        page = node["reftarget"] if node.get("refdomain") == "doc" else None
+        if page and page not in app.env.found_docs and (ROOT / f"{page}.ipynb").exists():
+            address = f"{_SOURCES}/{page}.ipynb"
+            node.replace_self(nodes.reference("", "", *node.children, refuri=address))
+
     for node in list(tree.findall(addnodes.download_reference)):
         address = _to_source(node["reftarget"], app.env.docname)
         if address is not None:
@@ -153,7 +160,7 @@ def _link_files(app: Sphinx, tree: nodes.document) -> None:
 
 def _formula(translator: Any, node: Any) -> None:
     block = isinstance(node, nodes.math_block)
-    shown = tex2mathml(node.astext(), as_block=block)
+    shown = convert(node.astext(), display="block" if block else "inline")
     translator.body.append(f'<div class="math">{shown}</div>' if block else shown)
     raise nodes.SkipNode
 

@@ -83,7 +83,7 @@ The surest answers are then given without zooming.
 Writes conf/calibration/VLM.yaml and results/measured/calibration/VLM. Then:
 
   eg evaluate vlm=tiny_llava benchmark=mini_gqa method=gated""",
-    "export": """Write a benchmark as a task of lmms-eval: parquet file, YAML file and dataset card.
+    "export": """Write a benchmark as a task of lmms-eval: parquet, YAML and a dataset card.
 
   eg export benchmark=mini_textvqa vlm=tiny_llava out=tasks
   lmms-eval eval --model entropy_grounding --model_args vlm=tiny_llava,method=gated \

@@ -52,7 +52,7 @@ environments: $(READY)  ## the tiny VLMs in other environments (torchvision, low
 harness: $(READY)  ## the tiny VLMs inside lmms-eval, every answer and score beside the stored rows: 5 minutes and 6 GB for lmms-eval, then 10 minutes
 	$(BIN)/python tests/harness/run.py $(ONLY)
 
-rehearsal: $(READY)  ## run=full on twins of the released checkpoints, from a hub on loopback: 15 minutes; FILES=DIR has the released small files
+rehearsal: $(READY)  ## run=full on twins of the released checkpoints, from a hub on loopback: 23 minutes; FILES=DIR has the released small files
 	$(BIN)/python -m pytest -q -m rehearsal -n $(JOBS) tests/rehearsal
 	$(BIN)/python tests/rehearsal/run.py $(if $(FILES),--files $(FILES)) --out $(OUT)/rehearsal
 

@@ -40,6 +40,7 @@ include_patterns = [
     "results/measured/*.md",
     "results/notebooks/*.ipynb",
 ]
+exclude_patterns = ["**/*.failed.ipynb"]  # they stand there while copies are made
 root_doc = "README"
 
 # The table of contents, which README gets on the site alone; a test holds that no page is missing.

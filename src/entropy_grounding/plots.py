@@ -257,7 +257,7 @@ def plot_grounding(grounding: Grounding, image: Image.Image, *, max_rounds: int 
         len(steps) + 1,
         columns,
         squeeze=False,
-        figsize=(_PANEL * columns, height * (len(steps) + 1) + 0.6),
+        figsize=(_PANEL * columns, height * (len(steps) + 1)),
     )
     for axes in grid.ravel():
         axes.axis("off")  # panels that stay empty have no frame
@@ -270,8 +270,9 @@ def plot_grounding(grounding: Grounding, image: Image.Image, *, max_rounds: int 
     lines = _title(grounding, len(grounding.steps) - len(steps)).splitlines()
     title = "\n".join(textwrap.fill(line, 24 * columns) for line in lines)
     inches = 0.16 * (title.count("\n") + 1.5)  # of the title, with a gap below it
+    figure.set_figheight(figure.get_figheight() + inches)
     figure.suptitle(title, y=1 - 0.08 / figure.get_figheight(), va="top")
-    figure.tight_layout(rect=(0, 0, 1, 1 - min(0.8, inches / figure.get_figheight())))
+    figure.tight_layout()
     return figure
 
 

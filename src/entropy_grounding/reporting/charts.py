@@ -63,8 +63,8 @@ def vlm_marker(vlm: str) -> str:
 
 def _column_title(benchmark: str) -> str:
     """Return the name of a benchmark in short lines, for a narrow panel."""
-    name = display_name(benchmark).replace("mini-", "mini- ", 1)
-    return "\n".join(textwrap.wrap(name, 13 if " on " in name else 1, break_long_words=False))
+    width = 13 if " on " in display_name(benchmark) else 1
+    return "\n".join(textwrap.wrap(display_name(benchmark), width, break_long_words=False))
 
 
 def _panels(vlms: Sequence[str], benchmarks: Sequence[str], rows: int) -> tuple[Figure, np.ndarray]:
@@ -75,7 +75,8 @@ def _panels(vlms: Sequence[str], benchmarks: Sequence[str], rows: int) -> tuple[
         benchmarks: their names stand over each column.
         rows: number of methods in a panel.
     """
-    height = len(vlms) * (_ROW * rows + 0.22) + 1.1
+    # A row has room for the name of its VLM, too.
+    height = len(vlms) * max(_ROW * rows + 0.22, 1.0) + 1.1
     figure, grid = plt.subplots(
         len(vlms),
         len(benchmarks),

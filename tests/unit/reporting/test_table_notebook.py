@@ -129,15 +129,17 @@ def test_the_verdict_the_sources_and_the_differences_are_shown(table, shown):
 def test_a_figure_is_saved_shown_closed_and_kept_for_the_log(table, shown, tmp_path):
     figure = plt.figure()
     table.show_figure("drawn", figure)
-    assert (tmp_path / "run" / "drawn.png").read_bytes().startswith(b"\x89PNG")
-    assert shown == [figure]
+    saved = (tmp_path / "run" / "drawn.png").read_bytes()
+    assert saved.startswith(b"\x89PNG")
+    assert shown == [saved]
     assert not plt.fignum_exists(figure.number)
     assert table.figures == {"drawn": figure}
 
 
 def test_figures_may_have_a_folder_of_their_own(table, shown, tmp_path):
     replace(table, figure_dir=str(tmp_path / "figures")).show_figure("drawn", plt.figure())
-    assert [path.name for path in (tmp_path / "figures").iterdir()] == ["drawn.png"]
+    written = {path.name for path in (tmp_path / "figures").iterdir()}
+    assert written == {"drawn.png", "drawn.pdf"}
 
 
 def test_the_log_writes_the_tables_into_the_folder_of_the_run(table, tmp_path):

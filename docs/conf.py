@@ -101,6 +101,7 @@ napoleon_use_ivar = True  # an attribute stands once, beside its class
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # shapes and units stand in Args and Returns
 default_role = "py:obj"
+suppress_warnings = ["ref.python"]  # names that the package offers stand on two pages
 add_module_names = False
 
 # --- Links to the outside, checked by `make site LINKS=external` alone ---
@@ -126,7 +127,9 @@ def _to_source(target: str, page: str) -> str | None:
 
 
 def _add_contents(app: Sphinx, page: str, source: list[str]) -> None:
-    """Add the table of contents to the start page; it is shown in the side bar."""
+    """Give every table a title, and the start page the table of contents for the side bar."""
+    if page.startswith("results/tables/"):
+        source[0] = f"# {Path(page).name}\n\n{source[0]}"
     if page != root_doc:
         return
 
@@ -135,19 +138,17 @@ def _add_contents(app: Sphinx, page: str, source: list[str]) -> None:
         source[0] += "\n\n```{toctree}\n" + options + "\n" + "\n".join(pages) + "\n```\n"
 
 
-def _link_folder(app: Sphinx, env: Any, node: Any, content: nodes.Element) -> Any:
-    """Lead a link to a folder into the repository; any other link stays an error."""
-    address = _to_source(node["reftarget"], node["refdoc"])
-    if address is None or node.get("refdomain"):
-        return None
-
-    return nodes.reference("", "", content, refuri=address, internal=False)
-
-
 def _link_files(app: Sphinx, tree: nodes.document) -> None:
-    """Lead links to files that are no pages into the repository, instead of to downloads."""
-    # To a page that the site lacks, such as a notebook without outputs.
+    """Lead links to files and folders that are no pages into the repository."""
     for node in list(tree.findall(addnodes.pending_xref)):
+        # To a folder.
+        folder = (ROOT / app.env.docname).parent / urlsplit(node["reftarget"]).path
+        if node.get("reftype") == "myst" and folder.is_dir():
+            address = _to_source(node["reftarget"], app.env.docname)
+            node.replace_self(nodes.reference("", "", *node.children, refuri=address))
+            continue
+
+        # To a page that the site lacks, such as a notebook without outputs.
         page = node["reftarget"] if node.get("refdomain") == "doc" else None
         if page and page not in app.env.found_docs and (ROOT / f"{page}.ipynb").exists():
             address = f"{_SOURCES}/{page}.ipynb"
@@ -177,6 +178,5 @@ def setup(app: Sphinx) -> None:
     """Register what the site adds to Sphinx."""
     app.add_html_math_renderer("mathml", (_formula, None), (_formula, None))
     app.connect("source-read", _add_contents)
-    app.connect("missing-reference", _link_folder)
     app.connect("doctree-read", _link_files)
     app.connect("build-finished", _index)

@@ -444,7 +444,7 @@ def prepared(out: Path, files: Path | None, vlms: Sequence[str]) -> Hub:
 
 def cut(out: Path, hub: Hub) -> Rehearsal:
     """Return the short rehearsal: one VLM, and a benchmark with boxes."""
-    return Rehearsal(out, hub, CUT_VLMS, ("vstar",), stages=CUT, alone=(offline,))
+    return Rehearsal(out, hub, CUT_VLMS, benchmarks=("vstar",), stages=CUT, alone=(offline,))
 
 
 def table(done: Sequence[Outcome]) -> str:

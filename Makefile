@@ -61,7 +61,7 @@ notebooks: $(READY)  ## execute every notebook into outputs/notebooks, with few 
 	@for notebook in notebooks/*.ipynb; do \
 	  ENTROPY_GROUNDING_RUN=smoke $(BIN)/eg notebooks execute $$notebook $(OUT)/notebooks/$$(basename $$notebook) || exit 1; done
 
-figures: $(READY)  ## make the committed figures and executed notebooks anew, from the stored rows
+figures: $(READY)  ## make the committed figures and executed notebooks again, from the stored rows
 	$(BIN)/eg notebooks copies
 
 $(SITE): $(READY)

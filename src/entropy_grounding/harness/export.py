@@ -18,6 +18,7 @@ from datasets import Features
 from entropy_grounding.benchmarks.base import SHORT, LoadedBenchmark, numbered_rows
 from entropy_grounding.benchmarks.config import BenchmarkConfig, Protocol
 from entropy_grounding.benchmarks.load import load_benchmark
+from entropy_grounding.benchmarks.names import drawn_sibling
 from entropy_grounding.benchmarks.schemas import SCHEMAS
 from entropy_grounding.core.cards import LICENCE, card
 from entropy_grounding.core.config import register
@@ -249,9 +250,10 @@ def dataset_card(benchmark: BenchmarkConfig, columns: Sequence[str], rows: int, 
         commit: of the code that exported them.
     """
     drawn = benchmark.path.startswith("miniature:")
+    composite = drawn_sibling(benchmark.path) != benchmark.path
     file = {"split": benchmark.split, "path": f"{benchmark.name}.parquet"}
     about = {
-        "license": LICENCE if drawn else "other",
+        "license": LICENCE if drawn and not composite else "other",
         "language": "en",
         "pretty_name": benchmark.name,
         "task_categories": ["visual-question-answering"],
@@ -260,14 +262,23 @@ def dataset_card(benchmark: BenchmarkConfig, columns: Sequence[str], rows: int, 
     }
 
     what = (
-        f"**A miniature, not the published {benchmark.kind}**: drawn pictures, with the columns, "
-        "prompt and metric of the published data set and none of its pictures or questions. "
-        f"Pictures are for an input of {benchmark.canvas} pixels. Scores say nothing about the "
-        "published benchmark. Licence: Apache-2.0."
-        if drawn
-        else f"Rows of '{Path(benchmark.path).name}' in the form of the published "
-        f"{benchmark.kind}. The licence is that of these data."
+        f"Rows of '{Path(benchmark.path).name}' in the form of the published {benchmark.kind}. "
+        "The licence is that of these data."
     )
+    if drawn:
+        pictures, licence = "drawn pictures", "Apache-2.0"
+        if composite:
+            pictures = "drawn cards on sample photographs of scikit-image"
+            licence = (
+                "Apache-2.0 for what is drawn; the photographs are in the public domain, CC0 or "
+                "without known restrictions"
+            )
+        what = (
+            f"**A miniature, not the published {benchmark.kind}**: {pictures}, with the columns, "
+            "prompt and metric of the published data set and none of its pictures or questions. "
+            f"Pictures have {benchmark.canvas} pixels a side. Scores say nothing about the "
+            f"published benchmark. Licence: {licence}."
+        )
     made = (
         f"{rows} rows, split `{benchmark.split}`, columns {', '.join(columns)}. Commit: {commit}."
     )

@@ -36,7 +36,6 @@ LABELS = {
     "entropy_gradient_released": "released code",
     "gated": "paper, gated",
     "gated_all": "paper, one gate",
-    "anytime": "paper, any time",
     "nested": "nested crops",
     "map_attention": "attention",
     "map_relative_attention": "relative attention",
@@ -112,8 +111,8 @@ REFERENCES = {
     "ablation_token_layer": "first token, all layers (paper)",
     "ablation_map_to_region": "elbow, σ = 1.5 (paper)",
     "ablation_savings": "nothing saved (paper)",
-    "ablation_min_pixels": "at least 4,096 pixels (paper)",
-    "ablation_injections": "all injections (paper)",
+    "ablation_min_pixels": "at least 4,096 pixels (as trained)",
+    "ablation_injections": "all injections (default)",
     "high_resolution": "spatial entropy (paper)",
 }
 _FIRST = ("plain", OURS)

@@ -2,7 +2,6 @@
 
 import pandas as pd
 
-from entropy_grounding.benchmarks.names import display_name
 from entropy_grounding.reporting.comparisons import mean_costs
 from entropy_grounding.reporting.labels import method_label
 from entropy_grounding.reporting.significance import mark
@@ -133,17 +132,17 @@ def league_message(cells: pd.DataFrame, vlm: str) -> str:
 
 
 def risk_message(curves: pd.DataFrame) -> str:
-    """Say how often the surest half of the plain answers is wrong, against all of them."""
+    """Say which score the surest half of the plain answers misses, against all of them."""
     half, everything = [], []
     for _, curve in curves[curves["score"] == "calibrated"].groupby("vlm"):
         half.append(curve.loc[(curve["coverage"] - 0.5).abs().idxmin(), "risk"])
         everything.append(curve["risk"].iloc[-1])
     if not half:
-        return "The surest plain answers are wrong least often"
+        return "Risk and coverage of plain answers"
 
     return (
-        f"The surest half of the plain answers is wrong in {100 * min(half):.0f} to "
-        f"{100 * max(half):.0f} % of the cases; all of them are in {100 * min(everything):.0f} "
+        f"The surest half of the plain answers misses {100 * min(half):.0f} to "
+        f"{100 * max(half):.0f} % of the score; all of them miss {100 * min(everything):.0f} "
         f"to {100 * max(everything):.0f} %"
     )
 
@@ -155,8 +154,8 @@ def scores_message(scores: pd.DataFrame) -> str:
         return "Scores on the benchmarks"
 
     above = int((mean[OURS] > mean["plain"]).sum())
-    names = [display_name(str(name)) for name in mean.index.get_level_values("benchmark").unique()]
+    count = mean.index.get_level_values("benchmark").nunique()
     return (
         f"The entropy gradient scores more than plain in {above} of {len(mean)} cells of "
-        f"{len(names)} benchmarks"
+        f"{count} benchmarks"
     )

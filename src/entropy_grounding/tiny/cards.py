@@ -39,8 +39,8 @@ def model_card(
         f"A `{architecture}` with {parameters / 1e6:.1f} M weights in {dtype}, trained from "
         "scratch for tests and demonstrations of entropy-gradient grounding on a CPU. **It is not "
         "a released checkpoint**, shares no weight with one, and says nothing about its scores.",
-        "It knows coloured cards, signs, forms and charts with letters, and 208 words. It cannot "
-        "read photographs or other questions.",
+        "It knows coloured cards, signs, forms and charts with letters, and the words of their "
+        "questions. It cannot read photographs or other questions.",
         "## Training",
         "Data: drawn scenes alone (package `entropy_grounding.benchmarks.miniature`), with the "
         "DejaVu font that ships with matplotlib. No picture and no text of any data set.",

@@ -67,6 +67,13 @@ def test_the_hub_reads_the_card_of_a_miniature(tmp_path):
     assert "@article{groepl2026entropy" in read.text
 
 
+def test_the_card_of_a_composite_names_its_photographs(tmp_path):
+    _, _, path = exported(tmp_path, benchmark_config("mini_gqa_photo", examples=1))
+    read = DatasetCard.load(path)
+    assert read.data.license == "other"
+    assert "sample photographs of scikit-image" in read.text
+
+
 def test_the_card_of_own_data_claims_no_licence_and_no_folder_of_the_machine(tmp_path):
     _, _, path = exported(tmp_path, own_data(tmp_path, note=["x"]))
     read = DatasetCard.load(path)

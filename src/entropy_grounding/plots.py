@@ -423,7 +423,7 @@ def _frame(axes: Axes, box: Box) -> None:
     axes.spines[:].set_visible(True)
 
 
-@literal_text()
+@paper_style()
 def plot_values(
     axes: Axes, values: np.ndarray, *, title: str = "", top: float | None = None
 ) -> None:
@@ -434,7 +434,7 @@ def plot_values(
     axes.figure.colorbar(drawn, ax=axes, fraction=0.046)
 
 
-@literal_text()
+@paper_style()
 def plot_elbow(axes: Axes, values: np.ndarray, threshold: float) -> None:
     """Draw the sorted values, the chord between their ends, and the elbow."""
     ordered = np.sort(values.ravel())

@@ -707,7 +707,7 @@ def plot_risk_coverage(curves: pd.DataFrame, gates: pd.DataFrame | None = None) 
             axes.plot(gate["coverage"], 100 * gate["risk"], "o", color=shades[name], markersize=4)
         axes.set(title=vlm, xlim=(0, 1), xticks=(0, 0.5, 1), xticklabels=("0", "0.5", "1"))
 
-    grid[0, 0].set(ylim=(0, None), ylabel="wrong answers, %")
+    grid[0, 0].set(ylim=(0, None), ylabel="score that is missed, %")
     handles, labels = grid[0, 0].get_legend_handles_labels()
     if gates is not None:
         handles.append(Line2D([], [], color="0.3", marker="o", markersize=4, linestyle=""))

@@ -233,4 +233,7 @@ def test_nothing_is_drawn_for_a_disabled_run(tmp_path, tiny_vlm, monkeypatch):
 
 def test_online_with_a_login_is_taken(monkeypatch):
     monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
-    assert TrackingConfig(mode="online").mode == "online"
+    try:
+        assert TrackingConfig(mode="online").mode == "online"
+    finally:
+        wandb.teardown()  # this process would stay logged in, for the tests that need no login

@@ -9,6 +9,7 @@ from entropy_grounding.baselines.privileged import Privileged
 from entropy_grounding.core.errors import InputError
 from entropy_grounding.core.records import Grounding, RelevanceMap
 from entropy_grounding.method.answer import finish
+from entropy_grounding.method.anytime import anytime
 from entropy_grounding.method.options import GroundingOptions, at_depth
 from entropy_grounding.method.zoom import Progress, ground_round, silent, zoom
 from entropy_grounding.vlm.contexts import frozen, own_gradients
@@ -69,6 +70,8 @@ def ground(
         )
 
     with frozen(vlm.model):
+        if options.crops == "anytime":
+            return anytime(session, question, options, progress)
         if options.crops != "found":
             return METHODS[options.crops](session, question, options, given or Privileged())
 

@@ -19,6 +19,7 @@ from entropy_grounding.core.records import Grounding
 from entropy_grounding.core.verbatim import Place, Text
 from entropy_grounding.grounding import ground
 from entropy_grounding.method.gate import calibrated
+from entropy_grounding.method.limits import within_budget
 from entropy_grounding.method.options import GroundingOptions
 from entropy_grounding.method.stopping import Decision
 from entropy_grounding.tracking import TrackingConfig
@@ -168,8 +169,8 @@ def run(vlm: VLM, task: Task, config: GroundConfig) -> Grounding:
         config: the options.
     """
     # A picture of the user belongs to no benchmark, so the gate takes its threshold for all.
-    gate = calibrated(config.method.gate, config.vlm.name)
-    options = replace(config.method, gate=gate)
+    chosen = within_budget(config.method, config.vlm.name)
+    options = replace(chosen, gate=calibrated(chosen.gate, config.vlm.name))
     most = config.method.stopping.max_rounds or 1
 
     with tqdm(total=most, desc="rounds (at most)", leave=False) as bar:

@@ -14,6 +14,7 @@ from entropy_grounding.core.errors import InputError
 from entropy_grounding.core.geometry import Box
 from entropy_grounding.core.records import Grounding, RelevanceMap
 from entropy_grounding.method.answer import finish
+from entropy_grounding.method.candidates import covered
 from entropy_grounding.method.options import GroundingOptions
 from entropy_grounding.method.regions import RegionOptions, fit_box
 from entropy_grounding.method.zoom import ground_round, zoom
@@ -99,20 +100,13 @@ def _by_relevance(relevance_map: RelevanceMap, box: Box, size: tuple[int, int]) 
     xs = np.linspace(0, size[0] - box.width, _STEPS)
     ys = np.linspace(0, size[1] - box.height, _STEPS)
 
-    across = np.array([_covered(x, x + box.width, view.box.x0, view.box.x1, cols) for x in xs])
-    down = np.array([_covered(y, y + box.height, view.box.y0, view.box.y1, rows) for y in ys])
+    across = np.array([covered(x, x + box.width, view.box.x0, view.box.x1, cols) for x in xs])
+    down = np.array([covered(y, y + box.height, view.box.y0, view.box.y1, rows) for y in ys])
     relevance = down @ relevance_map.values @ across.T  # (places down, places across)
 
     places = [Box(x, y, x + box.width, y + box.height) for y in ys for x in xs]
     order = np.argsort(relevance.ravel(), kind="stable")
     return [places[index] for index in order]
-
-
-def _covered(low: float, high: float, start: float, end: float, cells: int) -> np.ndarray:
-    """Return which share of each of ``cells`` equal parts of [start, end] lies in [low, high]."""
-    edges = np.linspace(start, end, cells + 1)
-    common = np.minimum(edges[1:], high) - np.maximum(edges[:-1], low)
-    return np.clip(common, 0, None) * cells / (end - start)
 
 
 def budget_boxes(evidence: Sequence[Box], count: int, size: tuple[int, int]) -> list[Box]:

@@ -8,43 +8,16 @@ from dataclasses import replace
 import numpy as np
 
 from entropy_grounding.baselines.privileged import Privileged
-from entropy_grounding.core.geometry import Box
 from entropy_grounding.core.records import Grounding
 from entropy_grounding.method.answer import finish
+from entropy_grounding.method.candidates import candidate_boxes
 from entropy_grounding.method.options import GroundingOptions
 from entropy_grounding.method.regions import RegionOptions, fit_box
 from entropy_grounding.method.target import next_token_entropy
 from entropy_grounding.method.zoom import zoom
 from entropy_grounding.vlm.session import ImageSession
 
-OVERLAP = 0.25  # of the side of a cell, by which a candidate reaches over each border
 NESTED = 2.0  # side of the outer crop relative to the inner
-
-
-def candidate_boxes(size: tuple[int, int], count: int) -> list[Box]:
-    """Return ``count`` overlapping boxes that cover an image of ``size`` (width, height).
-
-    They are the cells of a grid, as square as can be, each a little enlarged.
-    """
-    width, height = size
-    grids = [(rows, count // rows) for rows in range(1, count + 1) if count % rows == 0]
-    rows, cols = min(grids, key=lambda grid: (_elongation(size, grid), grid))
-
-    boxes = []
-    w, h = width / cols, height / rows
-    for row in range(rows):
-        for col in range(cols):
-            x0 = max(0.0, (col - OVERLAP) * w)
-            y0 = max(0.0, (row - OVERLAP) * h)
-            x1 = min(float(width), (col + 1 + OVERLAP) * w)
-            y1 = min(float(height), (row + 1 + OVERLAP) * h)
-            boxes.append(Box(x0, y0, x1, y1))
-    return boxes
-
-
-def _elongation(size: tuple[int, int], grid: tuple[int, int]) -> float:
-    """Return how far the cells of a grid (rows, columns) are from squares; 0 for squares."""
-    return abs(np.log((size[0] / grid[1]) / (size[1] / grid[0])))
 
 
 def entropy_search(

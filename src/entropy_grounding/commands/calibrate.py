@@ -21,3 +21,5 @@ def main(config: CalibrateConfig) -> None:
     }
     for name, values in tables.items():
         print(f"\n{name}\n{pd.DataFrame(values).round(3).to_string()}")
+
+    print(f"\nbudgets\n{pd.DataFrame(calibration.budgets).round(3).to_string(index=False)}")

@@ -27,6 +27,7 @@ STOP_REASONS = {
     "given_crops": "the crops were given, not found",
     "window": "one window was cropped, without another round",
     "searched": "every candidate was tried",
+    "time": "the time was up",
 }
 
 
@@ -140,6 +141,25 @@ class Uncertainty:
 
 
 @dataclass(frozen=True, slots=True)
+class Attempt:
+    """One answer that a cascade could have given.
+
+    Attributes:
+        stage: "plain" (no crops), "zoomed" (crops of a round) or "tried" (one candidate crop).
+        crops: boxes of the crops that it is based on.
+        entropy: of its first token, in nats.
+        passes: of the language model until then: forward ones, and backward ones twice.
+        answer: the whole answer; None if it was not asked for.
+    """
+
+    stage: str
+    crops: tuple[Box, ...]
+    entropy: float
+    passes: int
+    answer: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Grounding:
     """The result for one question: all zoom steps, the crops of the answer, and both answers.
 
@@ -156,6 +176,7 @@ class Grounding:
             forward pass.
         after: how unsure the model is of the answer from the crops, also if they were declined.
         truncated: whether the length limit cut off one of the two answers.
+        attempts: the answers that a cascade compared, in the order in which it came to them.
     """
 
     question: str
@@ -169,3 +190,4 @@ class Grounding:
     before: Uncertainty | None = None
     after: Uncertainty | None = None
     truncated: bool = False
+    attempts: tuple[Attempt, ...] = ()

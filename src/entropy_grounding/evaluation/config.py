@@ -17,6 +17,7 @@ from entropy_grounding.core.verbatim import Place
 from entropy_grounding.evaluation.provenance import config_hash, manifest
 from entropy_grounding.evaluation.retried import MOST_RETRIED
 from entropy_grounding.method.gate import calibrated
+from entropy_grounding.method.limits import within_budget
 from entropy_grounding.method.options import OF_THE_VLM, GroundingOptions, at_depth
 from entropy_grounding.tracking import TrackingConfig
 from entropy_grounding.vlm.config import VLMConfig
@@ -106,8 +107,9 @@ def resolved(config: EvaluateConfig) -> EvaluateConfig:
     if benchmark.path.startswith("miniature:") and benchmark.canvas is None:
         benchmark = replace(benchmark, canvas=canvas_of(model_type_of(config.vlm.weights)))
 
-    gate = calibrated(config.method.gate, config.vlm.name, config.benchmark.name)
-    method = _on_layers(replace(config.method, gate=gate), config.vlm)
+    chosen = within_budget(config.method, config.vlm.name)
+    gate = calibrated(chosen.gate, config.vlm.name, config.benchmark.name)
+    method = _on_layers(replace(chosen, gate=gate), config.vlm)
     return replace(config, benchmark=benchmark, method=method)
 
 

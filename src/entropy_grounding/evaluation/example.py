@@ -16,6 +16,7 @@ from entropy_grounding.benchmarks.base import Benchmark, Example, Unusable
 from entropy_grounding.core.errors import InputError
 from entropy_grounding.core.geometry import Box
 from entropy_grounding.core.records import Grounding
+from entropy_grounding.evaluation.budgets import traced
 from entropy_grounding.evaluation.config import EvaluateConfig
 from entropy_grounding.evaluation.rows import Row
 from entropy_grounding.grounding import ground
@@ -130,8 +131,19 @@ def _answered(
         **_place_columns(grounding, example.boxes),
         "plain_score": benchmark.score(grounding.plain_answer, example),
         "score": benchmark.score(grounding.answer, example),
+        "attempts": _trace(grounding, benchmark, example),
         "retried": retried,
     }
+
+
+def _trace(grounding: Grounding, benchmark: Benchmark, example: Example) -> str | None:
+    """Return the scored attempts of a cascade; None if their answers were not asked for."""
+    answers = [attempt.answer for attempt in grounding.attempts]
+    if not answers or None in answers:
+        return None
+
+    scores = [benchmark.score(answer, example) for answer in answers if answer is not None]
+    return traced(grounding.attempts, scores)
 
 
 def _grounding_columns(grounding: Grounding) -> dict[str, Any]:

@@ -65,6 +65,8 @@ class Row:
         checkpointed: see `Cost`; None in rows from before there was this column.
         best_iou: of the best crop alone with the union of the evidence, as in the paper's table 2;
             None in rows from before there was this column (see `with_best_iou`).
+        attempts: of a cascade with ``budget.trace``: stage, entropy, passes and score of every
+            answer that it came to, as JSON (`evaluation.budgets`); else None.
     """
 
     number: int
@@ -111,6 +113,7 @@ class Row:
     answer_seconds: float | None = None
     checkpointed: int | None = None
     best_iou: float | None = None
+    attempts: str | None = None
 
 
 # The columns of stored rows, from the fields of `Row`.

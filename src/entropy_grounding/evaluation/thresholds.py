@@ -13,6 +13,7 @@ from scipy.optimize import minimize
 
 from entropy_grounding.core.records import Uncertainty
 from entropy_grounding.evaluation.archive import RESULTS, load_rows
+from entropy_grounding.evaluation.budgets import Traces, choose_limits
 from entropy_grounding.method.gate import OF_ALL, OFF, SCORES, Calibration, score
 
 CALIBRATION = RESULTS / "measured" / "calibration"  # the published validation rows
@@ -30,6 +31,7 @@ ANSWERS = (PLAIN, ONE_ROUND, ANSWER)
 COLUMNS = ["benchmark", "example_id"] + [
     f"{which}_{what}" for which in ANSWERS for what in ("score", "entropy", "margin", "passes")
 ]
+ATTEMPTS = "attempts"  # the traces of the cascade; rows that were published before lack them
 
 
 def calibrate(rows: pd.DataFrame, accept: str = "margin") -> Calibration:
@@ -37,14 +39,15 @@ def calibrate(rows: pd.DataFrame, accept: str = "margin") -> Calibration:
 
     First it chooses where only surer zoomed answers are kept. Then it chooses, for each score, the
     uncertainty up to which an answer after zooming stands, and the one up to which a plain answer
-    stands.
+    stands. Last it chooses the thresholds of the cascade for every budget.
 
     Args:
-        rows: rows with `COLUMNS`, of one VLM.
+        rows: rows with `COLUMNS`, of one VLM; and with `ATTEMPTS` for the cascade.
         accept: the score by which a zoomed answer is kept, on benchmarks where that gains.
 
     Returns:
-        The thresholds for each benchmark, and for all benchmarks together.
+        The thresholds for each benchmark, and for all benchmarks together; those of the cascade
+        are for all together.
     """
     weights = fit_weights(rows)
     parts = {OF_ALL: rows}
@@ -52,7 +55,8 @@ def calibrate(rows: pd.DataFrame, accept: str = "margin") -> Calibration:
         parts[str(benchmark)] = part
 
     accepts = {key: choose_acceptance(part, accept, weights) for key, part in parts.items()}
-    calibration = Calibration(weights, {}, {}, accepts)
+    budgets = choose_limits(Traces.of(list(rows[ATTEMPTS]))) if ATTEMPTS in rows else []
+    calibration = Calibration(weights, {}, {}, accepts, budgets)
 
     for name in SCORES:
         gates, settles = {}, {}

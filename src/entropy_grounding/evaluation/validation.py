@@ -1,5 +1,6 @@
 """Evaluate the ungated method on validation rows, and choose the thresholds of the gate."""
 
+import math
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,15 @@ from entropy_grounding.evaluation.archive import write_results
 from entropy_grounding.evaluation.config import EvaluateConfig
 from entropy_grounding.evaluation.provenance import commit
 from entropy_grounding.evaluation.run import check_answered, evaluate_together
-from entropy_grounding.evaluation.thresholds import ANSWER, COLUMNS, ONE_ROUND, calibrate
-from entropy_grounding.method.gate import OFF, Calibration, calibration_path
+from entropy_grounding.evaluation.thresholds import (
+    ANSWER,
+    ATTEMPTS,
+    COLUMNS,
+    ONE_ROUND,
+    calibrate,
+)
+from entropy_grounding.method.budget import BudgetOptions
+from entropy_grounding.method.gate import OFF, Calibration, GateOptions, calibration_path
 from entropy_grounding.method.options import GroundingOptions
 from entropy_grounding.tracking import TrackingConfig
 from entropy_grounding.vlm.config import VLMConfig
@@ -94,8 +102,8 @@ def run(config: CalibrateConfig) -> Calibration:
 def validation_rows(config: CalibrateConfig, benchmark: str, vlm: VLM) -> pd.DataFrame:
     """Return the rows of a benchmark from which thresholds are chosen.
 
-    The ungated method answers each example, once in full and once with a single zoom step.
-    Examples that failed are left out.
+    The ungated method answers each example, once in full and once with a single zoom step, and a
+    cascade without thresholds leaves its trace. Examples that failed are left out.
 
     Args:
         config: the options.
@@ -103,11 +111,15 @@ def validation_rows(config: CalibrateConfig, benchmark: str, vlm: VLM) -> pd.Dat
         vlm: the loaded model.
 
     Returns:
-        A table with `COLUMNS`, one row per example.
+        A table with `COLUMNS` and `ATTEMPTS`, one row per example.
     """
     data = replace(benchmark_config(benchmark), split=config.split, examples=config.examples)
     stopping = replace(config.method.stopping, rule="fixed", rounds=1)
-    methods = {"ungated": config.method, "one_round": replace(config.method, stopping=stopping)}
+    methods = {
+        "ungated": config.method,
+        "one_round": replace(config.method, stopping=stopping),
+        "cascade": endless(config.method),
+    }
 
     # Rows of a calibration are not tracked.
     off = TrackingConfig(mode="disabled")
@@ -115,11 +127,12 @@ def validation_rows(config: CalibrateConfig, benchmark: str, vlm: VLM) -> pd.Dat
         EvaluateConfig(config.vlm, data, method, off, name, config.results_dir)
         for name, method in methods.items()
     ]
-    ungated, first = evaluate_together(evaluations, vlm)
-    check_answered(ungated, evaluations[0])
-    check_answered(first, evaluations[1])
-    ungated = _of_answers(ungated[ungated["status"] == "ok"])
-    first = _of_answers(first[first["status"] == "ok"])
+    answered = []
+    for rows, evaluation in zip(evaluate_together(evaluations, vlm), evaluations, strict=True):
+        check_answered(rows, evaluation)
+        answered.append(rows[rows["status"] == "ok"])
+    ungated, first = map(_of_answers, answered[:2])
+    traces = answered[2][["example_id", ATTEMPTS]]
 
     # The zoomed answer of the second method is the answer after one zoom step.
     names = {}
@@ -127,7 +140,18 @@ def validation_rows(config: CalibrateConfig, benchmark: str, vlm: VLM) -> pd.Dat
         names[f"{ANSWER}_{what}"] = f"{ONE_ROUND}_{what}"
     first = first.rename(columns=names)[["example_id", *names.values()]]
 
-    return ungated.merge(first, on="example_id")[COLUMNS]
+    ungated = ungated.drop(columns=ATTEMPTS).merge(first, on="example_id")
+    return ungated.merge(traces, on="example_id")[[*COLUMNS, ATTEMPTS]]
+
+
+def endless(method: GroundingOptions) -> GroundingOptions:
+    """Return the cascade that begins with a method, is never sure, and keeps every answer."""
+    return replace(
+        method,
+        crops="anytime",
+        gate=GateOptions(score="entropy", threshold=-math.inf),
+        budget=BudgetOptions(tried=-math.inf, trace=True),
+    )
 
 
 def _of_answers(rows: pd.DataFrame) -> pd.DataFrame:

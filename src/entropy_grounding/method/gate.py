@@ -17,6 +17,7 @@ from entropy_grounding.core.checks import check_choice
 from entropy_grounding.core.errors import InputError
 from entropy_grounding.core.paths import CONF_DIR
 from entropy_grounding.core.records import Uncertainty
+from entropy_grounding.method.budget import Limits
 from entropy_grounding.method.target import log_probabilities, next_token_entropy
 
 OFF = "off"
@@ -141,12 +142,14 @@ class Calibration:
         settle: by score, then by benchmark or "all": up to which one a zoomed answer stands without
             another map.
         accept: by benchmark or "all": the score by which a zoomed answer is kept, or "off".
+        budgets: thresholds of the cascade for all benchmarks together, the cheapest first.
     """
 
     weights: tuple[float, ...]
     threshold: dict[str, dict[str, float]] = field(default_factory=dict)
     settle: dict[str, dict[str, float]] = field(default_factory=dict)
     accept: dict[str, str] = field(default_factory=dict)
+    budgets: list[Limits] = field(default_factory=list)
 
 
 def calibration_path(vlm: str) -> Path:
@@ -171,14 +174,7 @@ def calibrated(options: GateOptions, vlm: str, benchmark: str | None = None) -> 
     if not named and not weighted:
         return options
 
-    path = calibration_path(vlm)
-    if not path.exists():
-        raise InputError(
-            f"method.gate needs a calibration of '{vlm}', "
-            f"which has none: run eg calibrate vlm={vlm}"
-        )
-    stored: Any = OmegaConf.to_container(OmegaConf.load(path))
-
+    stored = stored_calibration(vlm, "method.gate")
     values = {}
     for name in named:
         by_benchmark = stored[name] if name == "accept" else stored[name].get(options.score)
@@ -188,6 +184,20 @@ def calibrated(options: GateOptions, vlm: str, benchmark: str | None = None) -> 
     if filled.weights is None and CALIBRATED in (filled.score, filled.accept):
         return replace(filled, weights=tuple(stored["weights"]))
     return filled
+
+
+def stored_calibration(vlm: str, asked: str) -> Any:
+    """Return the stored calibration of a VLM.
+
+    Raises:
+        InputError: without one, naming the option that asks for it.
+    """
+    path = calibration_path(vlm)
+    if not path.exists():
+        raise InputError(
+            f"{asked} needs a calibration of '{vlm}', which has none: run eg calibrate vlm={vlm}"
+        )
+    return OmegaConf.to_container(OmegaConf.load(path))
 
 
 def _value(by_benchmark: dict[str, Any], asked: str, vlm: str, benchmark: str | None) -> Any:

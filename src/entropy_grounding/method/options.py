@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from entropy_grounding.core.checks import check_at_least, check_choice
 from entropy_grounding.core.errors import InputError
 from entropy_grounding.core.verbatim import Text
-from entropy_grounding.method.gate import GateOptions
+from entropy_grounding.method.budget import BudgetOptions
+from entropy_grounding.method.gate import OFF, GateOptions
 from entropy_grounding.method.regions import RegionOptions
 from entropy_grounding.method.relevance import RELEVANCES
 from entropy_grounding.method.stopping import StoppingOptions
@@ -18,9 +19,11 @@ from entropy_grounding.method.target import TARGETS
 SIGNALS = ("gradient", "attention", "gradient_attention", "localization_heads")
 PIXEL_GRADIENT = "pixel_gradient"  # ViCrop's, of windows only
 
-# Where crops come from. "found" is the paper's loop; `baselines.METHODS` has the others.
+# Where crops come from. "found" is the paper's loop, "anytime" a cascade that begins with it;
+# `baselines.METHODS` has the others.
 CROPS = (
     "found",
+    "anytime",
     "window",
     "search",
     "nested",
@@ -77,14 +80,16 @@ class GroundingOptions:
         neutral_question: divide by the map of this question; "vlm" for that of the VLM's
             configuration, None for no division.
         neutral_floor: smallest divisor, as a fraction of the mean.
-        crops: where they come from, one of `CROPS`: "found" by the loop, or by a baseline.
-        candidates: number of crops to try with ``crops="search"``.
+        crops: where they come from, one of `CROPS`: "found" by the loop, "anytime" by a cascade, or
+            by a baseline.
+        candidates: number of crops to try with ``crops="search"`` or "anytime".
         window: choices of ViCrop.
         padding: "respected", or "ignored" for the authors' geometry, which maps cells as if a
             padded picture were stretched.
         regions: from map to boxes.
         stopping: when to end.
         gate: when to answer without zooming, and when to keep the plain answer.
+        budget: where a cascade ends, with ``crops="anytime"``.
         reuse: "exact" keeps keys and values: an answer resumes the pass of its map, or that of the
             full image, and nothing is computed twice. "off" encodes and runs every prompt again,
             with the logits of all positions (as the authors' code).
@@ -118,6 +123,7 @@ class GroundingOptions:
     regions: RegionOptions = field(default_factory=RegionOptions)
     stopping: StoppingOptions = field(default_factory=StoppingOptions)
     gate: GateOptions = field(default_factory=GateOptions)
+    budget: BudgetOptions = field(default_factory=BudgetOptions)
     reuse: str = "exact"
     reground: str = "all"
     crop_scale: float = 1.0
@@ -130,6 +136,7 @@ class GroundingOptions:
         """Refuse unknown names and impossible numbers before any model runs."""
         _check_attribution(self)
         _check_savings(self)
+        _check_cascade(self)
 
         check_choice("crops", self.crops, CROPS)
         check_choice("padding", self.padding, ("respected", "ignored"))
@@ -229,3 +236,21 @@ def _check_savings(options: GroundingOptions) -> None:
             "method.reground is 'crops': it needs reuse=exact and signal=gradient, "
             "without answer_token, layers or neutral_question."
         )
+
+
+def _check_cascade(options: GroundingOptions) -> None:
+    """Refuse a budget without a cascade, and a cascade that its gate cannot serve."""
+    if options.crops != "anytime":
+        if options.budget != BudgetOptions():
+            raise InputError(
+                f"method.budget is for method.crops=anytime, and method.crops is '{options.crops}'."
+            )
+        return
+
+    if options.gate.score != "entropy" or options.gate.accept != OFF:
+        raise InputError(
+            "method.crops=anytime compares answers by entropy: "
+            "use method.gate.score=entropy and method.gate.accept=off."
+        )
+    if options.reuse == "off":
+        raise InputError("method.crops=anytime resumes kept passes: use method.reuse=exact.")

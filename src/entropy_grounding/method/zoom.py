@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 from torch import Tensor
 
 from entropy_grounding.core.geometry import Box, View
-from entropy_grounding.core.records import Region, RelevanceMap, ZoomStep
+from entropy_grounding.core.records import Region, RelevanceMap, Uncertainty, ZoomStep
 from entropy_grounding.method.attribution import neutral_question, token_relevance
 from entropy_grounding.method.gate import OFF, is_sure, uncertainty
 from entropy_grounding.method.options import GroundingOptions
@@ -20,6 +21,9 @@ from entropy_grounding.vlm.types import Picture
 # Called after every round with the number of rounds and the decision, None to go on.
 Progress = Callable[[int, Decision | None], None]
 
+# Called before every map with the crops of its prompt: does the answer from them stand as it is?
+Stands = Callable[[Sequence[Box]], bool]
+
 
 def silent(rounds: int, decision: Decision | None) -> None:
     """Report nothing."""
@@ -30,6 +34,7 @@ def zoom(
     question: str,
     options: GroundingOptions,
     progress: Progress = silent,
+    stands: Stands | None = None,
 ) -> tuple[list[ZoomStep], tuple[Box, ...], str]:
     """Run rounds until the stopping rule ends them.
 
@@ -38,6 +43,8 @@ def zoom(
         question: the question.
         options: the options of the method.
         progress: called after every round.
+        stands: ends the zoom where an answer needs no further map; by default that is for the gate
+            to say.
 
     Returns:
         The rounds, the crops to answer from in pixels of the original image, and the reason, a key
@@ -46,9 +53,10 @@ def zoom(
     steps: list[ZoomStep] = []
     crops: tuple[Box, ...] = ()
     decision = Decision("no_zoom", None) if options.stopping.max_rounds == 0 else None
+    stands = stands or partial(_gate_is_sure, session, question, options=options)
 
     while decision is None:
-        if _gate_is_sure(session, question, crops, options):
+        if stands(crops):
             decision = Decision("sure", len(steps) - 1) if steps else Decision("gated", None)
             break
 
@@ -73,15 +81,31 @@ def _gate_is_sure(
     if options.gate.score == OFF or (crops and options.gate.settle is None):
         return False
 
-    # The pass that the map would differentiate; if the gate opens, the map takes it from the cache.
+    return is_sure(
+        before_a_map(session, question, crops, options), options.gate, zoomed=bool(crops)
+    )
+
+
+def before_a_map(
+    session: ImageSession, question: str, crops: Sequence[Box], options: GroundingOptions
+) -> Uncertainty:
+    """Return how unsure the model is of the answer from these crops.
+
+    It runs the pass that the next map differentiates, so the map finds it in the cache.
+
+    Args:
+        session: the image under the VLM.
+        question: the question.
+        crops: crops behind the full image, in pixels of the original image.
+        options: the options of the method.
+    """
     prompt = session.prompt(question, crops)
     if session.reuse and options.differentiates_prompts:
         done = session.run(prompt, differentiable=True, resume=options.reground == "crops")
     else:
         done = session.run(prompt)
 
-    unsure = uncertainty(done.logits[0].detach())
-    return is_sure(unsure, options.gate, zoomed=bool(crops))
+    return uncertainty(done.logits[0].detach())
 
 
 def ground_round(

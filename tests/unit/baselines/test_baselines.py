@@ -7,16 +7,16 @@ from hypothesis import strategies as st
 
 from entropy_grounding.baselines import METHODS
 from entropy_grounding.baselines.controls import budget_boxes, center_box, lowest_boxes, oracle_box
-from entropy_grounding.baselines.search import candidate_boxes
 from entropy_grounding.baselines.vicrop import RATIOS, search_window
 from entropy_grounding.core.errors import InputError
 from entropy_grounding.core.geometry import Box, View
 from entropy_grounding.core.records import RelevanceMap
+from entropy_grounding.method.candidates import candidate_boxes
 from entropy_grounding.method.options import CROPS, GroundingOptions
 
 
 def test_every_name_has_one_method():
-    assert set(CROPS) == {"found", *METHODS}
+    assert set(CROPS) == {"found", "anytime", *METHODS}
 
 
 def by_hand(values, size, window):

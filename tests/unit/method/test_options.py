@@ -33,7 +33,7 @@ def test_the_released_preset_differs_where_the_released_code_does():
 @pytest.mark.parametrize(
     ("override", "complaint"),
     [
-        ("method=nonsense", "Available options in 'method': base control_blank"),
+        ("method=nonsense", "Available options in 'method': anytime base"),
         ("vlm=nonsense", "Available options in 'vlm'.*tiny_llava"),
         ("method.sigmaa=1", "Could not override 'method.sigmaa'"),
         ("method.regions.sigma=wide", "'wide'.*could not be converted to Float"),

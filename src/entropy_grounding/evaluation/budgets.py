@@ -6,70 +6,111 @@ cascade with thresholds answers, and how many passes it takes (`replay`).
 
 import itertools
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from entropy_grounding.core.records import Attempt
-from entropy_grounding.method.anytime import STAGES, TRIED
+from entropy_grounding.method.anytime import STAGES, TRIED, ZOOMED
 from entropy_grounding.method.budget import Limits
 
 # Budgets that get thresholds of their own, in passes a question.
 BUDGETS = (1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 20, 22, 25)
-# What is tried: thresholds at these shares of the rows, and these numbers of candidates.
+# What is tried: thresholds at these shares of the rows, numbers of candidates, and of rounds.
 SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 TRIES = (0, 1, 2, 4, 8, 16)
+ROUNDS = (1, 2, 15)
+
+# The columns of a trace: index in `STAGES`, entropy of the first token in nats, passes until then,
+# score in [0, 1], and the share of the evidence that the crops cover; NaN without evidence.
+STAGE, ENTROPY, PASSES, SCORE, COVERED = range(5)
+Trace = Float[np.ndarray, "_ 5"]
 
 
-def traced(attempts: Sequence[Attempt], scores: Sequence[float]) -> str:
-    """Return the column of a row that holds a trace, as JSON."""
+def traced(
+    attempts: Sequence[Attempt], scores: Sequence[float], covered: Sequence[float | None]
+) -> str:
+    """Return the column of a row that holds a trace, as JSON.
+
+    Args:
+        attempts: of the cascade, in order.
+        scores: of their answers.
+        covered: share of the evidence that their crops cover; None without evidence.
+    """
+    # Four digits part all but equal answers, and eight thousand traces stay small.
     return json.dumps(
         [
-            [STAGES.index(attempt.stage), round(attempt.entropy, 5), attempt.passes, score]
-            for attempt, score in zip(attempts, scores, strict=True)
+            [STAGES.index(attempt.stage), float(f"{attempt.entropy:.4g}"), attempt.passes, *found]
+            for attempt, *found in zip(attempts, scores, covered, strict=True)
         ]
     )
 
 
+def read_traces(columns: Sequence[str]) -> list[Trace]:
+    """Return the traces in the column ``attempts`` of rows."""
+    return [np.array(json.loads(text), dtype=float) for text in columns]
+
+
 @dataclass(frozen=True)
-class Traces:
+class Replayed:
+    """What a cascade gives for every row.
+
+    Attributes:
+        score: of the answer, in [0, 1].
+        passes: of the language model.
+        covered: share of the evidence that the crops of the answer cover.
+    """
+
+    score: Float[np.ndarray, " rows"]
+    passes: Float[np.ndarray, " rows"]
+    covered: Float[np.ndarray, " rows"]
+
+
+def replay(traces: Sequence[Trace], limits: Limits) -> Replayed:
+    """Return what a cascade with some thresholds gives for every row."""
+    return _replayed(_stacked(traces, limits.rounds), limits)
+
+
+@dataclass(frozen=True)
+class _Stacked:
     """The traces of several rows; attempts that a row lacks repeat its last one.
 
     Attributes:
-        stage: index in `STAGES`.
-        entropy: of the first token, in nats.
-        passes: until then.
-        score: of the attempt of lowest entropy until then, in [0, 1].
+        found: the traces.
+        best: index of the attempt of lowest entropy until then.
         last: index of the last attempt of every row.
     """
 
-    stage: Int[np.ndarray, "rows attempts"]
-    entropy: Float[np.ndarray, "rows attempts"]
-    passes: Float[np.ndarray, "rows attempts"]
-    score: Float[np.ndarray, "rows attempts"]
+    found: Float[np.ndarray, "rows attempts 5"]
+    best: Int[np.ndarray, "rows attempts"]
     last: Int[np.ndarray, " rows"]
 
-    @classmethod
-    def of(cls, columns: Sequence[str]) -> "Traces":
-        """Read the column ``attempts`` of rows."""
-        found = [np.array(json.loads(text), dtype=float) for text in columns]
-        most = max(len(trace) for trace in found)
-        padded = np.stack(
-            [np.pad(trace, ((0, most - len(trace)), (0, 0)), mode="edge") for trace in found]
-        )  # (rows, attempts, 4)
 
-        stage, entropy, passes, scores = np.moveaxis(padded, -1, 0)
-        best = _first_lowest(entropy)
-        return cls(
-            stage.astype(int),
-            entropy,
-            passes,
-            np.take_along_axis(scores, best, axis=1),
-            np.array([len(trace) - 1 for trace in found]),
-        )
+def _stacked(traces: Sequence[Trace], rounds: int) -> _Stacked:
+    """Stack traces as if the zoom had ended after some rounds."""
+    shorter = [_with_rounds(trace, rounds) for trace in traces]
+    last = np.array([len(trace) - 1 for trace in shorter])
+
+    most = last.max() + 1
+    found = np.stack(
+        [np.pad(trace, ((0, most - len(trace)), (0, 0)), mode="edge") for trace in shorter]
+    )
+    return _Stacked(found, _first_lowest(found[..., ENTROPY]), last)
+
+
+def _with_rounds(trace: Trace, rounds: int) -> Trace:
+    """Return a trace without the rounds behind the first so many, and without their passes."""
+    stage = trace[:, STAGE]
+    zoomed = np.flatnonzero(stage == STAGES.index(ZOOMED))
+    if len(zoomed) <= rounds:
+        return trace
+
+    shorter = trace.copy()
+    saved = trace[zoomed[-1], PASSES] - trace[zoomed[rounds - 1], PASSES]
+    shorter[stage == STAGES.index(TRIED), PASSES] -= saved
+    return np.delete(shorter, zoomed[rounds:], axis=0)
 
 
 def _first_lowest(
@@ -81,20 +122,19 @@ def _first_lowest(
     return np.maximum.accumulate(np.where(new, np.arange(entropy.shape[1]), 0), axis=1)
 
 
-def replay(
-    traces: Traces, limits: Limits
-) -> tuple[Float[np.ndarray, " rows"], Float[np.ndarray, " rows"]]:
-    """Return the score and the passes of every row under some thresholds."""
+def _replayed(traces: _Stacked, limits: Limits) -> Replayed:
+    """Return what thresholds give on traces with the right number of rounds."""
     thresholds = np.array([limits.plain, limits.zoomed, limits.tried])
-    ends = traces.entropy <= thresholds[traces.stage]
-
-    tried = traces.stage == STAGES.index(TRIED)
-    ends |= _no_more(tried, limits.tries)
+    stage = traces.found[..., STAGE].astype(int)
+    ends = traces.found[..., ENTROPY] <= thresholds[stage]
+    ends |= _no_more(stage == STAGES.index(TRIED), limits.tries)
 
     first = np.where(ends.any(axis=1), ends.argmax(axis=1), traces.last)
-    rows = np.arange(len(first))
-    at = np.minimum(first, traces.last)
-    return traces.score[rows, at], traces.passes[rows, at]
+    end = np.minimum(first, traces.last)
+
+    rows = np.arange(len(end))
+    given = traces.found[rows, traces.best[rows, end]]
+    return Replayed(given[:, SCORE], traces.found[rows, end, PASSES], given[:, COVERED])
 
 
 def _no_more(
@@ -106,12 +146,15 @@ def _no_more(
     return next_is_tried & (so_far >= tries)
 
 
-def choose_limits(traces: Traces) -> list[Limits]:
+def choose_limits(traces: Sequence[Trace]) -> list[Limits]:
     """Return the thresholds of the highest mean score for each of `BUDGETS`, the cheapest first.
 
     A budget that gains nothing over a cheaper one has none.
     """
-    found = [_measured(traces, *values) for values in _grid(traces)]
+    found: list[Limits] = []
+    for rounds in ROUNDS:
+        stacked = _stacked(traces, rounds)
+        found.extend(_measured(stacked, limits) for limits in _grid(stacked, rounds))
 
     chosen: list[Limits] = []
     for budget in BUDGETS:
@@ -124,21 +167,25 @@ def choose_limits(traces: Traces) -> list[Limits]:
     return chosen
 
 
-def _grid(traces: Traces) -> "itertools.product[tuple[Any, ...]]":
+def _grid(traces: _Stacked, rounds: int) -> Iterator[Limits]:
     """Yield the thresholds that are tried: plain, zoomed, tried, and the number of candidates."""
+    stage, entropy = traces.found[..., STAGE], traces.found[..., ENTROPY]
     values = []
     for index in range(len(STAGES)):
-        entropies = traces.entropy[traces.stage == index]
-        cuts = np.quantile(entropies, SHARES[1:-1]) if len(entropies) else ()
+        cuts = np.quantile(entropy[stage == index], SHARES[1:-1]) if (stage == index).any() else ()
         values.append((-1.0, *(round(float(cut), 4) for cut in cuts), np.inf))
 
-    return itertools.product(*values, TRIES)
+    for plain, zoomed, tried in itertools.product(*values):
+        # Without candidates their threshold means nothing.
+        for tries in TRIES if tried == -1.0 else TRIES[1:]:
+            yield Limits(0.0, 0.0, plain, zoomed, tried, tries, rounds)
 
 
-def _measured(traces: Traces, plain: float, zoomed: float, tried: float, tries: int) -> Limits:
+def _measured(traces: _Stacked, limits: Limits) -> Limits:
     """Return thresholds with the mean score and passes that they give."""
-    limits = Limits(0.0, 0.0, plain, zoomed, tried, tries)
-    score, passes = replay(traces, limits)
-    return Limits(
-        round(float(passes.mean()), 3), round(float(score.mean()), 4), plain, zoomed, tried, tries
+    found = _replayed(traces, limits)
+    return replace(
+        limits,
+        passes=round(float(found.passes.mean()), 3),
+        score=round(float(found.score.mean()), 4),
     )

@@ -143,7 +143,13 @@ def _trace(grounding: Grounding, benchmark: Benchmark, example: Example) -> str 
         return None
 
     scores = [benchmark.score(answer, example) for answer in answers if answer is not None]
-    return traced(grounding.attempts, scores)
+    covered = [_covered(attempt.crops, example.boxes) for attempt in grounding.attempts]
+    return traced(grounding.attempts, scores, covered)
+
+
+def _covered(crops: Sequence[Box], evidence: Sequence[Box]) -> float | None:
+    """Return the share of the least covered piece of evidence in crops; None without evidence."""
+    return round(overlap(crops, evidence).covered, 2) if evidence else None
 
 
 def _grounding_columns(grounding: Grounding) -> dict[str, Any]:

@@ -49,7 +49,7 @@ from entropy_grounding.vlm.model import VLM
 from entropy_grounding.vlm.weights import short_identity
 
 # Methods that find their crops by themselves; the other controls copy those of the paper's loop.
-_OWN_CROPS = ("found", "window", "search", "nested", "oracle")
+_OWN_CROPS = ("found", "window", "search", "nested", "anytime", "oracle")
 
 
 def evaluate(config: EvaluateConfig, vlm: VLM | None = None) -> pd.DataFrame:

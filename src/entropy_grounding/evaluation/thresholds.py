@@ -13,7 +13,7 @@ from scipy.optimize import minimize
 
 from entropy_grounding.core.records import Uncertainty
 from entropy_grounding.evaluation.archive import RESULTS, load_rows
-from entropy_grounding.evaluation.budgets import Traces, choose_limits
+from entropy_grounding.evaluation.budgets import choose_limits, read_traces
 from entropy_grounding.method.gate import OF_ALL, OFF, SCORES, Calibration, score
 
 CALIBRATION = RESULTS / "measured" / "calibration"  # the published validation rows
@@ -55,7 +55,7 @@ def calibrate(rows: pd.DataFrame, accept: str = "margin") -> Calibration:
         parts[str(benchmark)] = part
 
     accepts = {key: choose_acceptance(part, accept, weights) for key, part in parts.items()}
-    budgets = choose_limits(Traces.of(list(rows[ATTEMPTS]))) if ATTEMPTS in rows else []
+    budgets = choose_limits(read_traces(list(rows[ATTEMPTS]))) if ATTEMPTS in rows else []
     calibration = Calibration(weights, {}, {}, accepts, budgets)
 
     for name in SCORES:

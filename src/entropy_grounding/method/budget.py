@@ -48,6 +48,7 @@ class Limits:
         zoomed: the same for an answer from the crops of a round.
         tried: the same for an answer from a candidate crop.
         tries: most candidates.
+        rounds: most rounds of the zoom.
     """
 
     passes: float
@@ -56,3 +57,4 @@ class Limits:
     zoomed: float
     tried: float
     tries: int
+    rounds: int

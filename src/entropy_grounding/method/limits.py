@@ -37,7 +37,10 @@ def within_budget(options: GroundingOptions, vlm: str) -> GroundingOptions:
         )
 
     best = max(affordable, key=lambda limits: limits.passes)
-    gate = replace(options.gate, threshold=best.plain, settle=best.zoomed)
+    stopping = options.stopping
     return replace(
-        options, gate=gate, budget=replace(options.budget, tried=best.tried, tries=best.tries)
+        options,
+        gate=replace(options.gate, threshold=best.plain, settle=best.zoomed),
+        stopping=replace(stopping, max_rounds=min(stopping.max_rounds, best.rounds)),
+        budget=replace(options.budget, tried=best.tried, tries=best.tries),
     )

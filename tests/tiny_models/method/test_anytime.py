@@ -10,7 +10,7 @@ import pytest
 
 from entropy_grounding.benchmarks.load import BENCHMARKS, benchmark_config, load_benchmark
 from entropy_grounding.core.errors import InputError
-from entropy_grounding.evaluation.budgets import Traces, replay, traced
+from entropy_grounding.evaluation.budgets import read_traces, replay, traced
 from entropy_grounding.evaluation.validation import endless
 from entropy_grounding.grounding import ground
 from entropy_grounding.method.budget import BudgetOptions, Limits
@@ -98,26 +98,30 @@ def test_a_candidate_costs_the_tokens_behind_the_full_image(ask, tiny_vlm):
 @pytest.mark.parametrize(
     "limits",
     [
-        Limits(0, 0, plain, zoomed, tried, tries)
-        for (plain, zoomed), tried, tries in itertools.product(
-            ((NEVER, NEVER), (1.9, 0.7)), (NEVER, 0.6), (0, 2)
+        Limits(0, 0, plain, zoomed, tried, tries, rounds)
+        for (plain, zoomed), tried, tries, rounds in itertools.product(
+            ((NEVER, NEVER), (1.9, 0.7)), (NEVER, 0.6), (0, 2), (1, 15)
         )
     ],
-    ids=lambda limits: f"{limits.plain}, {limits.zoomed}, {limits.tried}, {limits.tries}",
+    ids=lambda limits: (
+        f"{limits.plain}, {limits.zoomed}, {limits.tried}, {limits.tries}, {limits.rounds}"
+    ),
 )
 def test_a_trace_foretells_score_and_passes_of_every_threshold(traces, ask, examples, limits):
     score = BENCHMARKS["textvqa"].score
-    columns = [
-        traced(found.attempts, [score(attempt.answer, example) for attempt in found.attempts])
-        for found, example in zip(traces, examples, strict=True)
-    ]
-    foretold = replay(Traces.of(columns), limits)
+    columns = []
+    for found, example in zip(traces, examples, strict=True):
+        scores = [score(attempt.answer, example) for attempt in found.attempts]
+        columns.append(traced(found.attempts, scores, [None] * len(scores)))
+    foretold = replay(read_traces(columns), limits)
 
     options = cascade(limits.plain, limits.zoomed, limits.tried, limits.tries)
-    for number, (told_score, told_passes) in enumerate(zip(*foretold, strict=True)):
+    stopping = replace(options.stopping, max_rounds=limits.rounds)
+    options = replace(options, stopping=stopping)
+    for number, told_passes in enumerate(foretold.passes):
         found = ask(options, number)
         assert found.cost.forwards + 2 * found.cost.backwards == told_passes
-        assert np.isclose(score(found.answer, examples[number]), told_score)
+        assert np.isclose(score(found.answer, examples[number]), foretold.score[number])
 
 
 @pytest.mark.parametrize("late", [1, 3])

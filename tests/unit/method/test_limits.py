@@ -23,7 +23,7 @@ def stored(tmp_path, monkeypatch):
     monkeypatch.setattr(gate, "calibration_path", lambda vlm: path)
 
     def store(*passes):
-        others = {"score": 0.5, "zoomed": 0.2, "tried": 0.3, "tries": 4}
+        others = {"score": 0.5, "zoomed": 0.2, "tried": 0.3, "tries": 4, "rounds": 2}
         budgets = [{"passes": each, "plain": each / 10, **others} for each in passes]
         OmegaConf.save({"weights": [0, 0, 0], "budgets": budgets}, path)
 
@@ -35,6 +35,7 @@ def test_a_budget_takes_the_dearest_thresholds_that_it_affords(stored):
     found = within_budget(options(8), "vlm")
     assert (found.gate.threshold, found.gate.settle) == (0.45, 0.2)
     assert (found.budget.tried, found.budget.tries) == (0.3, 4)
+    assert found.stopping.max_rounds == 2
 
 
 def test_a_budget_below_the_cheapest_is_refused(stored):

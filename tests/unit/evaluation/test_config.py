@@ -16,7 +16,7 @@ def test_no_default_of_a_stored_option_has_changed(pytestconfig):
     path = pytestconfig.rootpath / "tests" / "data" / "defaults.json"
     now = json.loads(json.dumps(DEFAULTS))
     if pytestconfig.getoption("freeze_prompts"):
-        path.write_text(json.dumps(now, indent=1) + "\n")
+        path.write_text(json.dumps(now, indent=2) + "\n")
     assert json.loads(path.read_text()) == now
 
 

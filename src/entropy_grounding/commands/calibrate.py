@@ -5,7 +5,7 @@ import pandas as pd
 from entropy_grounding.commands.command_line import hydra_command
 from entropy_grounding.core.paths import CONF_DIR
 from entropy_grounding.evaluation.validation import CalibrateConfig, run
-from entropy_grounding.method.gate import calibration_path
+from entropy_grounding.method.gate import OF_ALL, calibration_path
 
 
 @hydra_command("calibrate", CalibrateConfig)
@@ -22,4 +22,5 @@ def main(config: CalibrateConfig) -> None:
     for name, values in tables.items():
         print(f"\n{name}\n{pd.DataFrame(values).round(3).to_string()}")
 
-    print(f"\nbudgets\n{pd.DataFrame(calibration.budgets).round(3).to_string(index=False)}")
+    budgets = pd.DataFrame(calibration.budgets[OF_ALL])
+    print(f"\nbudgets, for all benchmarks\n{budgets.round(3).to_string(index=False)}")

@@ -6,22 +6,25 @@ cascade with thresholds answers, and how many passes it takes (`replay`).
 
 import itertools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from entropy_grounding.core.records import Attempt
-from entropy_grounding.method.anytime import STAGES, TRIED, ZOOMED
+from entropy_grounding.method.anytime import PLAIN, STAGES, TRIED, ZOOMED
 from entropy_grounding.method.budget import Limits
 
 # Budgets that get thresholds of their own, in passes a question.
 BUDGETS = (1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 20, 22, 25)
 # What is tried: thresholds at these shares of the rows, numbers of candidates, and of rounds.
-SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+SHARES = tuple(number / 20 for number in range(1, 20))
 TRIES = (0, 1, 2, 4, 8, 16)
 ROUNDS = (1, 2, 15)
+
+NEVER = -1.0  # nats: no entropy is that low
+ALL = 1000  # more candidates than any cascade has
 
 # The columns of a trace: index in `STAGES`, entropy of the first token in nats, passes until then,
 # score in [0, 1], and the share of the evidence that the crops cover; NaN without evidence.
@@ -151,34 +154,64 @@ def choose_limits(traces: Sequence[Trace]) -> list[Limits]:
 
     A budget that gains nothing over a cheaper one has none.
     """
-    found: list[Limits] = []
-    for rounds in ROUNDS:
-        stacked = _stacked(traces, rounds)
-        found.extend(_measured(stacked, limits) for limits in _grid(stacked, rounds))
+    tables = {rounds: _stacked(traces, rounds) for rounds in ROUNDS}
+    grids = [_grid(stacked, rounds) for rounds, stacked in tables.items()]
+    tried = [limits for grid, _, _ in grids for limits in grid]
+    score = np.concatenate([score for _, score, _ in grids])
+    passes = np.concatenate([passes for _, _, passes in grids])
 
     chosen: list[Limits] = []
     for budget in BUDGETS:
-        affordable = [limits for limits in found if limits.passes <= budget]
-        if not affordable:
-            continue
-        best = max(affordable, key=lambda limits: (limits.score, -limits.passes))
-        if not chosen or best.score > chosen[-1].score:
-            chosen.append(best)
+        # Of the highest score the cheapest; those above the budget come last.
+        best = np.lexsort((passes, np.where(passes <= budget, -score, np.inf)))[0]
+        limits = _measured(tables[tried[best].rounds], tried[best])
+        if limits.passes <= budget and (not chosen or limits.score > chosen[-1].score):
+            chosen.append(limits)
     return chosen
 
 
-def _grid(traces: _Stacked, rounds: int) -> Iterator[Limits]:
-    """Yield the thresholds that are tried: plain, zoomed, tried, and the number of candidates."""
-    stage, entropy = traces.found[..., STAGE], traces.found[..., ENTROPY]
-    values = []
-    for index in range(len(STAGES)):
-        cuts = np.quantile(entropy[stage == index], SHARES[1:-1]) if (stage == index).any() else ()
-        values.append((-1.0, *(round(float(cut), 4) for cut in cuts), np.inf))
+def _grid(
+    traces: _Stacked, rounds: int
+) -> tuple[list[Limits], Float[np.ndarray, " limits"], Float[np.ndarray, " limits"]]:
+    """Return the thresholds that are tried, with their mean score and their mean passes.
 
-    for plain, zoomed, tried in itertools.product(*values):
+    A cascade ends either before the candidates or among them. So one matrix product adds what both
+    halves give, for all pairs of their thresholds.
+    """
+    before = list(itertools.product(*(_cuts(traces, stage) for stage in (PLAIN, ZOOMED))))
+    behind = []
+    for tried in _cuts(traces, TRIED):
         # Without candidates their threshold means nothing.
-        for tries in TRIES if tried == -1.0 else TRIES[1:]:
-            yield Limits(0.0, 0.0, plain, zoomed, tried, tries, rounds)
+        behind += [(tried, tries) for tries in (TRIES if tried == NEVER else TRIES[1:])]
+
+    early = [_replayed(traces, Limits(0, 0, *pair, NEVER, ALL, rounds)) for pair in before]
+    late = [_replayed(traces, Limits(0, 0, NEVER, NEVER, *pair, rounds)) for pair in behind]
+    stands = np.array([_stands_before(traces, *pair) for pair in before])
+
+    means = []
+    for what in ("score", "passes"):
+        ended = np.array([getattr(each, what) for each in early])
+        searched = np.array([getattr(each, what) for each in late])
+        sums = (ended * stands).sum(axis=1)[:, None] + ~stands @ searched.T
+        # Rounded, so that equal means are equal on every machine.
+        means.append((sums / len(traces.last)).round(9).ravel())
+
+    pairs = itertools.product(before, behind)
+    return [Limits(0, 0, *first, *then, rounds) for first, then in pairs], means[0], means[1]
+
+
+def _cuts(traces: _Stacked, stage: str) -> tuple[float, ...]:
+    """Return the thresholds that are tried for a stage, in nats."""
+    found = traces.found[traces.found[..., STAGE] == STAGES.index(stage), ENTROPY]
+    cuts = np.quantile(found, SHARES) if len(found) else ()
+    return (NEVER, *(round(float(cut), 4) for cut in cuts), np.inf)
+
+
+def _stands_before(traces: _Stacked, plain: float, zoomed: float) -> Bool[np.ndarray, " rows"]:
+    """Tell for every row whether an answer before the candidates stands."""
+    thresholds = np.array([plain, zoomed, NEVER])
+    stage = traces.found[..., STAGE].astype(int)
+    return (traces.found[..., ENTROPY] <= thresholds[stage]).any(axis=1)
 
 
 def _measured(traces: _Stacked, limits: Limits) -> Limits:

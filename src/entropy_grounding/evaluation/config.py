@@ -107,7 +107,7 @@ def resolved(config: EvaluateConfig) -> EvaluateConfig:
     if benchmark.path.startswith("miniature:") and benchmark.canvas is None:
         benchmark = replace(benchmark, canvas=canvas_of(model_type_of(config.vlm.weights)))
 
-    chosen = within_budget(config.method, config.vlm.name)
+    chosen = within_budget(config.method, config.vlm.name, config.benchmark.name)
     gate = calibrated(chosen.gate, config.vlm.name, config.benchmark.name)
     method = _on_layers(replace(chosen, gate=gate), config.vlm)
     return replace(config, benchmark=benchmark, method=method)

@@ -4,6 +4,7 @@ The rows that are reported are never used for this.
 """
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from scipy.optimize import minimize
 from entropy_grounding.core.records import Uncertainty
 from entropy_grounding.evaluation.archive import RESULTS, load_rows
 from entropy_grounding.evaluation.budgets import choose_limits, read_traces
+from entropy_grounding.method.budget import Limits
 from entropy_grounding.method.gate import OF_ALL, OFF, SCORES, Calibration, score
 
 CALIBRATION = RESULTS / "measured" / "calibration"  # the published validation rows
@@ -46,8 +48,7 @@ def calibrate(rows: pd.DataFrame, accept: str = "margin") -> Calibration:
         accept: the score by which a zoomed answer is kept, on benchmarks where that gains.
 
     Returns:
-        The thresholds for each benchmark, and for all benchmarks together; those of the cascade
-        are for all together.
+        The thresholds for each benchmark, and for all benchmarks together.
     """
     weights = fit_weights(rows)
     parts = {OF_ALL: rows}
@@ -55,8 +56,7 @@ def calibrate(rows: pd.DataFrame, accept: str = "margin") -> Calibration:
         parts[str(benchmark)] = part
 
     accepts = {key: choose_acceptance(part, accept, weights) for key, part in parts.items()}
-    budgets = choose_limits(read_traces(list(rows[ATTEMPTS]))) if ATTEMPTS in rows else []
-    calibration = Calibration(weights, {}, {}, accepts, budgets)
+    calibration = Calibration(weights, {}, {}, accepts, _choose_budgets(parts))
 
     for name in SCORES:
         gates, settles = {}, {}
@@ -67,6 +67,15 @@ def calibrate(rows: pd.DataFrame, accept: str = "margin") -> Calibration:
         calibration.settle[name] = settles
 
     return calibration
+
+
+def _choose_budgets(parts: Mapping[str, pd.DataFrame]) -> dict[str, list[Limits]]:
+    """Return the thresholds of the cascade for the rows of every key; none without traces."""
+    return {
+        key: choose_limits(read_traces(list(part[ATTEMPTS])))
+        for key, part in parts.items()
+        if ATTEMPTS in part
+    }
 
 
 def fit_weights(rows: pd.DataFrame) -> tuple[float, float, float]:

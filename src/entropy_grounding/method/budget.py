@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from entropy_grounding.core.checks import check_at_least
+from entropy_grounding.core.checks import check_at_least, check_choice
 from entropy_grounding.core.errors import InputError
 
 
@@ -13,7 +13,12 @@ class BudgetOptions:
     Attributes:
         passes: of the language model for a question, on average: forward ones, and backward ones
             twice. The thresholds for it come from the calibration of the VLM
-            (``conf/calibration``); None takes those that are set here and of the gate.
+            (``conf/calibration``). With neither ``passes`` nor ``price``, those that are set here
+            and of the gate count.
+        price: of a pass, in points of score: 0.5 says that a pass must gain half a point on
+            average. The calibration has the thresholds for it, too, and ``passes`` still caps them.
+        thresholds: of the calibration: for "all" benchmarks together, or for the "benchmark" at
+            hand.
         tried: end with a candidate crop once its answer has at most this entropy, in nats.
         tries: most candidates to try; None tries all of ``method.candidates``.
         seconds: end after so many seconds with the best answer so far; None never does. How far a
@@ -22,6 +27,8 @@ class BudgetOptions:
     """
 
     passes: float | None = None
+    price: float | None = None
+    thresholds: str = "all"
     tried: float = 0.0
     tries: int | None = None
     seconds: float | None = None
@@ -29,6 +36,8 @@ class BudgetOptions:
 
     def __post_init__(self) -> None:
         """Refuse impossible values before any model runs."""
+        check_choice("budget.thresholds", self.thresholds, ("all", "benchmark"))
+        check_at_least("budget.price", self.price, 0)
         check_at_least("budget.tries", self.tries, 0)
         check_at_least("budget.seconds", self.seconds, 0)
         if self.passes is not None and self.passes < 1:

@@ -142,14 +142,14 @@ class Calibration:
         settle: by score, then by benchmark or "all": up to which one a zoomed answer stands without
             another map.
         accept: by benchmark or "all": the score by which a zoomed answer is kept, or "off".
-        budgets: thresholds of the cascade for all benchmarks together, the cheapest first.
+        budgets: by benchmark or "all": thresholds of the cascade, the cheapest first.
     """
 
     weights: tuple[float, ...]
     threshold: dict[str, dict[str, float]] = field(default_factory=dict)
     settle: dict[str, dict[str, float]] = field(default_factory=dict)
     accept: dict[str, str] = field(default_factory=dict)
-    budgets: list[Limits] = field(default_factory=list)
+    budgets: dict[str, list[Limits]] = field(default_factory=dict)
 
 
 def calibration_path(vlm: str) -> Path:

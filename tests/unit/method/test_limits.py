@@ -11,10 +11,18 @@ from entropy_grounding.method.limits import within_budget
 from entropy_grounding.method.options import GroundingOptions
 
 
-def options(passes):
-    return GroundingOptions(
-        crops="anytime", gate=GateOptions(score="entropy"), budget=BudgetOptions(passes=passes)
-    )
+def options(passes, **budget):
+    budget = BudgetOptions(passes=passes, **budget)
+    return GroundingOptions(crops="anytime", gate=GateOptions(score="entropy"), budget=budget)
+
+
+def of(passes):
+    """Budgets that gain a point for each pass up to the fifth, then a tenth of one."""
+    others = {"zoomed": 0.2, "tried": 0.3, "tries": 4, "rounds": 2}
+    return [
+        {"passes": each, "plain": each / 10, "score": min(each, 5) / 100 + each / 1000, **others}
+        for each in passes
+    ]
 
 
 @pytest.fixture
@@ -22,10 +30,9 @@ def stored(tmp_path, monkeypatch):
     path = tmp_path / "vlm.yaml"
     monkeypatch.setattr(gate, "calibration_path", lambda vlm: path)
 
-    def store(*passes):
-        others = {"score": 0.5, "zoomed": 0.2, "tried": 0.3, "tries": 4, "rounds": 2}
-        budgets = [{"passes": each, "plain": each / 10, **others} for each in passes]
-        OmegaConf.save({"weights": [0, 0, 0], "budgets": budgets}, path)
+    def store(*passes, **by_benchmark):
+        found = {key: of(each) for key, each in {"all": passes, **by_benchmark}.items()}
+        OmegaConf.save({"weights": [0, 0, 0], "budgets": found}, path)
 
     return store
 
@@ -38,15 +45,39 @@ def test_a_budget_takes_the_dearest_thresholds_that_it_affords(stored):
     assert found.stopping.max_rounds == 2
 
 
+@pytest.mark.parametrize(
+    ("price", "most", "threshold"),
+    [(0, None, 0.9), (0.5, None, 0.45), (2, None, 0.1), (0, 5, 0.45)],
+)
+def test_a_price_takes_the_thresholds_whose_passes_are_worth_it(stored, price, most, threshold):
+    """A pass gains 1.1 points up to 4.5 passes, and 0.2 behind it."""
+    stored(1.0, 4.5, 9.0)
+    assert within_budget(options(most, price=price), "vlm").gate.threshold == threshold
+
+
+def test_thresholds_of_the_benchmark_are_taken_where_they_are_asked_for(stored):
+    stored(2.0, vstar=[3.0])
+    of_it = options(8, thresholds="benchmark")
+    assert within_budget(of_it, "vlm", "vstar").gate.threshold == 0.3
+    assert within_budget(options(8), "vlm", "vstar").gate.threshold == 0.2
+    assert within_budget(of_it, "vlm").gate.threshold == 0.2
+
+
+def test_a_benchmark_without_thresholds_is_refused(stored):
+    stored(2.0)
+    with pytest.raises(InputError, match=r"'vlm' has no budgets for 'gqa'"):
+        within_budget(options(8, thresholds="benchmark"), "vlm", "gqa")
+
+
 def test_a_budget_below_the_cheapest_is_refused(stored):
     stored(2.5)
-    with pytest.raises(InputError, match=r"passes is 2, .* 'vlm' has no budget below 2\.5"):
+    with pytest.raises(InputError, match=r"passes is 2, .* of 'vlm' takes 2\.5"):
         within_budget(options(2), "vlm")
 
 
 def test_a_calibration_without_budgets_is_refused(stored):
     stored()
-    with pytest.raises(InputError, match=r"'vlm' has no budgets: .* eg calibrate vlm=vlm"):
+    with pytest.raises(InputError, match=r"'vlm' has no budgets for 'all': run eg"):
         within_budget(options(2), "vlm")
 
 

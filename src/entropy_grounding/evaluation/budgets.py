@@ -17,7 +17,10 @@ from entropy_grounding.method.anytime import PLAIN, STAGES, TRIED, ZOOMED
 from entropy_grounding.method.budget import Limits
 
 # Budgets that get thresholds of their own, in passes a question.
-BUDGETS = (1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 20, 22, 25)
+BUDGETS = (
+    *(1.2, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, 5, 5.5, 6, 6.5, 7),
+    *(8, 9, 10, 12, 14, 17, 20, 25),
+)
 # What is tried: thresholds at these shares of the rows, numbers of candidates, and of rounds.
 SHARES = tuple(number / 20 for number in range(1, 20))
 TRIES = (0, 1, 2, 4, 8, 16)

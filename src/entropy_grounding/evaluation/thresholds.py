@@ -72,7 +72,7 @@ def calibrate(rows: pd.DataFrame, accept: str = "margin") -> Calibration:
 def _choose_budgets(parts: Mapping[str, pd.DataFrame]) -> dict[str, list[Limits]]:
     """Return the thresholds of the cascade for the rows of every key; none without traces."""
     return {
-        key: choose_limits(read_traces(list(part[ATTEMPTS])))
+        key: choose_limits(read_traces(list(part[ATTEMPTS].dropna())))
         for key, part in parts.items()
         if ATTEMPTS in part
     }

@@ -1,6 +1,7 @@
 """Evaluate the ungated method on validation rows, and choose the thresholds of the gate."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import pandas as pd
 from omegaconf import OmegaConf
 
 from entropy_grounding.benchmarks.load import benchmark_config
+from entropy_grounding.core.checks import check_at_least
 from entropy_grounding.core.config import register
 from entropy_grounding.core.errors import InputError
 from entropy_grounding.core.verbatim import Place
@@ -44,6 +46,8 @@ class CalibrateConfig:
             all together.
         split: the split of the rows; it is not the split that is reported.
         examples: the number of rows of each benchmark.
+        traced: how many of them, from the first on, also leave a trace of the cascade, from which
+            budgets get their thresholds; a trace takes about 20 passes.
         accept: the score by which zoomed answers are kept, on benchmarks where that gains.
         results_dir: the folder of the evaluations. A run that was stopped is resumed there.
         rows_dir: the folder in which the rows behind the thresholds are kept.
@@ -54,6 +58,7 @@ class CalibrateConfig:
     benchmarks: tuple[str, ...] = ()
     split: str = "validation"
     examples: int = 300
+    traced: int = 150
     accept: str = "margin"
     results_dir: Place = "outputs/calibration"
     rows_dir: Place = "results/measured/calibration"
@@ -77,6 +82,7 @@ def run(config: CalibrateConfig) -> Calibration:
             "so use method=entropy_gradient."
         )
 
+    check_at_least("traced", config.traced, 1)
     if not config.benchmarks:
         raise InputError("benchmarks is empty: name some of conf/benchmark.")
 
@@ -103,7 +109,8 @@ def validation_rows(config: CalibrateConfig, benchmark: str, vlm: VLM) -> pd.Dat
     """Return the rows of a benchmark from which thresholds are chosen.
 
     The ungated method answers each example, once in full and once with a single zoom step, and a
-    cascade without thresholds leaves its trace. Examples that failed are left out.
+    cascade without thresholds leaves its trace on the first of them. Examples that failed are
+    left out.
 
     Args:
         config: the options.
@@ -111,9 +118,8 @@ def validation_rows(config: CalibrateConfig, benchmark: str, vlm: VLM) -> pd.Dat
         vlm: the loaded model.
 
     Returns:
-        A table with `COLUMNS` and `ATTEMPTS`, one row per example.
+        A table with `COLUMNS` and `ATTEMPTS`, one row per example; without a trace it has None.
     """
-    data = replace(benchmark_config(benchmark), split=config.split, examples=config.examples)
     stopping = replace(config.method.stopping, rule="fixed", rounds=1)
     methods = {
         "ungated": config.method,
@@ -121,18 +127,11 @@ def validation_rows(config: CalibrateConfig, benchmark: str, vlm: VLM) -> pd.Dat
         "cascade": endless(config.method),
     }
 
-    # Rows of a calibration are not tracked.
-    off = TrackingConfig(mode="disabled")
-    evaluations = [
-        EvaluateConfig(config.vlm, data, method, off, name, config.results_dir)
-        for name, method in methods.items()
-    ]
-    answered = []
-    for rows, evaluation in zip(evaluate_together(evaluations, vlm), evaluations, strict=True):
-        check_answered(rows, evaluation)
-        answered.append(rows[rows["status"] == "ok"])
-    ungated, first = map(_of_answers, answered[:2])
-    traces = answered[2][["example_id", ATTEMPTS]]
+    # The three share their passes, so the traced examples come first.
+    traced = _answered(config, benchmark, vlm, methods, min(config.traced, config.examples))
+    traces = traced[2][["example_id", ATTEMPTS]]
+    del methods["cascade"]
+    ungated, first = map(_of_answers, _answered(config, benchmark, vlm, methods, config.examples))
 
     # The zoomed answer of the second method is the answer after one zoom step.
     names = {}
@@ -141,7 +140,31 @@ def validation_rows(config: CalibrateConfig, benchmark: str, vlm: VLM) -> pd.Dat
     first = first.rename(columns=names)[["example_id", *names.values()]]
 
     ungated = ungated.drop(columns=ATTEMPTS).merge(first, on="example_id")
-    return ungated.merge(traces, on="example_id")[[*COLUMNS, ATTEMPTS]]
+    return ungated.merge(traces, on="example_id", how="left")[[*COLUMNS, ATTEMPTS]]
+
+
+def _answered(
+    config: CalibrateConfig,
+    benchmark: str,
+    vlm: VLM,
+    methods: Mapping[str, GroundingOptions],
+    examples: int,
+) -> list[pd.DataFrame]:
+    """Return the rows of the first examples of a benchmark for every method, without failures."""
+    data = replace(benchmark_config(benchmark), split=config.split, examples=examples)
+
+    # Rows of a calibration are not tracked.
+    off = TrackingConfig(mode="disabled")
+    evaluations = [
+        EvaluateConfig(config.vlm, data, method, off, name, config.results_dir)
+        for name, method in methods.items()
+    ]
+
+    answered = []
+    for rows, evaluation in zip(evaluate_together(evaluations, vlm), evaluations, strict=True):
+        check_answered(rows, evaluation)
+        answered.append(rows[rows["status"] == "ok"])
+    return answered
 
 
 def endless(method: GroundingOptions) -> GroundingOptions:

@@ -136,8 +136,6 @@ def readme_with_tables(root: Path) -> str:
     text = (root / "README.md").read_text(encoding="utf-8")
     table1 = root / "results" / "rows" / "table1"
 
-    league, _ = stored_summaries(root / "results")
-    text = replace_between(text, "headline", headline_table(league))
     text = replace_between(text, "findings", findings_table(root))
 
     rows, _ = load_rows(table1 / "tiny_llava" / "mini_textvqa" / "entropy_gradient")
@@ -154,8 +152,9 @@ def experiments_with_tables(root: Path) -> str:
     league, _ = stored_summaries(root / "results")
     shown = league[league["method"].isin(["plain", OURS])]
 
-    text = replace_between(text, "sources", sources(shown))
     text = replace_between(text, "experiments", experiments_table(root))
+    text = replace_between(text, "headline", headline_table(league))
+    text = replace_between(text, "sources", sources(shown))
     text = replace_between(text, "claims", claims_lists(root))
 
     table1 = root / "results" / "rows" / "table1"

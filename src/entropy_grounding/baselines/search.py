@@ -10,11 +10,11 @@ import numpy as np
 from entropy_grounding.baselines.privileged import Privileged
 from entropy_grounding.core.records import Grounding
 from entropy_grounding.method.answer import finish
-from entropy_grounding.method.candidates import candidate_boxes
+from entropy_grounding.method.candidates import candidate_boxes, ranked
 from entropy_grounding.method.options import GroundingOptions
 from entropy_grounding.method.regions import RegionOptions, fit_box
 from entropy_grounding.method.target import next_token_entropy
-from entropy_grounding.method.zoom import zoom
+from entropy_grounding.method.zoom import ground_round, zoom
 from entropy_grounding.vlm.session import ImageSession
 
 NESTED = 2.0  # side of the outer crop relative to the inner
@@ -26,16 +26,22 @@ def entropy_search(
     """Show each of ``options.candidates`` crops behind the full image, and answer from the best.
 
     The best has the lowest next-token entropy. There is no gradient, one forward pass per candidate
-    (as UG, arXiv 2510.00705, on the first answer token).
+    (as UG, arXiv 2510.00705, on the first answer token). With ``options.budget.tries`` only so many
+    are shown: those in which the map of the full image, by ``options.signal``, is most relevant.
     """
     boxes = candidate_boxes(session.image.size, options.candidates)
+    steps = []
+    if options.budget.tries is not None:
+        steps.append(ground_round(session, question, (), options))
+        boxes = ranked(boxes, steps[0].maps[0])[: options.budget.tries]
+
     entropies = []
     for box in boxes:
         done = session.run(session.prompt(question, [box]))
         entropies.append(float(next_token_entropy(done.logits[0].detach())))
 
     best = boxes[int(np.argmin(entropies))]
-    return finish(session, question, (best,), options, "searched")
+    return finish(session, question, (best,), options, "searched", steps)
 
 
 def nested(

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy import ndimage
 from torch import Tensor
 
 from entropy_grounding.baselines.privileged import Privileged
@@ -16,14 +15,13 @@ from entropy_grounding.core.errors import InputError
 from entropy_grounding.core.geometry import Box, View
 from entropy_grounding.core.records import Grounding, Region, RelevanceMap, ZoomStep
 from entropy_grounding.method.answer import finish
-from entropy_grounding.method.attribution import neutral_question, token_relevance
-from entropy_grounding.method.options import PIXEL_GRADIENT, GroundingOptions
+from entropy_grounding.method.options import GroundingOptions
 from entropy_grounding.method.regions import fit_side
-from entropy_grounding.method.relevance import on_image, relative_relevance
-from entropy_grounding.method.target import max_log_probability
+from entropy_grounding.method.relevance import on_image
+from entropy_grounding.method.signals import round_relevance
 from entropy_grounding.method.zoom import zoom_step
 from entropy_grounding.vlm.session import ImageSession
-from entropy_grounding.vlm.types import Picture, PixelGradient
+from entropy_grounding.vlm.types import Picture
 
 RATIOS = (1.0, 1.2, 1.4, 1.6, 1.8, 2.0)  # sides of the windows relative to the smallest
 REFERENCE_SIDE = 336  # pixels: LLaVA-1.5's input
@@ -186,39 +184,10 @@ def _picture_map(
     session: ImageSession, picture: Picture, question: str, options: GroundingOptions
 ) -> _PictureMap:
     """Return the map of a picture that is alone in the prompt."""
-    if options.signal == PIXEL_GRADIENT:
-        return _pixel_map(session, picture, question, options)
-
-    prompt = session.vlm.prompt(question, [picture])
-    found = token_relevance(session, prompt, options)
-    relevance = found.relevance
-
-    neutral = neutral_question(session.vlm, options)
-    if neutral is not None:
-        other = session.vlm.prompt(neutral, [picture])
-        divisor = token_relevance(session, other, options).relevance
-        relevance = relative_relevance(relevance, divisor, floor=options.neutral_floor)
-
-    view = prompt.views[0]
-    grid = relevance.double().cpu().numpy()[view.token_indices]  # (rows, cols)
+    found = round_relevance(session, session.vlm.prompt(question, [picture]), options)
+    view = found.views[0]
+    grid = found.relevance.double().cpu().numpy()[view.token_indices]  # (rows, cols)
     return _PictureMap(*_of_cells(grid, view), found.logits)
-
-
-def _pixel_map(
-    session: ImageSession, picture: Picture, question: str, options: GroundingOptions
-) -> _PictureMap:
-    """Return the map of a picture by the gradient at its pixels."""
-    found = session.pixel_gradient(question, picture, max_log_probability)
-    energy = found.gradient.norm(dim=0)  # (height, width)
-
-    neutral = neutral_question(session.vlm, options)
-    if neutral is not None:
-        other = session.pixel_gradient(neutral, picture, max_log_probability)
-        divisor = other.gradient.norm(dim=0)
-        energy = relative_relevance(energy, divisor, floor=options.neutral_floor)
-
-    grid = sharp(found, energy, options.window.median)
-    return _PictureMap(*_of_cells(grid, found.view), found.logits)
 
 
 def _of_cells(values: np.ndarray, view: View) -> tuple[np.ndarray, Box]:
@@ -231,28 +200,3 @@ def _of_cells(values: np.ndarray, view: View) -> tuple[np.ndarray, Box]:
     cells = (int(rows[0]), int(cols[0]), int(rows[-1]) + 1, int(cols[-1]) + 1)
 
     return on_image(values, inside), view.cell_box(cells)
-
-
-def sharp(
-    found: PixelGradient, energy: Float[Tensor, "height width"], median: int
-) -> Float[np.ndarray, "rows cols"]:
-    """Return the mean energy of each cell where the picture has detail.
-
-    Pixels without detail count as 0. Detail is the picture minus its 3 x 3 Gaussian blur, L2 over
-    colors, through a median filter, above its own median.
-
-    Args:
-        found: pixels and the token grid over them.
-        energy: of each pixel.
-        median: cells of the median filter.
-    """
-    pixels = found.pixels.cpu().numpy()
-    blurred = ndimage.gaussian_filter(pixels, (0, 0.8, 0.8), truncate=1.25)  # 3 x 3
-    detail = np.linalg.norm(pixels - blurred, axis=0)
-    detail = ndimage.median_filter(detail, median)
-    masked = energy.double().cpu().numpy() * (detail > np.median(detail))
-
-    # Every cell covers the same number of pixels.
-    rows, cols = found.view.shape
-    height, width = masked.shape
-    return masked.reshape(rows, height // rows, cols, width // cols).mean((1, 3))

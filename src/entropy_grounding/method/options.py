@@ -3,7 +3,7 @@
 Each group of options checks itself, so impossible values are refused before any model runs.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 
 from entropy_grounding.core.checks import check_at_least, check_choice
 from entropy_grounding.core.errors import InputError
@@ -17,7 +17,8 @@ from entropy_grounding.method.target import TARGETS
 
 # How token relevance is computed; `attribution.ATTRIBUTIONS` has one function for each.
 SIGNALS = ("gradient", "attention", "gradient_attention", "localization_heads")
-PIXEL_GRADIENT = "pixel_gradient"  # ViCrop's, of windows only
+PIXEL_GRADIENT = "pixel_gradient"  # ViCrop's: of log p(t*) at the pixels, as `signals` computes it
+MASKS = ("default", "detail", "none")
 
 # Where crops come from. "found" is the paper's loop, "anytime" a cascade that begins with it;
 # `baselines.METHODS` has the others.
@@ -50,8 +51,8 @@ class WindowOptions:
         high_res: compute the map on tiles of the image, each shown alone.
         tile: height of a tile in pixels; the image is cut into as many rows as fit, rounded up.
             None is 1,024 for an input of 336 pixels, and in proportion for others.
-        median: cells of the median filter on the high-pass picture of pixel gradients; 7 in the
-            released code, 3 in the paper.
+        median: side in pixels of the median filter on the high-pass picture of the detail mask; 7
+            in the released code, 3 in the paper.
     """
 
     side: int | None = None
@@ -70,7 +71,11 @@ class GroundingOptions:
     """Every choice of the method; the presets are in ``conf/method``.
 
     Attributes:
-        signal: how token relevance is computed, one of `SIGNALS`, or "pixel_gradient" with windows.
+        signal: how token relevance is computed, one of `SIGNALS`, or "pixel_gradient": the gradient
+            of log p(t*) at the pixels, whatever ``target`` says, as a mean over each token's
+            pixels.
+        mask: "detail" counts a map only where the picture has detail, as ViCrop does; "none" counts
+            all of it; "default" is "detail" for pixel gradients and "none" for the others.
         layers: of attention maps: "mean" over all, or the one "chosen" by ``vlm.attention_layer``.
         target: the scalar that is differentiated, a key of `TARGETS`.
         answer_token: which token of the greedy answer the target sees, from 1.
@@ -89,7 +94,8 @@ class GroundingOptions:
         regions: from map to boxes.
         stopping: when to end.
         gate: when to answer without zooming, and when to keep the plain answer.
-        budget: where a cascade ends, with ``crops="anytime"``.
+        budget: where a cascade ends, with ``crops="anytime"``. With ``crops="search"``
+            ``budget.tries`` alone: only so many candidates, in the order of the map, are tried.
         reuse: "exact" keeps keys and values: an answer resumes the pass of its map, or that of the
             full image, and nothing is computed twice. "off" encodes and runs every prompt again,
             with the logits of all positions (as the authors' code).
@@ -109,6 +115,7 @@ class GroundingOptions:
     """
 
     signal: str = "gradient"
+    mask: str = "default"
     layers: str = "mean"
     target: str = "entropy"
     answer_token: int = 1
@@ -136,7 +143,8 @@ class GroundingOptions:
         """Refuse unknown names and impossible numbers before any model runs."""
         _check_attribution(self)
         _check_savings(self)
-        _check_cascade(self)
+        _check_pixels(self)
+        _check_budget(self)
 
         check_choice("crops", self.crops, CROPS)
         check_choice("padding", self.padding, ("respected", "ignored"))
@@ -148,6 +156,13 @@ class GroundingOptions:
         layers = (self.decoder_layers, self.gradient_layer, *self.depths)
         whole = all(layer is None for layer in layers)
         return self.signal == "gradient" and self.answer_token == 1 and whole
+
+    @property
+    def masks_detail(self) -> bool:
+        """Whether a map counts only where the picture has detail."""
+        if self.mask == "default":
+            return self.signal == PIXEL_GRADIENT
+        return self.mask == "detail"
 
     @property
     def depths(self) -> tuple[float | None, float | None]:
@@ -190,8 +205,7 @@ def _check_attribution(options: GroundingOptions) -> None:
     check_choice("target", options.target, TARGETS)
     check_choice("relevance", options.relevance, RELEVANCES)
     check_choice("layers", options.layers, ("mean", "chosen"))
-    windows = (PIXEL_GRADIENT,) if options.crops == "window" else ()
-    check_choice("signal", options.signal, (*SIGNALS, *windows))
+    check_choice("signal", options.signal, (*SIGNALS, PIXEL_GRADIENT))
 
     check_at_least("answer_token", options.answer_token, 1)
     check_at_least("decoder_layers", options.decoder_layers, 1)
@@ -238,12 +252,29 @@ def _check_savings(options: GroundingOptions) -> None:
         )
 
 
-def _check_cascade(options: GroundingOptions) -> None:
-    """Refuse a budget without a cascade, and a cascade that its gate cannot serve."""
+def _check_pixels(options: GroundingOptions) -> None:
+    """Refuse an unknown mask, and pixels of crops that are read in another size than they have."""
+    check_choice("mask", options.mask, MASKS)
+
+    reads_pixels = options.signal == PIXEL_GRADIENT or options.masks_detail
+    if reads_pixels and options.crop_scale != 1:
+        raise InputError(
+            f"method.crop_scale is {options.crop_scale}: pixel gradients and detail masks read "
+            "crops at their full budget; use 1."
+        )
+
+
+def _check_budget(options: GroundingOptions) -> None:
+    """Refuse a budget that its crops do not have, and a cascade that its gate cannot serve."""
+    if options.crops == "search":
+        _check_tries(options.budget)
+        return
+
     if options.crops != "anytime":
         if options.budget != BudgetOptions():
             raise InputError(
-                f"method.budget is for method.crops=anytime, and method.crops is '{options.crops}'."
+                "method.budget is for method.crops=anytime, and its tries for method.crops=search: "
+                f"method.crops is '{options.crops}'."
             )
         return
 
@@ -254,3 +285,19 @@ def _check_cascade(options: GroundingOptions) -> None:
         )
     if options.reuse == "off":
         raise InputError("method.crops=anytime resumes kept passes: use method.reuse=exact.")
+
+
+def _check_tries(budget: BudgetOptions) -> None:
+    """Refuse a budget of a search that is more than a number of tries, or no try at all."""
+    usual = asdict(BudgetOptions())
+    for name, value in asdict(budget).items():
+        if name != "tries" and value != usual[name]:
+            raise InputError(
+                f"method.budget.{name} is {value}: a search has only tries; leave it out, or use "
+                "method.crops=anytime."
+            )
+
+    if budget.tries == 0:
+        raise InputError(
+            "method.budget.tries is 0: a search tries at least 1; use method=base for none."
+        )

@@ -8,15 +8,14 @@ from torch import Tensor
 
 from entropy_grounding.core.geometry import Box, View
 from entropy_grounding.core.records import Region, RelevanceMap, Uncertainty, ZoomStep
-from entropy_grounding.method.attribution import neutral_question, token_relevance
 from entropy_grounding.method.gate import OFF, is_sure, uncertainty
 from entropy_grounding.method.options import GroundingOptions
 from entropy_grounding.method.regions import propose_regions, threshold_value
-from entropy_grounding.method.relevance import relative_relevance, relevance_maps
+from entropy_grounding.method.relevance import relevance_maps
+from entropy_grounding.method.signals import round_relevance
 from entropy_grounding.method.stopping import Decision, decide, map_spatial_entropy
 from entropy_grounding.method.target import TARGETS, log_probabilities, next_token_entropy
 from entropy_grounding.vlm.session import ImageSession
-from entropy_grounding.vlm.types import Picture
 
 # Called after every round with the number of rounds and the decision, None to go on.
 Progress = Callable[[int, Decision | None], None]
@@ -121,21 +120,13 @@ def ground_round(
         options: the options of the method.
     """
     prompt = session.prompt(question, crops)
-    found = token_relevance(session, prompt, options)
-    relevance = found.relevance
+    found = round_relevance(session, prompt, options)
 
-    neutral = neutral_question(session.vlm, options)
-    if neutral is not None:
-        other = session.vlm.prompt(neutral, session.encode(prompt.crops))
-        divisor = token_relevance(session, other, options).relevance
-        relevance = relative_relevance(relevance, divisor, floor=options.neutral_floor)
-
-    views = prompt.views
+    views = found.views
     if options.padding == "ignored":
-        pictures = session.encode(prompt.crops)
-        views = tuple(_stretched(view, pictures) for view in views)
+        views = tuple(_stretched(view, prompt.boxes) for view in views)
 
-    maps = relevance_maps(relevance, views, options.regions.sigma_for)
+    maps = relevance_maps(found.relevance, views, options.regions.sigma_for)
     regions = propose_regions(maps, session.image.size, options.regions)
     return zoom_step(found.logits, prompt.crops, maps, regions, options, prompt.visual_tokens)
 
@@ -161,9 +152,9 @@ def zoom_step(
     )
 
 
-def _stretched(view: View, pictures: Sequence[Picture]) -> View:
+def _stretched(view: View, boxes: Sequence[Box]) -> View:
     """Return a token grid as if a padded picture were stretched, as in the authors' code."""
-    return replace(view, box=pictures[view.image_index].box, shown=None)
+    return replace(view, box=boxes[view.image_index], shown=None)
 
 
 def _spatial_entropy_of_best(

@@ -9,7 +9,16 @@ from PIL import Image
 from entropy_grounding.core.geometry import Box
 from entropy_grounding.vlm.memory import surplus
 from entropy_grounding.vlm.model import VLM
-from entropy_grounding.vlm.types import Answer, Pass, Picture, Prompt, Target, TokenGradients
+from entropy_grounding.vlm.types import (
+    Answer,
+    Pass,
+    Picture,
+    PixelGradients,
+    Prompt,
+    Target,
+    TokenAttention,
+    TokenGradients,
+)
 
 T = TypeVar("T")
 
@@ -19,7 +28,7 @@ class CachedVLM(VLM):
 
     The same question about the same pixels gets the cached result. Results equal those of the VLM
     itself; wall times mean nothing. Encoded pictures and answers are cached, passes of one prompt
-    that keep keys and values, and their gradients by target.
+    that keep keys and values, their gradients by target, attention, and gradients at pixels.
 
     Args:
         vlm: the model.
@@ -117,6 +126,18 @@ class CachedVLM(VLM):
             earlier = self.run([self._cached[("earlier", _key(prompt))]], graph=False, keep=True)
             return super().continue_from(earlier, prompt)
         return super().run([prompt], keep=True)
+
+    def attention(self, prompt: Prompt, target: Target | None = None) -> TokenAttention:
+        """Return attention weights, as `VLM.attention`."""
+        attention = super().attention
+        key = ("attention", _key(prompt), target)
+        return self._once(key, lambda: attention(prompt, target))
+
+    def pixel_gradients(self, prompt: Prompt, target: Target) -> PixelGradients:
+        """Return gradients at pixels, as `VLM.pixel_gradients`."""
+        pixel_gradients = super().pixel_gradients
+        key = ("pixels", _key(prompt), target)
+        return self._once(key, lambda: pixel_gradients(prompt, target))
 
     def generate(self, prompt: Prompt, *, max_new_tokens: int, after: Pass | None = None) -> Answer:
         """Return the greedy answer, as `VLM.generate`."""

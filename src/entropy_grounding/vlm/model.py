@@ -37,7 +37,8 @@ from entropy_grounding.vlm.types import (
     Answer,
     Pass,
     Picture,
-    PixelGradient,
+    PixelGradients,
+    Pixels,
     Prompt,
     Target,
     TokenAttention,
@@ -410,26 +411,64 @@ class VLM(PromptBuilder):
         return inputs
 
     @own_gradients
-    def pixel_gradient(self, question: str, picture: Picture, target: Target) -> PixelGradient:
-        """Return the gradient of a target at the pixels of a picture, alone in the prompt."""
-        inputs = self.processed(picture.image)
-        pixels = inputs["pixel_values"].clone().requires_grad_()
+    def pixel_gradients(self, prompt: Prompt, target: Target) -> PixelGradients:
+        """Return the gradient of a target at the pixels of every picture of a prompt.
+
+        The pictures run through the vision tower again, this time with a graph.
+        """
+        inputs = [self.processed(picture.image) for picture in prompt.pictures]
+        leaves = [each["pixel_values"].clone().requires_grad_() for each in inputs]
 
         with frozen(self.model), torch.enable_grad():
-            tokens = self.features({**inputs, "pixel_values": pixels})
-            logits = self.logits(self.prompt(question, [picture]), tokens)
-            (gradient,) = differentiate(target(logits), [pixels])
+            read = zip(inputs, leaves, strict=True)
+            tokens = [self.features({**each, "pixel_values": leaf}) for each, leaf in read]
+            logits = self.logits(prompt, torch.cat(tokens))
+            gradients = differentiate(target(logits), leaves)
 
-        size = picture.image.size
-        known = self.model.config, self.processor, inputs
-        view = next(iter(self.family.views(*known, size).values()))
-        box = shifted(view.box, picture.box.x0, picture.box.y0)
-        return PixelGradient(
+        laid_out = self._laid_out(prompt, inputs, gradients)
+        return PixelGradients(
             logits.detach(),
-            self.family.picture(*known, gradient.detach().float(), size),
-            self.family.picture(*known, pixels.detach().float(), size),
-            replace(view, box=box, shown=picture.box),
+            self._as_pixels(prompt, inputs),
+            tuple(part.pixels for part in laid_out),
         )
+
+    @own_gradients
+    def pixels(self, prompt: Prompt) -> tuple[Pixels, ...]:
+        """Return the pixels that the model reads of every picture of a prompt."""
+        return self._as_pixels(prompt, [self.processed(each.image) for each in prompt.pictures])
+
+    def _as_pixels(self, prompt: Prompt, inputs: Sequence[dict[str, Any]]) -> tuple[Pixels, ...]:
+        """Return the pixels of every picture, from what the processor made of it."""
+        return self._laid_out(prompt, inputs, [each["pixel_values"] for each in inputs])
+
+    def _laid_out(
+        self, prompt: Prompt, inputs: Sequence[dict[str, Any]], values: Sequence[Tensor]
+    ) -> tuple[Pixels, ...]:
+        """Lay values of pixels out under the first token grid of each picture.
+
+        Args:
+            prompt: from `prompt`.
+            inputs: what the processor made of each picture.
+            values: of each picture, in the structure of its ``pixel_values``.
+        """
+        found = []
+        offset = 0  # the tokens of earlier pictures
+        for index, picture in enumerate(prompt.pictures):
+            size = picture.image.size
+            known = self.model.config, self.processor, inputs[index]
+            view = next(iter(self.family.views(*known, size).values()))
+
+            placed = replace(
+                view,
+                image_index=index,
+                token_indices=view.token_indices + offset,
+                box=shifted(view.box, picture.box.x0, picture.box.y0),
+                shown=picture.box,
+            )
+            pixels = self.family.picture(*known, values[index].detach().float(), size)
+            found.append(Pixels(pixels, placed))
+            offset += len(picture.features)
+        return tuple(found)
 
     def _no_gradient(self, why: str) -> InputError:
         name = self.name or type(self.model).__name__

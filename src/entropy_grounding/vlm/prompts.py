@@ -192,6 +192,7 @@ class PromptBuilder:
             features=tuple(picture.features for picture in pictures),
             views=tuple(views),
             boxes=tuple(picture.box for picture in pictures),
+            pictures=tuple(pictures),
         )
 
     def prepared(

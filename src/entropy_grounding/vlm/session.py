@@ -19,7 +19,8 @@ from entropy_grounding.vlm.types import (
     Answer,
     Pass,
     Picture,
-    PixelGradient,
+    PixelGradients,
+    Pixels,
     Prompt,
     Target,
     TokenGradients,
@@ -230,11 +231,16 @@ class ImageSession:
         self._passes[_key(done.prompts[0])] = done.detached()
         return gradients
 
-    def pixel_gradient(self, question: str, picture: Picture, target: Target) -> PixelGradient:
-        """Return the gradient of a target at the pixels of a picture, alone in the prompt."""
-        self.ledger.forward(self.vlm.prompt(question, [picture]), backwards=1)
+    def pixel_gradients(self, prompt: Prompt, target: Target) -> PixelGradients:
+        """Return the gradient of a target at the pixels of every picture of a prompt."""
+        self.ledger.forward(prompt, backwards=1)
         with self.ledger.timed("map_seconds"):
-            return self.vlm.pixel_gradient(question, picture, target)
+            return self.vlm.pixel_gradients(prompt, target)
+
+    def pixels(self, prompt: Prompt) -> tuple[Pixels, ...]:
+        """Return the pixels that the model reads of every picture of a prompt."""
+        with self.ledger.timed("vision_seconds"):
+            return self.vlm.pixels(prompt)
 
     def once(self, name: Hashable, prompt: Prompt, compute: Callable[[], T]) -> T:
         """Return what was computed under a name for a prompt, or compute it now.

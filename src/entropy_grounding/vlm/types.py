@@ -47,6 +47,7 @@ class Prompt:
         boxes: the parts of the original image that the pictures show, in pixels.
         crops: the crops that were asked for and are in the prompt, before they were widened to
             whole pixels.
+        pictures: the encoded pictures themselves, in their order.
     """
 
     text: str
@@ -55,6 +56,7 @@ class Prompt:
     views: tuple[View, ...]
     boxes: tuple[Box, ...] = ()
     crops: tuple[Box, ...] = ()
+    pictures: tuple[Picture, ...] = ()
 
     @property
     def visual_tokens(self) -> int:
@@ -153,18 +155,30 @@ class TokenAttention:
 
 
 @dataclass(frozen=True, slots=True)
-class PixelGradient:
-    """Gradient of a target at the pixels of the model's input.
+class Pixels:
+    """The pixels that the model reads of a picture of a prompt, under a token grid.
+
+    Attributes:
+        pixels: laid out as ``view`` shows them ``(channels, height, width)``.
+        view: the first token grid of the picture, with indices into the visual tokens of the
+            prompt; every cell of it covers the same number of pixels.
+    """
+
+    pixels: Tensor
+    view: View
+
+
+@dataclass(frozen=True, slots=True)
+class PixelGradients:
+    """Gradients of a target at the pixels of one prompt.
 
     Attributes:
         logits: next-token logits ``(vocabulary,)``.
-        gradient: of the target, laid out as ``view`` shows the pixels ``(channels, height,
+        pictures: the pixels of every picture.
+        gradients: of the target, for every picture in the layout of its pixels ``(channels, height,
             width)``.
-        pixels: the pixels in the same layout.
-        view: the token grid; every cell of it covers the same number of pixels.
     """
 
     logits: Tensor
-    gradient: Tensor
-    pixels: Tensor
-    view: View
+    pictures: tuple[Pixels, ...]
+    gradients: tuple[Tensor, ...]

@@ -143,10 +143,11 @@ def test_pixels_are_laid_out_as_the_view_shows_them(vlm, case):
     cell = view.cell_box((row, col, row + 1, col + 1))
     image = Image.new("RGB", (width, height), "black")
     image.paste((255, 255, 255), tuple(round(v) for v in cell.xyxy()))
-    found = vlm.pixel_gradient(QUESTION, vlm.encode(image), max_log_probability)
-    assert found.pixels.shape == found.gradient.shape
-    rows, cols = found.view.shape
-    bright = found.pixels.sum(0).numpy()
+    found = vlm.pixel_gradients(vlm.prompt(QUESTION, [vlm.encode(image)]), max_log_probability)
+    (picture,) = found.pictures
+    assert picture.pixels.shape == found.gradients[0].shape
+    rows, cols = picture.view.shape
+    bright = picture.pixels.sum(0).numpy()
     blocks = bright.reshape(rows, bright.shape[0] // rows, cols, bright.shape[1] // cols).mean(
         (1, 3)
     )
@@ -155,7 +156,8 @@ def test_pixels_are_laid_out_as_the_view_shows_them(vlm, case):
 
 def test_the_pixel_gradient_agrees_with_finite_differences(vlm, case):
     picture = vlm.encode(case.image())
-    found = vlm.pixel_gradient(QUESTION, picture, max_log_probability)
+    prompt = vlm.prompt(QUESTION, [picture])
+    (found,) = vlm.pixel_gradients(prompt, max_log_probability).gradients
     inputs = vlm.processed(picture.image)
 
     pixels = inputs["pixel_values"].clone().requires_grad_()
@@ -179,7 +181,7 @@ def test_the_pixel_gradient_agrees_with_finite_differences(vlm, case):
     laid_out = vlm.family.picture(
         vlm.model.config, vlm.processor, inputs, gradient, picture.image.size
     )
-    torch.testing.assert_close(found.gradient, laid_out)
+    torch.testing.assert_close(found, laid_out)
 
 
 @pytest.mark.parametrize("signal", ATTRIBUTIONS)

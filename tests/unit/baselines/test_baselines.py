@@ -161,10 +161,7 @@ def test_the_oracle_at_a_budget_has_as_many_crops():
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        (
-            {"signal": "pixel_gradient"},
-            "Unknown signal 'pixel_gradient': did you mean 'gradient'",
-        ),
+        ({"signal": "pixels"}, "Unknown signal 'pixels'"),
         ({"crops": "somewhere"}, "Unknown crops 'somewhere'"),
         ({"layers": "last"}, "Unknown layers 'last': use one of mean, chosen"),
         ({"candidates": 0}, "candidates is 0"),

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Bool, Float, Int
 
 from entropy_grounding.core.records import Attempt
@@ -28,6 +29,9 @@ ROUNDS = (1, 2, 15)
 
 NEVER = -1.0  # nats: no entropy is that low
 ALL = 1000  # more candidates than any cascade has
+
+# Columns of rows that a replay does not know.
+_NOT_TRACED = ("iou", "best_iou", "pointing", "energy", "chance", "visual_tokens", "seconds")
 
 # The columns of a trace: index in `STAGES`, entropy of the first token in nats, passes until then,
 # score in [0, 1], and the share of the evidence that the crops cover; NaN without evidence.
@@ -77,6 +81,27 @@ class Replayed:
 def replay(traces: Sequence[Trace], limits: Limits) -> Replayed:
     """Return what a cascade with some thresholds gives for every row."""
     return _replayed(_stacked(traces, limits.rounds), limits)
+
+
+def replayed_rows(rows: pd.DataFrame, limits: Limits) -> pd.DataFrame:
+    """Return the rows of a cascade without thresholds as some thresholds would have left them.
+
+    Scores and passes are exact; what no trace tells (where it looked, tokens, seconds) is NaN.
+
+    Args:
+        rows: of an evaluation with ``budget.trace``. Those without a score stay as they are.
+        limits: the thresholds.
+    """
+    ok = (rows["status"] == "ok").to_numpy()
+    found = replay(read_traces(list(rows.loc[ok, "attempts"])), limits)
+
+    passes = np.full(len(rows), np.nan)
+    passes[ok] = found.passes
+    score = rows["score"].to_numpy(float, copy=True)
+    score[ok] = found.score
+
+    unknown = dict.fromkeys(_NOT_TRACED, np.nan)
+    return rows.assign(score=score, forwards=passes, backwards=0, **unknown)
 
 
 @dataclass(frozen=True)
@@ -187,8 +212,10 @@ def _grid(
         # Without candidates their threshold means nothing.
         behind += [(tried, tries) for tries in (TRIES if tried == NEVER else TRIES[1:])]
 
-    early = [_replayed(traces, Limits(0, 0, *pair, NEVER, ALL, rounds)) for pair in before]
-    late = [_replayed(traces, Limits(0, 0, NEVER, NEVER, *pair, rounds)) for pair in behind]
+    starts = [Limits(0, 0, plain, zoomed, NEVER, ALL, rounds) for plain, zoomed in before]
+    ends = [Limits(0, 0, NEVER, NEVER, tried, tries, rounds) for tried, tries in behind]
+    early = [_replayed(traces, limits) for limits in starts]
+    late = [_replayed(traces, limits) for limits in ends]
     stands = np.array([_stands_before(traces, *pair) for pair in before])
 
     means = []
@@ -199,8 +226,11 @@ def _grid(
         # Rounded, so that equal means are equal on every machine.
         means.append((sums / len(traces.last)).round(9).ravel())
 
-    pairs = itertools.product(before, behind)
-    return [Limits(0, 0, *first, *then, rounds) for first, then in pairs], means[0], means[1]
+    pairs = [
+        replace(start, tried=end.tried, tries=end.tries)
+        for start, end in itertools.product(starts, ends)
+    ]
+    return pairs, means[0], means[1]
 
 
 def _cuts(traces: _Stacked, stage: str) -> tuple[float, ...]:

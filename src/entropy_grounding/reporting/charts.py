@@ -21,7 +21,7 @@ from matplotlib.transforms import Bbox, BboxBase
 
 from entropy_grounding.benchmarks.names import chance_score, display_name, in_paper_order
 from entropy_grounding.plots import PAGE, paper_style, set_message
-from entropy_grounding.reporting.comparisons import mean_costs
+from entropy_grounding.reporting.comparisons import half_widths, mean_costs
 from entropy_grounding.reporting.labels import (
     KIND_COLORS,
     REFERENCES,
@@ -522,7 +522,7 @@ def plot_cost(
             ``vlm``, ``method``, ``score`` and the cost.
     """
     mean = mean_costs(cells, cost).dropna(subset=[cost])
-    mean = mean.merge(_half_widths(cells), on=["vlm", "method"])
+    mean = mean.merge(half_widths(cells), on=["vlm", "method"])
     vlms = list(mean["vlm"].unique())
 
     columns = min(2, len(vlms))
@@ -550,18 +550,6 @@ def plot_cost(
     for axes, vlm in zip(grid.flat, vlms, strict=False):
         _label_points(axes, mean[mean["vlm"] == vlm], cost)
     return figure
-
-
-def _half_widths(cells: pd.DataFrame) -> pd.DataFrame:
-    """Return half the width of the interval of every mean score, as the column ``half``.
-
-    The benchmarks are independent, so the squares of their widths add up.
-    """
-    squares = ((cells["score_high"] - cells["score_low"]) / 2) ** 2
-    grouped = cells.assign(square=squares).groupby(["vlm", "method"], sort=False)["square"]
-    half = grouped.sum() ** 0.5 / grouped.size()
-
-    return half.rename("half").reset_index()
 
 
 def _plot_frontier(axes: Axes, mine: pd.DataFrame, cost: str) -> None:

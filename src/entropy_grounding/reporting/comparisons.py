@@ -35,6 +35,18 @@ def mean_costs(found: pd.DataFrame, cost: str = "passes") -> pd.DataFrame:
     return means[complete].reset_index()
 
 
+def half_widths(cells: pd.DataFrame) -> pd.DataFrame:
+    """Return half the width of the interval of every mean score, as the column ``half``.
+
+    The benchmarks are independent, so the squares of their widths add up.
+    """
+    squares = ((cells["score_high"] - cells["score_low"]) / 2) ** 2
+    grouped = cells.assign(square=squares).groupby(["vlm", "method"], sort=False)["square"]
+    half = grouped.sum() ** 0.5 / grouped.size()
+
+    return half.rename("half").reset_index()
+
+
 def dominating(found: pd.DataFrame, reference: str = OURS) -> str:
     """Return a Markdown list that names the methods that dominate the reference, VLM by VLM.
 

@@ -1,18 +1,25 @@
 """An experiment with its rows: summarise it and write its tables."""
 
 import json
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from entropy_grounding.benchmarks.names import display_name, in_paper_order, kind_of
-from entropy_grounding.evaluation.archive import stored_folder, stored_index
+from entropy_grounding.core.errors import InputError
+from entropy_grounding.evaluation.archive import source_of, stored_folder, stored_index
+from entropy_grounding.evaluation.budgets import BUDGETS
 from entropy_grounding.experiments.config import (
     ExperimentConfig,
     evaluations,
     load_experiment,
 )
+from entropy_grounding.method.budget import BudgetOptions, Limits
+from entropy_grounding.method.limits import stored_limits
+from entropy_grounding.reporting.budget_curve import budget_name
 from entropy_grounding.reporting.significance import TEST, adjusted, mark
 from entropy_grounding.reporting.summary import OURS, summarised
 from entropy_grounding.reporting.tables import latex_table, score_table, sources
@@ -27,8 +34,10 @@ def summary(setup: ExperimentConfig, folders: dict[tuple[str, str, str], Path]) 
         folders: the folder of each stored (VLM, benchmark, variant).
 
     Returns:
-        One row per VLM, benchmark and variant, and one for each "plain". The columns are those of
-        `cells`; ``p_ours`` is tested against the reference variant of the experiment.
+        One row per VLM, benchmark and variant, and one for each "plain". A cascade without
+        thresholds (``budget.trace``) also has one for each of `BUDGETS` that the calibration of
+        its VLM knows, as if it had been run with that budget. The columns are those of `cells`;
+        ``p_ours`` is tested against the reference variant of the experiment.
     """
     # The folders of the variants, for each VLM and benchmark, in the order of `folders`.
     by_cell: dict[tuple[str, str], dict[str, Path]] = {}
@@ -36,13 +45,27 @@ def summary(setup: ExperimentConfig, folders: dict[tuple[str, str, str], Path]) 
         by_cell.setdefault((vlm, benchmark), {})[variant] = folder
 
     lines = []
-    for stored in by_cell.values():
+    for (vlm, _), stored in by_cell.items():
         # Without rows of the reference, the first variant takes its place.
         reference = stored.get(setup.experiment.reference, next(iter(stored.values())))
         for variant, folder in (("plain", reference), *stored.items()):
             lines.append(summarised(folder, reference, variant, setup.run.examples))
+            for name, limits in _budgets(folder, vlm) if variant != "plain" else ():
+                about = (folder, reference, name, setup.run.examples)
+                lines.append(summarised(*about, limits))
 
     return pd.DataFrame(lines)
+
+
+def _budgets(folder: Path, vlm: str) -> Iterator[tuple[str, Limits]]:
+    """Yield name and thresholds of every budget that rows with traces are replayed with."""
+    method = source_of(folder)["config"]["method"]
+    if not method.get("budget", {}).get("trace"):
+        return
+
+    for passes in BUDGETS:
+        with suppress(InputError):  # no calibration, or a budget below its cheapest
+            yield budget_name(passes), stored_limits(BudgetOptions(passes=passes), vlm)
 
 
 # The link below every table, from ``results/tables`` and from a notebook's folder in ``outputs``.

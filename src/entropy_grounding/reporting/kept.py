@@ -19,7 +19,7 @@ from entropy_grounding.core import geometry
 from entropy_grounding.core.identity import file_digest
 from entropy_grounding.core.paths import ROOT
 from entropy_grounding.core.verbatim import expanded
-from entropy_grounding.evaluation import archive, packs, places, retried
+from entropy_grounding.evaluation import archive, budgets, packs, places, retried
 from entropy_grounding.evaluation.files import MANIFEST, ROWS, digest_of, replace_file
 from entropy_grounding.metrics import localization, statistics
 from entropy_grounding.vlm import weights
@@ -28,7 +28,7 @@ PLACE = "ENTROPY_GROUNDING_CACHE"  # names another folder; an empty value keeps 
 FOLDER = ROOT / "outputs" / "cache" / "summaries"
 
 # What computes a summary besides the module that asks for it.
-_CODE = (statistics, localization, geometry, weights, archive, packs, places, retried)
+_CODE = (statistics, localization, geometry, weights, archive, budgets, packs, places, retried)
 _LIBRARIES = ("numpy", "scipy", "pandas", "pyarrow")
 
 # The JSON of the summaries of this process, by key: a notebook asks for the same ones again.

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ import pandas as pd
 from entropy_grounding.benchmarks.names import TITLES
 from entropy_grounding.core.errors import InputError
 from entropy_grounding.evaluation.archive import last_change, stored_evaluations, table_rows
+from entropy_grounding.evaluation.budgets import replayed_rows
 from entropy_grounding.evaluation.retried import retried_share
+from entropy_grounding.method.budget import Limits
 from entropy_grounding.metrics.statistics import interval, paired_test
 from entropy_grounding.reporting.kept import kept
 from entropy_grounding.tiny.architectures import RECIPES
@@ -127,7 +130,11 @@ def cell(root: str | Path, vlm: str, benchmark: str, method: str) -> dict[str, A
 
 
 def summarised(
-    folder: Path, reference: Path, method: str, examples: int | None = None
+    folder: Path,
+    reference: Path,
+    method: str,
+    examples: int | None = None,
+    limits: Limits | None = None,
 ) -> dict[str, Any]:
     """Return the row of `cells` for the rows in a folder.
 
@@ -138,24 +145,29 @@ def summarised(
         reference: folder of the rows that they are tested against.
         method: name of the method.
         examples: how many examples of the data set count, from the first on; None counts all.
+        limits: thresholds that the cascade of the rows is replayed with, which must hold traces.
     """
     plain = method == "plain"
     line = kept(
         (folder, reference),
-        (plain, examples),
+        (plain, examples, limits and asdict(limits)),
         sys.modules[__name__],
-        lambda: _summarised(folder, reference, plain, examples),
+        lambda: _summarised(folder, reference, plain, examples, limits),
     )
 
     return {**line, "method": method}
 
 
-def _summarised(folder: Path, reference: Path, plain: bool, examples: int | None) -> dict[str, Any]:
+def _summarised(
+    folder: Path, reference: Path, plain: bool, examples: int | None, limits: Limits | None
+) -> dict[str, Any]:
     """Summarise the rows of a folder."""
     rows, source = _first_rows(folder, examples, last_change(folder))
     ours, _ = _first_rows(reference, examples, last_change(reference))
     if plain:
         rows = rows.assign(score=rows["plain_score"])
+    if limits:
+        rows = replayed_rows(rows, limits)
 
     return _summarise(rows, source, ours, plain=plain)
 

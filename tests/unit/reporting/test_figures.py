@@ -6,6 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.collections import PathCollection
 from PIL import Image
 
 from entropy_grounding.benchmarks.names import TITLES, chance_score, in_paper_order
@@ -146,8 +147,9 @@ def test_the_number_of_regions_is_an_axis():
 
 def test_a_significant_number_of_regions_is_filled_above_the_empty_points():
     figure = plot_over_number(table("plain", "entropy_gradient", "regions_1"))
-    (axes, _) = figure.axes
-    (filled,) = [drawn for drawn in axes.collections if len(drawn.get_offsets()) == 1]
+    axes = figure.axes[0]
+    (filled,) = [drawn for drawn in axes.collections if isinstance(drawn, PathCollection)]
+    assert len(filled.get_offsets()) == 1
     assert filled.get_zorder() > max(line.get_zorder() for line in axes.lines)
     plt.close(figure)
 
@@ -163,7 +165,7 @@ def test_vlms_stand_in_the_order_of_the_paper():
 def test_a_place_has_the_interval_of_its_examples(tmp_path):
     folder = tmp_path / "tiny_llava" / "mini_gqa" / "entropy_gradient"
     rows = pd.DataFrame({"number": range(5), "status": ["ok"] * 4 + ["failed"]})
-    write_results(folder, rows.assign(iou=[0.1, 0.2, 0.3, 0.4, 9.0]), {})
+    write_results(folder, rows.assign(iou=[0.1, 0.2, 0.3, 0.4, 9.0], best_iou=0.5), {})
     cells = table("plain", "entropy_gradient", benchmarks=("mini_gqa",)).assign(iou=[None, 0.25])
     folders = {("tiny_llava", "mini_gqa", "entropy_gradient"): folder}
     plain, ours = with_intervals(cells, folders, "iou").to_dict("records")

@@ -84,8 +84,23 @@ def paper_style() -> Iterator[None]:
 def set_message(figure: Figure, message: str) -> None:
     """Write the message of a figure over it, in lines that fit its width."""
     # An inch holds about 13 bold characters of 9 points.
-    lines = textwrap.fill(" ".join(message.split()), max(20, int(13 * figure.get_figwidth())))
-    figure.suptitle(lines, x=0.01, ha="left", parse_math=False)
+    lines = _balanced(message, max(20, int(13 * figure.get_figwidth())))
+    figure.suptitle("\n".join(lines), x=0.01, ha="left", parse_math=False)
+
+
+def _balanced(text: str, width: int) -> list[str]:
+    """Return a text in as few lines as the width allows, so that no line is much shorter."""
+    words = text.split()
+    lines = textwrap.wrap(" ".join(words), width)
+
+    # Narrower as long as no word is broken and no line is added.
+    for narrower in range(width - 1, max(map(len, words), default=width), -1):
+        found = textwrap.wrap(" ".join(words), narrower)
+        if len(found) > len(lines):
+            break
+        lines = found
+
+    return lines
 
 
 def save_figure(figure: Figure, path: Path, *, dpi: int = DOTS_PER_INCH) -> list[Path]:

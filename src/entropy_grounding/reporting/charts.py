@@ -7,12 +7,13 @@ benchmarks in the order of the paper's Table 1.
 import math
 import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -46,14 +47,25 @@ from entropy_grounding.reporting.summary import OURS
 from entropy_grounding.vlm.registry import BIG_SIBLINGS
 
 _ROW = 0.15  # inches, the height of one method in a panel
+_NAMES = 1.5  # inches, the width of the names of methods beside the panels
 _CHANCE: dict[str, Any] = {"color": "gray", "linestyle": ":", "linewidth": 0.8, "zorder": 0}
-_POINT: dict[str, Any] = {"fmt": "o", "markersize": 3.5, "capsize": 0, "elinewidth": 0.8}
+_BAR: dict[str, Any] = {"markersize": 3.5, "capsize": 0, "elinewidth": 0.8}
+_POINT: dict[str, Any] = {"fmt": "o", **_BAR}
 
 # A tiny VLM and its big sibling have the same marker; colors are those of kinds of methods.
 _MARKERS = "osD^v"
 VLM_MARKERS = {
     name: _MARKERS[number] for number, pair in enumerate(BIG_SIBLINGS.items()) for name in pair
 }
+_VLM_LINES = dict(zip(_MARKERS, ("-", "--", "-.", ":", (0, (6, 2))), strict=True))
+# Where a chart shows the paper's method alone, VLMs are shades of its color, from dark to light.
+_SHADES = dict(
+    zip(
+        _MARKERS,
+        sns.blend_palette(["#3d1a00", method_color(OURS), "#f3b98f"], len(_MARKERS)),
+        strict=True,
+    )
+)
 
 
 def vlm_marker(vlm: str) -> str:
@@ -61,22 +73,40 @@ def vlm_marker(vlm: str) -> str:
     return VLM_MARKERS.get(vlm, "X")
 
 
-def _column_title(benchmark: str) -> str:
-    """Return the name of a benchmark in short lines, for a narrow panel."""
-    width = 13 if " on " in display_name(benchmark) else 1
-    return "\n".join(textwrap.wrap(display_name(benchmark), width, break_long_words=False))
+def vlm_style(vlm: str) -> dict[str, Any]:
+    """Return the marker, the shade and the line of a VLM, for charts of the paper's method."""
+    marker = vlm_marker(vlm)
+    color = _SHADES.get(marker, method_color(OURS))
+
+    return {"marker": marker, "color": color, "linestyle": _VLM_LINES.get(marker, "-")}
+
+
+def in_vlm_order(vlms: Iterable[str]) -> list[str]:
+    """Return every different VLM once: those of the paper in its order, then the others."""
+    known = list(VLM_MARKERS)
+    named = dict.fromkeys(str(vlm) for vlm in vlms)
+
+    return sorted(named, key=lambda vlm: known.index(vlm) if vlm in known else len(known))
+
+
+def _column_title(benchmark: str, inches: float) -> str:
+    """Return the name of a benchmark in lines that fit over a panel of this width."""
+    # An inch holds about 16 characters of 8 points.
+    lines = textwrap.wrap(display_name(benchmark), int(16 * inches), break_long_words=False)
+
+    return "\n".join(lines)
 
 
 def _panels(vlms: Sequence[str], benchmarks: Sequence[str], rows: int) -> tuple[Figure, np.ndarray]:
     """Return a figure with one row of panels per VLM and one column per benchmark.
 
     Args:
-        vlms: their names stand at the right of each row.
+        vlms: their names stand at the left of each row, above the names of the methods.
         benchmarks: their names stand over each column.
         rows: number of methods in a panel.
     """
-    # A row has room for the name of its VLM, too.
-    height = len(vlms) * max(_ROW * rows + 0.22, 1.0) + 1.1
+    # Each row has a gap above it, and the figure a title, an axis and a legend.
+    height = len(vlms) * (_ROW * rows + 0.3) + 1.2
     figure, grid = plt.subplots(
         len(vlms),
         len(benchmarks),
@@ -86,11 +116,20 @@ def _panels(vlms: Sequence[str], benchmarks: Sequence[str], rows: int) -> tuple[
         squeeze=False,
         layout="constrained",
     )
+    inches = (PAGE - _NAMES) / len(benchmarks)
     for axes, benchmark in zip(grid[0], benchmarks, strict=True):
-        axes.set_title(_column_title(benchmark), pad=11)  # above the plain score
-    for axes, vlm in zip(grid[:, -1], vlms, strict=True):
+        axes.set_title(_column_title(benchmark, inches), pad=11)  # above the plain score
+    for axes, vlm in zip(grid[:, 0], vlms, strict=True):
         axes.annotate(
-            vlm, (1.04, 0.5), xycoords="axes fraction", rotation=-90, va="center", fontsize=7
+            vlm,
+            (0, 1),
+            xytext=(-6, 2),
+            xycoords="axes fraction",
+            textcoords="offset points",
+            ha="right",
+            va="bottom",
+            fontsize=7,
+            fontweight="bold",
         )
 
     return figure, grid
@@ -115,7 +154,7 @@ def plot_scores(scores: pd.DataFrame) -> Figure:
             ``score`` in [0, 1] (`method_scores`).
     """
     benchmarks = in_paper_order(scores["benchmark"])
-    vlms = list(scores["vlm"].unique())
+    vlms = in_vlm_order(scores["vlm"])
     methods = in_method_order(scores["method"])
 
     figure, grid = plt.subplots(
@@ -226,7 +265,7 @@ def _add_kinds(figure: Figure, label: str, methods: Sequence[str], *further: Lin
     handles = [
         Line2D([], [], color=color, marker="o", markersize=4, linestyle="", label=kind)
         for kind, color in KIND_COLORS.items()
-        if kind in kinds
+        if kind in kinds and len(kinds) > 1  # a single color says nothing
     ]
     handles += further
     _add_legend(figure, label, handles, [str(handle.get_label()) for handle in handles])
@@ -234,11 +273,13 @@ def _add_kinds(figure: Figure, label: str, methods: Sequence[str], *further: Lin
 
 def _add_legend(figure: Figure, label: str, handles: Sequence[Any], labels: Sequence[str]) -> None:
     """Write the label of the horizontal axes below a figure, and the legend below it."""
+    # A line holds about 125 characters, of which the mark of an entry takes six.
+    one_line = sum(len(text) + 6 for text in labels) <= 125
     figure.legend(
         handles,
         labels,
         loc="outside lower center",
-        ncols=min(6, max(1, len(handles))),
+        ncols=max(1, len(handles)) if one_line else 3,
         title=label,
         title_fontsize=8,
         handletextpad=0.2,
@@ -257,7 +298,7 @@ def plot_shares(shares: pd.DataFrame) -> Figure:
     """
     message = shares_message(shares)
     shares = shares.dropna(subset="share")
-    vlms = list(shares["vlm"].unique())
+    vlms = in_vlm_order(shares["vlm"])
     benchmarks = in_paper_order(shares["benchmark"])
 
     figure, axes = plt.subplots(figsize=(PAGE, 2.8), layout="constrained")
@@ -269,9 +310,8 @@ def plot_shares(shares: pd.DataFrame) -> Figure:
             [benchmarks.index(benchmark) + shift for benchmark in mine["benchmark"]],
             100 * mine["share"],
             yerr=100 * np.stack([mine["share"] - mine["low"], mine["high"] - mine["share"]]),
-            color=method_color(OURS),
             label=vlm,
-            **(_POINT | {"fmt": vlm_marker(vlm)}),
+            **(_BAR | vlm_style(vlm) | {"linestyle": "none"}),
         )
 
     last = len(benchmarks) - 0.45
@@ -281,7 +321,7 @@ def plot_shares(shares: pd.DataFrame) -> Figure:
 
     axes.set(
         xticks=range(len(benchmarks)),
-        xticklabels=[_column_title(name) for name in benchmarks],
+        xticklabels=[_column_title(name, 5.5 / len(benchmarks)) for name in benchmarks],
         ylabel="share of the oracle's gain\nover random crops, %",
         xlim=(-0.5, last),
     )
@@ -318,7 +358,7 @@ def plot_variants(
     """
     cells = cells[(cells["n"] > 0) & cells[column].notna()]
     benchmarks = in_paper_order(cells["benchmark"])
-    vlms = list(cells["vlm"].unique())
+    vlms = in_vlm_order(cells["vlm"])
 
     varied = experiment in REFERENCES or reference not in (OURS, "plain")
     methods = variants_in_order(cells["method"], experiment)
@@ -326,6 +366,7 @@ def plot_variants(
         methods.remove("plain")
     tested = marks_against(cells, reference if varied else "plain")
 
+    chances = []
     figure, grid = _panels(vlms, benchmarks, len(methods))
     for line, vlm in zip(grid, vlms, strict=True):
         for axes, benchmark in zip(line, benchmarks, strict=True):
@@ -334,14 +375,17 @@ def plot_variants(
             signs = {name for name in methods if tested.get((vlm, benchmark, name))}
             filled = signs if column == "score" else set(methods)
             _plot_points(axes, here.reindex(methods), column, filled)
-            _plot_baselines(axes, here, column, reference if varied else "", benchmark)
+            chances.append(_chance_of(here, column, benchmark))
+            _plot_baselines(axes, here, chances[-1], reference if varied else "")
 
     grid[0, 0].set(
         yticks=range(len(methods)), yticklabels=[method_label(name, experiment) for name in methods]
     )
     grid[0, 0].set_ylim(len(methods) - 0.5, -0.5)
     _limit(grid[0], whole=column == "score" and not varied)
-    _add_kinds(figure, label, methods, *_marks_legend(column, varied=varied))
+    against = f"{method_label(reference, experiment)}, shaded" if varied else "plain"
+    chance = any(value is not None for value in chances)
+    _add_kinds(figure, label, methods, *_marks_legend(column, against, chance=chance))
 
     if column != "score":
         set_message(figure, place_message(cells, column, label.split(",")[0]))
@@ -352,26 +396,34 @@ def plot_variants(
     return figure
 
 
-def _plot_baselines(
-    axes: Axes, here: pd.DataFrame, column: str, reference: str, benchmark: str
-) -> None:
+def _chance_of(here: pd.DataFrame, column: str, benchmark: str) -> float | None:
+    """Return the value of a column by chance, None where it is not known.
+
+    Args:
+        here: the cells of one VLM and benchmark, with the method as index.
+        column: what is drawn.
+        benchmark: of the cells.
+    """
+    if column == "energy":
+        return float(here["chance"].mean())
+    if column == "iou":
+        return here["iou"].get("control_random")
+
+    return chance_score(benchmark) if column == "score" else None
+
+
+def _plot_baselines(axes: Axes, here: pd.DataFrame, chance: float | None, reference: str) -> None:
     """Draw what the points of a panel stand against: the reference, or chance.
 
     Args:
         axes: the panel.
         here: its cells, with the method as index.
-        column: what is drawn.
+        chance: the value by chance, a fraction.
         reference: the method whose interval is shaded; empty for none.
-        benchmark: of the panel.
     """
     axes.grid(axis="y", color="0.92", linewidth=0.5)
     axes.set_axisbelow(True)
-
-    if column == "energy":
-        axes.axvline(100 * here["chance"].mean(), **_CHANCE)
-    elif column == "iou" and "control_random" in here.index:
-        axes.axvline(100 * here["iou"]["control_random"], **_CHANCE)
-    elif column == "score" and (chance := chance_score(benchmark)) is not None:
+    if chance is not None:
         axes.axvline(100 * chance, **_CHANCE)
 
     if reference in here.index and "score_low" in here:
@@ -409,27 +461,28 @@ def _limit(line: np.ndarray, *, whole: bool) -> None:
         axes.locator_params(axis="x", nbins=3)
 
 
-def _marks_legend(column: str, *, varied: bool) -> list[Line2D]:
-    """Return the entries of a legend that say what filled points and lines mean."""
-    marks = []
-    if column == "score":
-        against = "reference (shaded)" if varied else "plain"
-        for face, text in (("black", "significantly unlike"), ("white", "not unlike")):
-            marks.append(
-                Line2D(
-                    *([], []),
-                    color="black",
-                    marker="o",
-                    markersize=4,
-                    linestyle="",
-                    markerfacecolor=face,
-                    label=f"{text} {against}",
-                )
-            )
-    if not varied:
+def _marks_legend(column: str, against: str, *, chance: bool) -> list[Line2D]:
+    """Return the entries of a legend that say what filled points and lines mean.
+
+    Args:
+        column: what is drawn.
+        against: what scores are tested against, in words.
+        chance: whether a line of chance is drawn.
+    """
+    marks = _filled_legend(against) if column == "score" else []
+    if chance:
         marks.append(Line2D([], [], color="gray", linestyle=":", label="chance"))
 
     return marks
+
+
+def _filled_legend(against: str) -> list[Line2D]:
+    """Return the entries of a legend for filled points, which are significant, and empty ones."""
+    style: dict[str, Any] = {"color": "0.35", "marker": "o", "markersize": 4, "linestyle": ""}
+    return [
+        Line2D([], [], **style, label=f"significantly unlike {against}"),
+        Line2D([], [], **style, markerfacecolor="white", label="not significantly"),
+    ]
 
 
 @paper_style()
@@ -450,8 +503,8 @@ def plot_over_number(
     numbers = {name: float(match[1]) for name, match in found.items() if match} | {reference: at}
     shown = cells[(cells["n"] > 0) & cells["method"].isin(list(numbers))]
     shown = shown.assign(number=shown["method"].map(numbers)).sort_values("number")
-    benchmarks, vlms = in_paper_order(shown["benchmark"]), list(shown["vlm"].unique())
-    signs = marks_against(cells, reference)
+    benchmarks, vlms = in_paper_order(shown["benchmark"]), in_vlm_order(shown["vlm"])
+    tested = marks_against(cells, reference)
 
     figure, grid = plt.subplots(
         1, len(benchmarks), figsize=(PAGE, 2.5), squeeze=False, layout="constrained"
@@ -460,33 +513,36 @@ def plot_over_number(
         axes.axvspan(at - 0.25, at + 0.25, color=method_color(reference), alpha=0.12, linewidth=0)
         for index, vlm in enumerate(vlms):
             mine = shown[(shown["vlm"] == vlm) & (shown["benchmark"] == benchmark)]
-            shift = 0.12 * (index - (len(vlms) - 1) / 2)
+            places = mine["number"] + 0.12 * (index - (len(vlms) - 1) / 2)
+            style = vlm_style(vlm)
             axes.errorbar(
-                mine["number"] + shift,
+                places,
                 100 * mine["score"],
                 yerr=_distances(mine, "score"),
-                color=method_color(reference),
-                linestyle=("-", "--", "-.", ":")[index % 4],
                 linewidth=0.8,
                 label=vlm,
-                **{name: value for name, value in _POINT.items() if name != "fmt"},
-                marker=vlm_marker(vlm),
                 markerfacecolor="white",
+                **_BAR,
+                **style,
             )
-            # A significant difference from the reference is filled.
-            sure = mine[[bool(signs.get((vlm, benchmark, name))) for name in mine["method"]]]
-            axes.plot(
-                sure["number"] + shift,
-                100 * sure["score"],
-                vlm_marker(vlm),
-                color=method_color(reference),
-                markersize=3.5,
+            # A significant difference from the reference is filled, over the empty point.
+            signs = [bool(tested.get((vlm, benchmark, name))) for name in mine["method"]]
+            axes.scatter(
+                places[signs],
+                100 * mine["score"][signs],
+                marker=style["marker"],
+                color=style["color"],
+                s=_BAR["markersize"] ** 2,
+                zorder=3,
             )
         axes.set(title=display_name(benchmark), xticks=sorted(set(numbers.values())))
 
     grid[0, 0].set_ylabel("score, %")
     _equally_high(grid[0])
-    _add_legend(figure, f"{label} (shaded: paper)", *grid[0, 0].get_legend_handles_labels())
+    handles, names = grid[0, 0].get_legend_handles_labels()
+    filled = _filled_legend(f"{label.split()[-1]} = {at:g}, shaded")
+    names += [str(mark.get_label()) for mark in filled]
+    _add_legend(figure, label, [*handles, *filled], names)
     set_message(figure, variants_message(cells, "Number of regions", reference))
     return figure
 
@@ -523,7 +579,7 @@ def plot_cost(
     """
     mean = mean_costs(cells, cost).dropna(subset=[cost])
     mean = mean.merge(half_widths(cells), on=["vlm", "method"])
-    vlms = list(mean["vlm"].unique())
+    vlms = in_vlm_order(mean["vlm"])
 
     columns = min(2, len(vlms))
     lines = math.ceil(len(vlms) / 2)
@@ -599,6 +655,8 @@ _OFFSETS = [
     for reach in (1, 2, 3.2, 4.6, 6, 8, 10, 13)
     for x, y in ((5, 0), (-5, 0), (4, 6), (-4, 6), (4, -6), (-4, -6), (0, 8), (0, -8))
 ]
+# What a label must not cover, and how bad it is; a point of distance costs `_AWAY`.
+_OVER_NAME, _OVER_POINT, _OVER_INTERVAL, _OUTSIDE, _AWAY = 6.0, 4.0, 1.0, 6.0, 0.03
 _SIDES: dict[int, Literal["left", "right", "center"]] = {1: "left", -1: "right", 0: "center"}
 _HEIGHTS: dict[int, Literal["bottom", "top", "center"]] = {1: "bottom", -1: "top", 0: "center"}
 
@@ -606,9 +664,18 @@ _HEIGHTS: dict[int, Literal["bottom", "top", "center"]] = {1: "bottom", -1: "top
 def _label_points(axes: Axes, mine: pd.DataFrame, cost: str) -> None:
     """Write the name of every method beside its point, where it covers no other name or point."""
     panel = axes.get_window_extent()
-    points = axes.transData.transform(np.column_stack([mine[cost], 100 * mine["score"]]))
-    # Nothing may cover a point: a square of 8 pixels around each.
-    taken = [Bbox.from_bounds(x - 4, y - 4, 8, 8) for x, y in points]
+    low, middle, high = (
+        axes.transData.transform(
+            np.column_stack([mine[cost], 100 * (mine["score"] + sign * mine["half"])])
+        )
+        for sign in (-1, 0, 1)
+    )
+    # A point takes a square of 8 pixels, its interval a line.
+    taken = [(Bbox.from_bounds(x - 4, y - 4, 8, 8), _OVER_POINT) for x, y in middle]
+    taken += [
+        (Bbox.from_extents(x - 1, bottom, x + 1, top), _OVER_INTERVAL)
+        for (x, bottom), (_, top) in zip(low, high, strict=True)
+    ]
 
     # The paper's own methods get the nearest places.
     near = sorted(
@@ -624,9 +691,12 @@ def _label_points(axes: Axes, mine: pd.DataFrame, cost: str) -> None:
             textcoords="offset points",
             color=method_color(method),
             fontsize=7,
+            # The steps end at a name; points and intervals lie above it.
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6},
+            zorder=1,
         )
         offset = _free_offset(text, panel, taken)
-        taken.append(_moved(text, offset))
+        taken.append((_moved(text, offset), _OVER_NAME))
 
         # A thin line leads to a label that does not stand at its point.
         if math.hypot(*offset) > 9:
@@ -637,17 +707,26 @@ def _label_points(axes: Axes, mine: pd.DataFrame, cost: str) -> None:
             )
 
 
-def _free_offset(text: Annotation, panel: BboxBase, taken: Sequence[Bbox]) -> tuple[float, float]:
-    """Return the first of `_OFFSETS` where a label covers nothing, or else the least bad one."""
-    best, least = _OFFSETS[0], math.inf
-    for offset in _OFFSETS:
-        box = _moved(text, offset)
-        outside = box.x0 < panel.x0 or box.x1 > panel.x1 or box.y0 < panel.y0 or box.y1 > panel.y1
-        covered = sum(box.overlaps(other) for other in taken) + 2 * outside
-        if covered < least:
-            best, least = offset, covered
+def _free_offset(
+    text: Annotation, panel: BboxBase, taken: Sequence[tuple[Bbox, float]]
+) -> tuple[float, float]:
+    """Return the best of `_OFFSETS` for a label: near its point, and covering nothing.
 
-    return best
+    Args:
+        text: the label.
+        panel: the extent of its panel, in pixels.
+        taken: what the label should not cover, in pixels, and how bad that is.
+    """
+
+    def badness(offset: tuple[float, float]) -> float:
+        box = _moved(text, offset)
+        inside = panel.x0 < box.x0 and box.x1 < panel.x1
+        inside &= panel.y0 < box.y0 and box.y1 < panel.y1
+        covered = sum(weight for other, weight in taken if box.overlaps(other))
+
+        return covered + _AWAY * math.hypot(*offset) + _OUTSIDE * (not inside)
+
+    return min(_OFFSETS, key=badness)
 
 
 def _moved(text: Annotation, offset: tuple[float, float]) -> Bbox:
@@ -670,7 +749,7 @@ def plot_risk_coverage(curves: pd.DataFrame, gates: pd.DataFrame | None = None) 
         curves: the table that `risk_curves` returns.
         gates: the table that `gate_points` returns: a dot marks where a gate ends.
     """
-    vlms = list(curves["vlm"].unique())
+    vlms = in_vlm_order(curves["vlm"])
     styles = dict(zip(curves["score"].unique(), ("-", "--", ":", "-."), strict=False))
     shades = dict(
         zip(styles, (method_color(OURS), KIND_COLORS["plain"], "0.5", "0.7"), strict=False)

@@ -2,7 +2,7 @@
 
 import math
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +16,7 @@ from entropy_grounding.benchmarks.base import Example
 from entropy_grounding.benchmarks.config import BenchmarkConfig
 from entropy_grounding.benchmarks.load import BENCHMARKS, load_benchmark
 from entropy_grounding.benchmarks.miniature.questions import Question
+from entropy_grounding.benchmarks.miniature.requirements import hides_evidence
 from entropy_grounding.benchmarks.names import display_name, in_paper_order
 from entropy_grounding.core.config import build
 from entropy_grounding.core.geometry import Box
@@ -180,8 +181,42 @@ def plot_examples(examples: Mapping[str, Example]) -> Figure:
         right = f"right: {example.references[0]} {evidence}".strip()
         _write_question(axes, width, display_name(name), asked, right)
 
-    set_message(figure, "Each miniature asks for something whose place is known (dashed)")
+    set_message(figure, _evidence_message(examples))
     return figure
+
+
+def _evidence_message(examples: Mapping[str, Example]) -> str:
+    """Say how much of the pictures the evidence takes, where it is hidden and elsewhere."""
+    shares: dict[bool, list[float]] = {True: [], False: []}
+    for name, example in examples.items():
+        if example.boxes:
+            area = sum(box.width * box.height for box in example.boxes)
+            share = 100 * area / (example.image.width * example.image.height)
+            shares[hides_evidence(name)].append(share)
+
+    if not all(shares.values()):
+        return "Each question asks for something whose place is known (dashed)"
+
+    hidden, other = (f"{min(part):.1f} to {max(part):.1f} %" for part in shares.values())
+    return (
+        f"The evidence (dashed) takes {hidden} of the picture where it is hidden, "
+        f"and {other} where it is not"
+    )
+
+
+def rescued_message(rows: Iterable[pd.DataFrame]) -> str:
+    """Say how many wrong plain answers the crops make right, and how many right ones wrong.
+
+    Args:
+        rows: stored rows of each evaluation. An answer is right if it scores one half or more.
+    """
+    scored = pd.concat([each[each["status"] == "ok"] for each in rows])
+    before, after = scored["plain_score"] >= 0.5, scored["score"] >= 0.5
+
+    return (
+        f"Of {(~before).sum():,} wrong plain answers the crops make {(after & ~before).sum():,} "
+        f"right; of {before.sum():,} right ones they make {(before & ~after).sum():,} wrong"
+    )
 
 
 @paper_style()

@@ -5,7 +5,7 @@ import pandas as pd
 from entropy_grounding.reporting.comparisons import mean_costs
 from entropy_grounding.reporting.labels import method_label
 from entropy_grounding.reporting.significance import mark
-from entropy_grounding.reporting.summary import OURS
+from entropy_grounding.reporting.summary import ORACLES, OURS
 
 
 def marks_against(cells: pd.DataFrame, reference: str) -> dict[tuple[str, str, str], str]:
@@ -31,14 +31,25 @@ def marks_against(cells: pd.DataFrame, reference: str) -> dict[tuple[str, str, s
 
 def gain_message(cells: pd.DataFrame) -> str:
     """Say in how many cells the paper's method scores more or less than plain, significantly."""
-    signs = [sign for (*_, name), sign in marks_against(cells, "plain").items() if name == OURS]
+    tested = marks_against(cells, "plain")
+    signs = [sign for (*_, name), sign in tested.items() if name == OURS]
     if not signs:
         return "Scores of every method"
 
-    return (
+    message = (
         f"The entropy gradient scores significantly more than the plain answer in "
         f"{signs.count('+')} of {len(signs)} cells, and less in {signs.count('-')}"
     )
+    blind = [sign for (*_, name), sign in tested.items() if _knows_nothing(name)]
+    if not blind:
+        return message
+
+    return f"{message}; controls do in {blind.count('+')} of {len(blind)}"
+
+
+def _knows_nothing(method: str) -> bool:
+    """Tell whether a method is a control that is not told the evidence."""
+    return method.startswith("control") and method not in ORACLES
 
 
 def variants_message(cells: pd.DataFrame, what: str, reference: str = OURS) -> str:
@@ -56,8 +67,8 @@ def variants_message(cells: pd.DataFrame, what: str, reference: str = OURS) -> s
     ]
     better, worse = signs.count("+"), signs.count("-")
     return (
-        f"{what}: of {len(signs)} cells of variants, {better} score significantly more than "
-        f"the reference and {worse} significantly less"
+        f"{what}: significantly better than the reference in {better} of {len(signs)} cells, "
+        f"and worse in {worse}"
     )
 
 
@@ -75,13 +86,13 @@ def place_message(cells: pd.DataFrame, column: str, name: str) -> str:
         return f"{name} of every method"
 
     best = str(competing.idxmax())
-    ours = f"{100 * competing[OURS]:.0f} %"
+    ours = f"{100 * competing[OURS]:.1f} %"
     if best == OURS:
         return f"Of all methods the entropy gradient has the highest mean {name}: {ours}"
 
     return (
-        f"{method_label(best)} has the highest mean {name}, {100 * competing[best]:.0f} %; "
-        f"the entropy gradient has {ours}"
+        f"The highest mean {name} is that of {method_label(best)}: {100 * competing[best]:.1f} %. "
+        f"The entropy gradient has {ours}"
     )
 
 

@@ -21,6 +21,7 @@ from entropy_grounding.notebook import (
 from entropy_grounding.reporting.charts import plot_variants
 from entropy_grounding.reporting.claims import verdict
 from entropy_grounding.reporting.experiment import summary, write_tables
+from entropy_grounding.reporting.place_intervals import PLACE_MEASURES, with_intervals
 from entropy_grounding.reporting.tables import place_table, reference_table, score_table, sources
 from entropy_grounding.tracking import TrackingConfig, log_table, tracked_run
 
@@ -101,9 +102,13 @@ class TableNotebook:
             name: the name of the file, without ".png".
             options: further ones of `plot_variants`, such as ``what`` or ``column``.
         """
-        experiment = self.setup.experiment
+        experiment, cells = self.setup.experiment, self.cells
+        column = options.get("column", "score")
+        if column in PLACE_MEASURES:
+            cells = with_intervals(cells, self.folders, column, self.setup.run.examples)
+
         about = {"experiment": experiment.name, "reference": experiment.reference}
-        self.show_figure(name, plot_variants(self.cells, **about, **options))
+        self.show_figure(name, plot_variants(cells, **about, **options))
 
     def show_figure(self, name: str, figure: Figure, *, one_of_many: bool = False) -> None:
         """Save a figure, show it, and keep it for the log.

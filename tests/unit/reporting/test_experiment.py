@@ -97,7 +97,7 @@ def test_tables_are_written_in_markdown_and_latex(cells, tmp_path):
 
 def test_a_figure_has_a_panel_for_each_benchmark_and_a_point_for_each_variant(cells):
     (axes,) = plot_variants(cells).axes
-    assert axes.get_title() == "mini-\nGQA"
+    assert axes.get_title() == "mini-GQA"
     assert [label.get_text() for label in axes.get_yticklabels()] == [
         "plain",
         "entropy gradient (paper)",

@@ -6,11 +6,19 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.collections import PathCollection
 from PIL import Image
 
 from entropy_grounding.benchmarks.names import TITLES, chance_score, in_paper_order
+from entropy_grounding.evaluation.archive import write_results
+from entropy_grounding.metrics.statistics import interval
 from entropy_grounding.plots import STYLE, save_figure
-from entropy_grounding.reporting.charts import plot_cost, plot_over_number, plot_variants
+from entropy_grounding.reporting.charts import (
+    in_vlm_order,
+    plot_cost,
+    plot_over_number,
+    plot_variants,
+)
 from entropy_grounding.reporting.figures_page import captions
 from entropy_grounding.reporting.labels import (
     KIND_COLORS,
@@ -19,6 +27,7 @@ from entropy_grounding.reporting.labels import (
     method_kind,
     method_label,
 )
+from entropy_grounding.reporting.place_intervals import with_intervals
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -134,6 +143,35 @@ def test_the_number_of_regions_is_an_axis():
     figure = plot_over_number(table("plain", "entropy_gradient", "regions_1", "regions_3"))
     assert list(figure.axes[0].get_xticks()) == [1, 2, 3]
     plt.close(figure)
+
+
+def test_a_significant_number_of_regions_is_filled_above_the_empty_points():
+    figure = plot_over_number(table("plain", "entropy_gradient", "regions_1"))
+    axes = figure.axes[0]
+    (filled,) = [drawn for drawn in axes.collections if isinstance(drawn, PathCollection)]
+    assert len(filled.get_offsets()) == 1
+    assert filled.get_zorder() > max(line.get_zorder() for line in axes.lines)
+    plt.close(figure)
+
+
+def test_vlms_stand_in_the_order_of_the_paper():
+    assert in_vlm_order(["mine", "tiny_internvl", "tiny_llava"]) == [
+        "tiny_llava",
+        "tiny_internvl",
+        "mine",
+    ]
+
+
+def test_a_place_has_the_interval_of_its_examples(tmp_path):
+    folder = tmp_path / "tiny_llava" / "mini_gqa" / "entropy_gradient"
+    rows = pd.DataFrame({"number": range(5), "status": ["ok"] * 4 + ["failed"]})
+    write_results(folder, rows.assign(iou=[0.1, 0.2, 0.3, 0.4, 9.0], best_iou=0.5), {})
+    cells = table("plain", "entropy_gradient", benchmarks=("mini_gqa",)).assign(iou=[None, 0.25])
+    folders = {("tiny_llava", "mini_gqa", "entropy_gradient"): folder}
+    plain, ours = with_intervals(cells, folders, "iou").to_dict("records")
+    expected = interval([0.1, 0.2, 0.3, 0.4])
+    assert (ours["iou_low"], ours["iou_high"]) == (expected.low, expected.high)
+    assert np.isnan(plain["iou_low"])
 
 
 def test_a_cost_that_one_chooses_is_a_line():

@@ -41,8 +41,10 @@ from entropy_grounding.reporting.messages import (
     risk_message,
     scores_message,
     shares_message,
+    signals_message,
     variants_message,
 )
+from entropy_grounding.reporting.signals import PROCEDURES, SIGNALS, signal_values
 from entropy_grounding.reporting.summary import OURS
 from entropy_grounding.vlm.registry import BIG_SIBLINGS
 
@@ -606,6 +608,57 @@ def plot_cost(
     for axes, vlm in zip(grid.flat, vlms, strict=False):
         _label_points(axes, mean[mean["vlm"] == vlm], cost)
     return figure
+
+
+@paper_style()
+def plot_signals(cells: pd.DataFrame) -> Figure:
+    """Draw the mean score of every signal and procedure, with 95 % intervals: one panel per VLM.
+
+    A row is a signal; its points are the procedures, beside each other.
+
+    Args:
+        cells: the table that `summary` returns.
+    """
+    values = signal_values(cells).merge(half_widths(cells), on=["vlm", "method"])
+    vlms = in_vlm_order(cells["vlm"])
+
+    figure, grid = plt.subplots(
+        *(1, len(vlms)),
+        figsize=(PAGE, 0.32 * len(SIGNALS) + 1.3),
+        sharex=True,
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
+    )
+    for axes, vlm in zip(grid[0], vlms, strict=True):
+        axes.set_title(vlm)
+        axes.grid(axis="y", color="0.92", linewidth=0.5)
+        axes.set_axisbelow(True)
+        _plot_procedures(axes, values[values["vlm"] == vlm])
+
+    grid[0, 0].set(yticks=range(len(SIGNALS)), yticklabels=list(SIGNALS))
+    grid[0, 0].set_ylim(len(SIGNALS) - 0.5, -0.5)
+    marks = [
+        Line2D([], [], color="black", marker=marker, markersize=4, linestyle="", label=procedure)
+        for procedure, marker in zip(PROCEDURES, _MARKERS, strict=False)
+    ]
+    _add_kinds(figure, "mean score over the benchmarks, %", list(values["method"]), *marks)
+    set_message(figure, signals_message(values))
+    return figure
+
+
+def _plot_procedures(axes: Axes, values: pd.DataFrame) -> None:
+    """Draw the points of one VLM; those of one signal lie a quarter of a row apart."""
+    rows = list(SIGNALS)
+    for row in values.to_dict("records"):
+        place = PROCEDURES.index(row["procedure"])
+        axes.errorbar(
+            [100 * row["score"]],
+            [rows.index(row["signal"]) + 0.25 * (place - 1)],
+            xerr=[100 * row["half"]],
+            color=method_color(row["method"]),
+            **{**_POINT, "fmt": _MARKERS[place]},
+        )
 
 
 def _plot_frontier(axes: Axes, mine: pd.DataFrame, cost: str) -> None:

@@ -161,8 +161,8 @@ def _pairs(cells: pd.DataFrame, column: str, mine: str, other: str) -> pd.DataFr
     return table[[mine, other]].dropna()
 
 
-def above(column: str, *than: str, hidden: bool = False) -> Check:
-    """Return a check that the paper's method has the larger mean of a column.
+def above(column: str, *than: str, hidden: bool = False, mine: str = OURS) -> Check:
+    """Return a check that a method, by default the paper's, has the larger mean of a column.
 
     It compares every VLM and benchmark for which both methods have a value.
 
@@ -170,27 +170,29 @@ def above(column: str, *than: str, hidden: bool = False) -> Check:
         column: name of the column: "score", "iou", "best_iou" or "energy".
         than: the other methods.
         hidden: count only benchmarks that hide their evidence.
+        mine: the method that is claimed to be ahead.
     """
 
     def check(cells: pd.DataFrame) -> Outcome:
         outcome = {}
         for method in than:
             named = method if len(than) > 1 else ""  # the text of a claim names a single method
-            for (vlm, benchmark), mine, other in _pairs(cells, column, OURS, method).itertuples():
+            for (vlm, benchmark), more, less in _pairs(cells, column, mine, method).itertuples():
                 if hides_evidence(benchmark) or not hidden:
-                    outcome[Comparison(vlm, benchmark, named)] = bool(mine > other)
+                    outcome[Comparison(vlm, benchmark, named)] = bool(more > less)
 
         return outcome
 
     return check
 
 
-def means(column: str, *than: str) -> Evidence:
+def means(column: str, *than: str, mine: str = OURS) -> Evidence:
     """Return a function that writes the means of methods over the comparisons of a claim.
 
     Args:
         column: name of the column: "score", "iou" or "energy".
-        than: the other methods, all run on the same benchmarks; the first one is the paper's.
+        than: the other methods, all run on the same benchmarks.
+        mine: the method that stands first, by default the paper's.
     """
     title = {"score": "mean score", "iou": "mean IoU", "energy": "mean energy in box"}[column]
 
@@ -202,12 +204,12 @@ def means(column: str, *than: str) -> Evidence:
         wanted = {(comparison.vlm, comparison.benchmark) for comparison in outcome}
         others = []
         for method in than:
-            pairs = _pairs(cells, column, OURS, method)
+            pairs = _pairs(cells, column, mine, method)
             mean = pairs[[key in wanted for key in pairs.index]].mean()
             named = f" (`{method}`)" if len(than) > 1 else ""
             others.append(f"{written(mean[method])}{named}")
 
-        return f"{title} {written(mean[OURS])}, against {', '.join(others)}"
+        return f"{title} {written(mean[mine])}, against {', '.join(others)}"
 
     return evidence
 
@@ -413,6 +415,50 @@ def _scores_more(than: str, text: str, *, finding: bool = False) -> Claim:
     return Claim(text, check, means("score", than), finding)
 
 
+def _ahead(column: str, mine: str, other: str, text: str) -> Claim:
+    """Return the claim that a method has more of a column than another, where evidence is hidden.
+
+    Args:
+        column: "score" or "iou".
+        mine: the method that is claimed to be ahead.
+        other: the other method.
+        text: the statement, without what is compared.
+    """
+    word = {"score": "scores more", "iou": "overlaps the evidence more (IoU)"}[column]
+    return Claim(
+        f"{text} {word}",
+        above(column, other, hidden=True, mine=mine),
+        means(column, other, mine=mine),
+    )
+
+
+# What ViCrop's pixel gradient may owe its wins to: each pair differs in one thing.
+_PIXELS = "vicrop_pure_grad_paper"
+PARTS = (
+    (
+        _PIXELS,
+        "window_pixels_unmasked",
+        "The mask: ViCrop's pixel gradient with its detail mask, against the same without it,",
+    ),
+    (
+        _PIXELS,
+        "window_entropy_masked",
+        "The pixels: in the same window under the same mask, the gradient at pixels, against the "
+        "entropy gradient at tokens,",
+    ),
+    (
+        _PIXELS,
+        "found_pixels",
+        "The window: with the same masked pixels, ViCrop's window, against the paper's components "
+        "and zoom,",
+    ),
+    (
+        "found_entropy_masked",
+        OURS,
+        "The mask helps the paper's map, too: masked, against unmasked, it",
+    ),
+)
+
 CLAIMS: dict[str, tuple[Claim, ...]] = {
     "10_table1_main": (
         Claim(
@@ -616,6 +662,19 @@ CLAIMS: dict[str, tuple[Claim, ...]] = {
         Claim(
             "Where evidence is hidden it scores more than random crops",
             above("score", "control_random", hidden=True),
+        ),
+    ),
+    "36_signals": (
+        *(
+            _ahead(column, mine, other, text)
+            for mine, other, text in PARTS
+            for column in ("score", "iou")
+        ),
+        _ahead(
+            "score",
+            "ranked_entropy",
+            "ranked_attention",
+            "Four tries by the entropy gradient, against four by attention,",
         ),
     ),
 }

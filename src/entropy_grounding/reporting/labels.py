@@ -28,6 +28,10 @@ _STARTS = {
     "vicrop": "ViCrop",
     "search": "search",
     "map": "other map",
+    # The table of signals and procedures.
+    "found": "other map",
+    "window": "ViCrop",
+    "ranked": "search",
     "control": "control",
 }
 
@@ -36,6 +40,7 @@ LABELS = {
     "entropy_gradient_released": "released code",
     "gated": "paper, gated",
     "gated_all": "paper, one gate",
+    "anytime": "Anytime",
     "nested": "nested crops",
     "map_attention": "attention",
     "map_relative_attention": "relative attention",
@@ -62,6 +67,19 @@ LABELS = {
     "control_upscaled": "image enlarged",
     "control_oracle": "oracle",
     "control_oracle_budget": "oracle, as many crops",
+    # Signals with other procedures than those above.
+    "found_pixels": "gradient at pixels",
+    "found_pixels_unmasked": "gradient at pixels, no mask",
+    "found_entropy_masked": "entropy gradient, masked",
+    "window_entropy": "window, entropy gradient",
+    "window_entropy_masked": "window, entropy gradient, masked",
+    "window_pixels_unmasked": "window, pixels, no mask",
+    "window_log_probability": "window, gradient of log p",
+    "window_attention": "window, attention",
+    "ranked_entropy": "4 of 16 by entropy gradient",
+    "ranked_pixels": "4 of 16 by gradient at pixels",
+    "ranked_log_probability": "4 of 16 by gradient of log p",
+    "ranked_attention": "4 of 16 by attention",
     # Variants of the experiments.
     "regions_1": "K = 1",
     "regions_3": "K = 3",

@@ -52,6 +52,26 @@ def _knows_nothing(method: str) -> bool:
     return method.startswith("control") and method not in ORACLES
 
 
+def signals_message(values: pd.DataFrame) -> str:
+    """Say what masked pixels score in ViCrop's window, without the mask and in the paper's loop.
+
+    Args:
+        values: the table that `signal_values` returns.
+    """
+    scores = values.groupby("method")["score"].mean()
+    named = {
+        "vicrop_pure_grad_paper": "with mask and window",
+        "window_pixels_unmasked": "without the mask",
+        "found_pixels": "without the window",
+        "window_entropy_masked": "with tokens for pixels",
+    }
+    parts = [f"{100 * scores[name]:.1f} {text}" for name, text in named.items() if name in scores]
+    if not parts:
+        return "Mean scores of every signal and procedure"
+
+    return f"ViCrop's pixel gradient scores on the mean, in %: {', '.join(parts)}"
+
+
 def variants_message(cells: pd.DataFrame, what: str, reference: str = OURS) -> str:
     """Say in how many cells a variant differs significantly from the reference.
 

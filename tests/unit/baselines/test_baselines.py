@@ -11,6 +11,7 @@ from entropy_grounding.baselines.vicrop import RATIOS, search_window
 from entropy_grounding.core.errors import InputError
 from entropy_grounding.core.geometry import Box, View
 from entropy_grounding.core.records import RelevanceMap
+from entropy_grounding.method.budget import BudgetOptions
 from entropy_grounding.method.candidates import candidate_boxes
 from entropy_grounding.method.options import CROPS, GroundingOptions
 
@@ -165,6 +166,27 @@ def test_the_oracle_at_a_budget_has_as_many_crops():
         ({"crops": "somewhere"}, "Unknown crops 'somewhere'"),
         ({"layers": "last"}, "Unknown layers 'last': use one of mean, chosen"),
         ({"candidates": 0}, "candidates is 0"),
+        ({"mask": "edges"}, "Unknown mask 'edges': use one of default, detail, none"),
+        (
+            {"signal": "pixel_gradient", "crop_scale": 0.5},
+            "method.crop_scale is 0.5: pixel gradients and detail masks read .* use 1",
+        ),
+        (
+            {"mask": "detail", "crop_scale": 0.5},
+            "method.crop_scale is 0.5: pixel gradients and detail masks read .* use 1",
+        ),
+        (
+            {"crops": "window", "budget": BudgetOptions(tries=4)},
+            "its tries for method.crops=search: method.crops is 'window'",
+        ),
+        (
+            {"crops": "search", "budget": BudgetOptions(seconds=3.0)},
+            "method.budget.seconds is 3.0: a search has only tries",
+        ),
+        (
+            {"crops": "search", "budget": BudgetOptions(tries=0)},
+            "method.budget.tries is 0: a search tries at least 1",
+        ),
     ],
 )
 def test_bad_options_are_refused(options, complaint):

@@ -565,6 +565,7 @@ def plot_cost(
     label: str = "passes a question (forwards + 2 × backwards)",
     unit: str = "passes",
     curves: pd.DataFrame | None = None,
+    message: str = "",
 ) -> Figure:
     """Draw mean scores against mean costs, with 95 % intervals.
 
@@ -578,6 +579,7 @@ def plot_cost(
         unit: of the cost, in the title.
         curves: methods with a cost that one chooses, as lines: one row per point, with the columns
             ``vlm``, ``method``, ``score`` and the cost.
+        message: title of the figure; by default what the paper's method gains and costs.
     """
     mean = mean_costs(cells, cost).dropna(subset=[cost])
     mean = mean.merge(half_widths(cells), on=["vlm", "method"])
@@ -601,7 +603,7 @@ def plot_cost(
     _plain_ticks(grid[0, 0])
     figure.supylabel("mean score over the benchmarks, %", fontsize=8)
     _add_kinds(figure, f"{label}, log scale", list(mean["method"]))
-    set_message(figure, cost_message(cells, cost, unit))
+    set_message(figure, message or cost_message(cells, cost, unit))
 
     # The places of labels are known once the panels have their sizes.
     figure.canvas.draw()

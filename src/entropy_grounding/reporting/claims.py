@@ -19,7 +19,12 @@ from entropy_grounding.benchmarks.miniature.requirements import (
     hides_evidence,
 )
 from entropy_grounding.benchmarks.names import display_name, in_paper_order
-from entropy_grounding.reporting.comparisons import differences, dominating_methods
+from entropy_grounding.reporting.budget_curve import EVERY_VLM, beside_curve, budget_name
+from entropy_grounding.reporting.comparisons import (
+    differences,
+    dominating_methods,
+    mean_costs,
+)
 from entropy_grounding.reporting.significance import mark
 from entropy_grounding.reporting.summary import OURS
 
@@ -375,6 +380,97 @@ def dominators(cells: pd.DataFrame, _: Outcome) -> str:
     return "; ".join(named) or "no exception"
 
 
+def nowhere_behind(cells: pd.DataFrame) -> Outcome:
+    """Tell for every VLM and method whether the cascade is not behind at no more passes.
+
+    Behind means by more than half the width of the interval of the method's mean score.
+    """
+    found = beside_curve(cells)
+    return {
+        Comparison(row.vlm, method=row.method): bool(row.cascade_score >= row.score - row.half)
+        for row in found[found["vlm"] != EVERY_VLM].itertuples()
+    }
+
+
+def ahead_on_the_mean(cells: pd.DataFrame) -> Outcome:
+    """Tell for every method whether the cascade scores as much on the mean over the VLMs."""
+    found = beside_curve(cells)
+    return {
+        Comparison(EVERY_VLM, method=row.method): bool(row.cascade_score >= row.score)
+        for row in found[found["vlm"] == EVERY_VLM].itertuples()
+    }
+
+
+def least_lead(cells: pd.DataFrame, outcome: Outcome) -> str:
+    """Name the method to which the cascade has the smallest lead, with its size in points."""
+    wanted = {(comparison.vlm, comparison.method) for comparison in outcome}
+    found = beside_curve(cells)
+    found = found[[pair in wanted for pair in zip(found["vlm"], found["method"], strict=True)]]
+    lead = found["cascade_score"] - found["score"]
+    least = found.loc[lead.idxmin()]
+
+    where = least["vlm"] if least["vlm"] == EVERY_VLM else f"`{least['vlm']}`"
+    return f"at least {100 * lead.min():+.1f} points (`{least['method']}`, {where})"
+
+
+# Points by which a budget of that many passes is to be ahead of trying 16 crops.
+SEARCH_PASSES, SEARCH_LEAD = 17, 1.5
+
+
+def _search_leads(cells: pd.DataFrame) -> dict[str, float]:
+    """Return by how many points the cascade at the cost of trying 16 crops is ahead, by VLM."""
+    mean = mean_costs(cells).pivot_table("score", "vlm", "method")
+    mine = budget_name(SEARCH_PASSES)
+    if not {mine, "search_16"} <= set(mean):
+        return {}
+
+    return (100 * (mean[mine] - mean["search_16"])).dropna().round(6).to_dict()
+
+
+def ahead_of_search(cells: pd.DataFrame) -> Outcome:
+    """Tell for every VLM whether the cascade is `SEARCH_LEAD` points ahead of trying 16 crops."""
+    leads = _search_leads(cells)
+    return {Comparison(vlm): lead >= SEARCH_LEAD for vlm, lead in leads.items()}
+
+
+def search_leads(cells: pd.DataFrame, _: Outcome) -> str:
+    """Write by how many points the cascade is ahead of trying 16 crops on every VLM."""
+    leads = _search_leads(cells).items()
+    return ", ".join(f"{lead:+.1f} points on `{vlm}`" for vlm, lead in leads)
+
+
+def _where_nothing_is_hidden(cells: pd.DataFrame, method: str) -> pd.DataFrame:
+    open_ones = ~cells["benchmark"].map(hides_evidence).astype(bool)
+    return cells[open_ones & (cells["method"] == method) & (cells["n"] > 0)]
+
+
+def few_passes(method: str, most: float) -> Check:
+    """Return a check that a method takes few passes where no evidence is hidden."""
+
+    def check(cells: pd.DataFrame) -> Outcome:
+        return {
+            Comparison(row.vlm, row.benchmark): bool(row.passes <= most)
+            for row in _where_nothing_is_hidden(cells, method).itertuples()
+        }
+
+    return check
+
+
+def no_loss(method: str) -> Check:
+    """Return a check that a method does not score less than plain where no evidence is hidden."""
+
+    def check(cells: pd.DataFrame) -> Outcome:
+        pairs = _pairs(cells, "score", method, "plain")
+        return {
+            Comparison(row.vlm, row.benchmark): bool(
+                pairs[method][row.vlm, row.benchmark] >= pairs["plain"][row.vlm, row.benchmark]
+            )
+            for row in _where_nothing_is_hidden(cells, method).itertuples()
+        }
+
+    return check
+
+
 # Variants of the ablations. The paper's method keeps at most two regions per zoom step.
 OTHER_NUMBERS = ("regions_1", "regions_3", "regions_4", "regions_5")
 FIXED = ("fixed_1", "fixed_2", "fixed_3")
@@ -662,6 +758,40 @@ CLAIMS: dict[str, tuple[Claim, ...]] = {
         Claim(
             "Where evidence is hidden it scores more than random crops",
             above("score", "control_random", hidden=True),
+        ),
+    ),
+    "35_anytime": (
+        Claim(
+            "For no more passes, a budget is nowhere behind a single method by more than half the "
+            "width of the method's interval",
+            nowhere_behind,
+            least_lead,
+            finding=True,
+        ),
+        Claim(
+            "On the mean over the VLMs, a budget scores at least as much as every method",
+            ahead_on_the_mean,
+            least_lead,
+        ),
+        Claim(
+            f"With {SEARCH_PASSES} passes it scores at least {SEARCH_LEAD} points more than trying "
+            "16 crops",
+            ahead_of_search,
+            search_leads,
+            finding=True,
+        ),
+        Claim(
+            "Where no evidence is hidden, a budget of 9 passes loses nothing",
+            no_loss("anytime"),
+            means("score", "plain", mine="anytime"),
+        ),
+        Claim(
+            "Where no evidence is hidden, a budget of 9 passes takes at most 1.3",
+            few_passes("anytime", 1.3),
+        ),
+        Claim(
+            "Where no evidence is hidden, a budget of 1.5 passes takes at most 1.3",
+            few_passes(budget_name(1.5), 1.3),
         ),
     ),
     "36_signals": (

@@ -190,3 +190,20 @@ def scores_message(scores: pd.DataFrame) -> str:
         f"The entropy gradient scores more than plain in {above} of {len(mean)} cells of "
         f"{count} benchmarks"
     )
+
+
+def budgets_message(compared: pd.DataFrame) -> str:
+    """Say beside how many methods the cascade scores at least as much, for no more passes.
+
+    Args:
+        compared: from `beside_curve`.
+    """
+    if compared.empty:
+        return "The cascade at every budget"
+
+    level = compared["cascade_score"] >= compared["score"]
+    within = compared["cascade_score"] >= compared["score"] - compared["half"]
+    return (
+        f"For no more passes, a budget scores at least as much as the single method in "
+        f"{level.sum()} of {len(level)} comparisons, and in {within.sum()} up to half its interval"
+    )

@@ -68,7 +68,7 @@ def test_new_methods_have_labels_and_the_kind_of_their_procedure(start, kind):
 
 
 def test_a_cascade_is_of_the_papers_kind_as_the_gate():
-    assert (method_label("anytime"), method_kind("anytime")) == ("Anytime", method_kind("gated"))
+    assert (method_label("anytime"), method_kind("anytime")) == ("anytime", method_kind("gated"))
 
 
 def test_the_chart_has_a_row_per_signal_and_a_panel_per_vlm():

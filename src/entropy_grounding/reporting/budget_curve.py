@@ -41,8 +41,12 @@ def curves(cells: pd.DataFrame) -> pd.DataFrame:
 
 
 def single_methods(cells: pd.DataFrame) -> pd.DataFrame:
-    """Return the cells of every method but the cascade, whatever its budget."""
-    return cells[~cells["method"].str.startswith(CASCADE)]
+    """Return the cells of every method for a figure beside the curve of the cascade.
+
+    Other settings of ViCrop's attention score no more and would crowd it, so they are left out.
+    """
+    others = cells["method"].str.endswith(("_chosen", "_high"))
+    return cells[~cells["method"].str.startswith(CASCADE) & ~others]
 
 
 def beside_curve(cells: pd.DataFrame) -> pd.DataFrame:

@@ -570,7 +570,7 @@ def plot_cost(
     """Draw mean scores against mean costs, with 95 % intervals.
 
     There is one panel per VLM, and the name of each method stands beside its point. Steps join the
-    methods that no other method dominates; controls do not compete.
+    methods that no other method dominates, where there are no curves; controls do not compete.
 
     Args:
         cells: the table that `summary` returns.
@@ -587,15 +587,18 @@ def plot_cost(
 
     columns = min(2, len(vlms))
     lines = math.ceil(len(vlms) / 2)
-    size = (PAGE, 2.9 * lines + 0.7)
+    # Beside a curve there is less room for the names.
+    size = (PAGE, (2.9 if curves is None else 4.2) * lines + 0.7)
     figure, grid = plt.subplots(
         lines, columns, figsize=size, sharex=True, sharey=True, squeeze=False, layout="constrained"
     )
     for axes, vlm in zip(grid.flat, vlms, strict=False):
         axes.set(title=vlm, xscale="log")
         axes.margins(x=0.1, y=0.08)
-        _plot_frontier(axes, mean[mean["vlm"] == vlm].sort_values(cost), cost)
-        if curves is not None:
+        _plot_points(axes, mean[mean["vlm"] == vlm].sort_values(cost), cost)
+        if curves is None:
+            _plot_frontier(axes, mean[mean["vlm"] == vlm].sort_values(cost), cost)
+        else:
             _plot_curves(axes, curves[curves["vlm"] == vlm].sort_values(cost), cost)
     for axes in grid.flat[len(vlms) :]:
         axes.set_visible(False)
@@ -664,11 +667,14 @@ def _plot_procedures(axes: Axes, values: pd.DataFrame) -> None:
 
 
 def _plot_frontier(axes: Axes, mine: pd.DataFrame, cost: str) -> None:
-    """Draw the methods of one VLM, sorted by cost, with the steps of those that compete."""
+    """Draw the steps of the methods of one VLM, sorted by cost, that compete and are not beaten."""
     competing = mine[~mine["method"].str.startswith("control")]
     best = competing[competing["score"] >= competing["score"].cummax()]
     axes.plot(best[cost], 100 * best["score"], color="0.8", drawstyle="steps-post", zorder=0)
 
+
+def _plot_points(axes: Axes, mine: pd.DataFrame, cost: str) -> None:
+    """Draw the methods of one VLM as points with their intervals."""
     for row in mine.to_dict("records"):
         axes.errorbar(
             row[cost],
@@ -683,15 +689,17 @@ def _plot_curves(axes: Axes, mine: pd.DataFrame, cost: str) -> None:
     """Draw every method whose cost one chooses as a line, with its name at the end."""
     for method, curve in mine.groupby("method", sort=False):
         name = str(method)
-        axes.plot(curve[cost], 100 * curve["score"], color=method_color(name), linewidth=1.2)
+        axes.plot(curve[cost], 100 * curve["score"], color=method_color(name), linewidth=1.6)
         end = curve.iloc[-1]
         axes.annotate(
             method_label(name),
             (end[cost], 100 * end["score"]),
-            xytext=(3, 0),
+            xytext=(0, 4),
             textcoords="offset points",
+            ha="center",
             color=method_color(name),
-            fontsize=7,
+            fontsize=8,
+            fontweight="bold",
         )
 
 
@@ -732,6 +740,9 @@ def _label_points(axes: Axes, mine: pd.DataFrame, cost: str) -> None:
         for (x, bottom), (_, top) in zip(low, high, strict=True)
     ]
 
+    taken += [(text.get_window_extent(), _OVER_NAME) for text in axes.texts]
+    taken += [(box, _OVER_INTERVAL) for line in axes.lines for box in _boxes_along(axes, line)]
+
     # The paper's own methods get the nearest places.
     near = sorted(
         range(len(mine)), key=lambda each: method_kind(mine["method"].iloc[each]) != "paper"
@@ -760,6 +771,18 @@ def _label_points(axes: Axes, mine: pd.DataFrame, cost: str) -> None:
             axes.annotate(
                 "", point, xytext=offset, textcoords="offset points", arrowprops=thin, zorder=0
             )
+
+
+def _boxes_along(axes: Axes, line: Line2D) -> list[Bbox]:
+    """Return boxes of 4 pixels along a curve; none for steps, which end at names."""
+    points = axes.transData.transform(line.get_xydata())
+    if line.get_drawstyle() != "default" or len(points) < 3:
+        return []
+
+    lengths = np.append(0, np.cumsum(np.hypot(*np.diff(points, axis=0).T)))
+    along = np.arange(0, lengths[-1], 4)
+    xs, ys = (np.interp(along, lengths, column) for column in points.T)
+    return [Bbox.from_bounds(x - 2, y - 2, 4, 4) for x, y in zip(xs, ys, strict=True)]
 
 
 def _free_offset(

@@ -109,7 +109,7 @@ def _reachable_kind(row: Any) -> str:
     if chosen >= _WHOLE:
         return NOT_READ
 
-    if row.attempts:
+    if isinstance(row.attempts, str):  # missing in rows of other methods
         shown = read_traces([row.attempts])[0][:, COVERED]
     else:
         shown = np.array([_covered(crops, row.evidence) for crops in json.loads(row.round_crops)])

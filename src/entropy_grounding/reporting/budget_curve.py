@@ -151,3 +151,8 @@ def rivals_table(cells: pd.DataFrame, vlm: str) -> str:
         )
 
     return pd.DataFrame(lines).to_markdown(index=False, disable_numparse=True)
+
+
+def rivals_of_all(cells: pd.DataFrame) -> str:
+    """Return the `rivals_table` over all VLMs."""
+    return rivals_table(cells, EVERY_VLM)

@@ -595,7 +595,7 @@ def plot_cost(
     for axes, vlm in zip(grid.flat, vlms, strict=False):
         axes.set(title=vlm, xscale="log")
         axes.margins(x=0.1, y=0.08)
-        _plot_points(axes, mean[mean["vlm"] == vlm].sort_values(cost), cost)
+        _plot_methods(axes, mean[mean["vlm"] == vlm].sort_values(cost), cost)
         if curves is None:
             _plot_frontier(axes, mean[mean["vlm"] == vlm].sort_values(cost), cost)
         else:
@@ -673,7 +673,7 @@ def _plot_frontier(axes: Axes, mine: pd.DataFrame, cost: str) -> None:
     axes.plot(best[cost], 100 * best["score"], color="0.8", drawstyle="steps-post", zorder=0)
 
 
-def _plot_points(axes: Axes, mine: pd.DataFrame, cost: str) -> None:
+def _plot_methods(axes: Axes, mine: pd.DataFrame, cost: str) -> None:
     """Draw the methods of one VLM as points with their intervals."""
     for row in mine.to_dict("records"):
         axes.errorbar(

@@ -22,6 +22,7 @@ from entropy_grounding.experiments.config import (
     load_experiment,
 )
 from entropy_grounding.profiling.passes import BENCHMARK_COST
+from entropy_grounding.reporting.budget_curve import budgets_table, rivals_of_all
 from entropy_grounding.reporting.claims import (
     CLAIMS,
     PIXEL_GRADIENTS,
@@ -176,7 +177,8 @@ def _cells_of(root: Path, setup: ExperimentConfig) -> pd.DataFrame:
     if records.empty:
         return records
 
-    return records[records["vlm"].isin(setup.vlms())].rename(columns={"value": "score"})
+    names = {"value": "score", "low": "score_low", "high": "score_high"}
+    return records[records["vlm"].isin(setup.vlms())].rename(columns=names)
 
 
 def findings_table(root: Path) -> str:
@@ -356,6 +358,10 @@ def cost_with_table(root: Path) -> str:
     """
     text = (root / "docs" / "cost.md").read_text(encoding="utf-8")
     measured = read_summary(root / "results" / "measured" / BENCHMARK_COST)
+
+    budgets = _cells_of(root, load_experiment("anytime", "mini"))
+    for name, table in (("budgets", budgets_table), ("rivals", rivals_of_all)):
+        text = replace_between(text, name, "Not run." if budgets.empty else table(budgets))
 
     text = replace_between(text, "gate", gate_summary(root))
     text = replace_between(text, "gpu", gpu_figures(root))

@@ -19,8 +19,8 @@ from entropy_grounding.method.budget import Limits
 
 # Budgets that get thresholds of their own, in passes a question.
 BUDGETS = (
-    *(1.2, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, 5, 5.5, 6, 6.5, 7),
-    *(8, 9, 10, 12, 14, 17, 20, 25),
+    *(1.2, 1.5, 2, 2.5, 3, 3.25, 3.5, 3.75, 4, 4.25, 4.5, 4.75, 5, 5.25, 5.5, 6, 6.5, 7),
+    *(8, 9, 10, 12, 14, 17, 20),
 )
 # What is tried: thresholds at these shares of the rows, numbers of candidates, and of rounds.
 SHARES = tuple(number / 20 for number in range(1, 20))

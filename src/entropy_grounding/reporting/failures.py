@@ -129,20 +129,19 @@ def _covered(crops: Sequence[Any], evidence: Sequence[Any]) -> float:
 def surer_of(rows: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
     """Return rows as if the answer of another method had been one more attempt.
 
-    Of the two answers the one of lower first-token entropy is given. What it would have cost is the
-    sum of both.
+    Of the two answers the one of lower first-token entropy is given. The other method reads the
+    same first map, so its attempt costs one more pass, that of its crops.
 
     Args:
         rows: of one evaluation.
         other: of the same examples by another method.
     """
-    columns = ["score", "crops", "answer_entropy", "forwards", "backwards"]
+    columns = ["score", "crops", "answer_entropy"]
     both = rows.merge(other[["example_id", *columns]], on="example_id", suffixes=("", "_other"))
     surer = both["answer_entropy_other"] < both["answer_entropy"]
 
-    given = {name: both[name].where(~surer, both[f"{name}_other"]) for name in columns[:3]}
-    sums = {name: both[name] + both[f"{name}_other"] for name in columns[3:]}
-    return both.assign(**given, **sums)
+    given = {name: both[name].where(~surer, both[f"{name}_other"]) for name in columns}
+    return both.assign(**given, forwards=both["forwards"] + 1)
 
 
 def reachable_table(
@@ -175,11 +174,20 @@ def reachable_table(
     return pd.DataFrame(lines)
 
 
-def remedied(method: Evaluations, attempt: Evaluations) -> dict[tuple[str, str], Any]:
+def remedied(method: Evaluations, attempt: Evaluations) -> Evaluations:
     """Return evaluations as if another method had been one more attempt of theirs (`surer_of`)."""
     return {
         key: (surer_of(rows, attempt[key][0]), source) for key, (rows, source) in method.items()
     }
+
+
+def of_the_same_examples(method: Evaluations, others: Evaluations) -> Evaluations:
+    """Return evaluations with the examples alone that others have, too."""
+    shared = {}
+    for key, (rows, source) in method.items():
+        wanted = others[key][0]["example_id"]
+        shared[key] = rows[rows["example_id"].isin(wanted)].reset_index(drop=True), source
+    return shared
 
 
 def scores_with_remedy(method: Evaluations, with_remedy: Evaluations) -> pd.DataFrame:

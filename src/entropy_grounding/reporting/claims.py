@@ -655,14 +655,12 @@ CLAIMS: dict[str, tuple[Claim, ...]] = {
             "The first answer token after all layers is enough: no later token and no earlier "
             "layer is significantly better",
             without("better"),
-            finding=True,
         ),
     ),
     "24_ablation_map_to_region": (
         Claim(
             "The elbow needs no parameter: no other threshold is significantly better",
             without("better", ("half_max", "quantile_0.9")),
-            finding=True,
         ),
         Claim(
             "Eight neighbours are not significantly better than four",

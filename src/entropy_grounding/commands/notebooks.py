@@ -21,7 +21,7 @@ from entropy_grounding.experiments.papermill import (
     known_parameters,
     parameters_of,
 )
-from entropy_grounding.reporting.executed_notebooks import shrink, tidy
+from entropy_grounding.reporting.executed_notebooks import relink, shrink, tidy
 
 FOLDER = Path("results", "notebooks")
 ALWAYS = (
@@ -53,6 +53,7 @@ def run(names: Sequence[str]) -> None:
         path = execute(name, FOLDER / f"{name}.ipynb", {"figure_dir": "figures"})
         notebook = nbformat.read(path, as_version=4)
         tidy(notebook)
+        relink(notebook)
         shrink(notebook)
         nbformat.write(notebook, path)
 

@@ -37,6 +37,13 @@ def tidy(notebook: nbformat.NotebookNode) -> None:
             cell.outputs = [output for output in cell.outputs if not _is_noise(output)]
 
 
+def relink(notebook: nbformat.NotebookNode) -> None:
+    """Lead links of the text, which are relative to ``notebooks``, out of a deeper folder."""
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = cell.source.replace("](../", "](../../")
+
+
 def _is_noise(output: Any) -> bool:
     """Tell whether an output is a widget, or text on the error stream (progress and warnings)."""
     if output.get("name") == "stderr":

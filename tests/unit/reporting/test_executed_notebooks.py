@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from entropy_grounding.core.errors import InputError
-from entropy_grounding.reporting.executed_notebooks import encode, shrink, tidy
+from entropy_grounding.reporting.executed_notebooks import encode, relink, shrink, tidy
 
 
 def notebook_with(picture):
@@ -66,3 +66,14 @@ def test_times_bars_and_widgets_are_removed():
     assert notebook.cells[0].outputs == [shown]
     assert not notebook.metadata
     assert not notebook.cells[0].metadata
+
+
+def test_links_of_the_text_lead_out_of_the_deeper_folder_of_copies():
+    cells = [
+        nbformat.v4.new_markdown_cell("[words](../docs/definitions.md), [here](#a)"),
+        nbformat.v4.new_code_cell("'](../docs'"),
+    ]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    relink(notebook)
+    assert notebook.cells[0].source == "[words](../../docs/definitions.md), [here](#a)"
+    assert notebook.cells[1].source == "'](../docs'"

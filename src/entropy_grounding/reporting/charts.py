@@ -390,11 +390,10 @@ def plot_variants(
     _add_kinds(figure, label, methods, *_marks_legend(column, against, chance=chance))
 
     if column != "score":
-        set_message(figure, place_message(cells, column, label.split(",")[0]))
-    elif varied:
-        set_message(figure, variants_message(cells, what, reference))
+        message = place_message(cells, column, label.split(",")[0])
     else:
-        set_message(figure, gain_message(cells))
+        message = variants_message(cells, what, reference) if varied else gain_message(cells)
+    set_message(figure, message)
     return figure
 
 

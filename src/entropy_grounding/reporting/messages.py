@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from entropy_grounding.reporting.budget_curve import EVERY_VLM
 from entropy_grounding.reporting.comparisons import mean_costs
 from entropy_grounding.reporting.labels import method_label
 from entropy_grounding.reporting.significance import mark
@@ -201,6 +202,7 @@ def budgets_message(compared: pd.DataFrame) -> str:
     if compared.empty:
         return "The cascade at every budget"
 
+    compared = compared[compared["vlm"] != EVERY_VLM]
     level = compared["cascade_score"] >= compared["score"]
     within = compared["cascade_score"] >= compared["score"] - compared["half"]
     return (

@@ -20,23 +20,10 @@ from entropy_grounding.method.signals import round_relevance
 from entropy_grounding.method.target import max_log_probability
 from entropy_grounding.vlm.cached import CachedVLM
 from entropy_grounding.vlm.session import ImageSession
-from support.families import CASES
 
 QUESTION = "What letter is on the red card?"
 CROP = Box(10, 10, 50, 50)
-ONE_EACH = ["llava-0-200x120", "llava_next-0-60x150", "internvl-0-200x120", "qwen2_5_vl-0-60x150"]
 PIXELS = GroundingOptions(signal="pixel_gradient", mask="none")
-
-
-@pytest.fixture(scope="module", params=ONE_EACH)
-def case(request):
-    (found,) = [case for case in CASES if case.name == request.param]
-    return found
-
-
-@pytest.fixture(scope="module")
-def vlm(case):
-    return case.vlm()
 
 
 @pytest.fixture

@@ -21,22 +21,9 @@ from entropy_grounding.method.options import GroundingOptions, WindowOptions
 from entropy_grounding.method.target import max_log_probability
 from entropy_grounding.vlm.contexts import first_layers
 from entropy_grounding.vlm.session import ImageSession
-from support.families import CASES
 
 QUESTION = "What letter is on the red card?"
-ONE_EACH = ["llava-0-200x120", "llava_next-0-60x150", "internvl-0-200x120", "qwen2_5_vl-0-60x150"]
 PRESETS = sorted(path.stem for path in Path(CONF_DIR, "method").glob("*.yaml"))
-
-
-@pytest.fixture(scope="module", params=ONE_EACH)
-def case(request):
-    (found,) = [case for case in CASES if case.name == request.param]
-    return found
-
-
-@pytest.fixture(scope="module")
-def vlm(case):
-    return case.vlm()
 
 
 def test_attention_is_that_of_the_last_position_and_the_kernel_is_put_back(vlm, case):

@@ -20,7 +20,7 @@ from entropy_grounding.reporting.claims import (
     short_verdict,
     verdict,
 )
-from entropy_grounding.reporting.comparisons import mean_costs
+from entropy_grounding.reporting.comparisons import half_widths, mean_costs
 from entropy_grounding.reporting.experiment import summary_records
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -102,6 +102,19 @@ def test_readme_has_a_verdict_for_every_finding_and_names_the_nearest_rival():
     for parts in CLAIMS.values():
         for claim in parts:
             assert not claim.finding or claim.text in README
+
+
+def test_the_window_on_the_entropy_map_is_what_docs_cost_says():
+    """Four passes, a score within the interval of the paper's loop, and not better on every VLM."""
+    rows = cells("signals").rename(columns={"low": "score_low", "high": "score_high"})
+    mean = mean_costs(rows).pivot_table(["score", "passes"], "vlm", "method")
+    window, loop = (mean["score"][name] for name in ("window_entropy", "entropy_gradient"))
+    half = half_widths(rows).set_index(["method", "vlm"])["half"]["entropy_gradient"]
+
+    assert (mean["passes"]["window_entropy"] == 4).all()
+    assert mean["passes"]["entropy_gradient"].mean() == pytest.approx(6, abs=0.3)
+    assert abs(window.mean() - loop.mean()) < (half**2).sum() ** 0.5 / len(half)
+    assert not (window > loop).all()
 
 
 def test_evidence_names_the_means_and_the_exceptions():

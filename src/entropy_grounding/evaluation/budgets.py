@@ -184,7 +184,7 @@ def choose_limits(traces: Sequence[Trace]) -> list[Limits]:
     """
     tables = {rounds: _stacked(traces, rounds) for rounds in ROUNDS}
     grids = [_grid(stacked, rounds) for rounds, stacked in tables.items()]
-    tried = [limits for grid, _, _ in grids for limits in grid]
+    tried = [pair for grid, _, _ in grids for pair in grid]
     score = np.concatenate([score for _, score, _ in grids])
     passes = np.concatenate([passes for _, _, passes in grids])
 
@@ -192,7 +192,9 @@ def choose_limits(traces: Sequence[Trace]) -> list[Limits]:
     for budget in BUDGETS:
         # Of the highest score the cheapest; those above the budget come last.
         best = np.lexsort((passes, np.where(passes <= budget, -score, np.inf)))[0]
-        limits = _measured(tables[tried[best].rounds], tried[best])
+        before, behind = tried[best]
+        pair = replace(before, tried=behind.tried, tries=behind.tries)
+        limits = _measured(tables[pair.rounds], pair)
         if limits.passes <= budget and (not chosen or limits.score > chosen[-1].score):
             chosen.append(limits)
     return chosen
@@ -200,11 +202,12 @@ def choose_limits(traces: Sequence[Trace]) -> list[Limits]:
 
 def _grid(
     traces: _Stacked, rounds: int
-) -> tuple[list[Limits], Float[np.ndarray, " limits"], Float[np.ndarray, " limits"]]:
+) -> tuple[list[tuple[Limits, Limits]], Float[np.ndarray, " pairs"], Float[np.ndarray, " pairs"]]:
     """Return the thresholds that are tried, with their mean score and their mean passes.
 
-    A cascade ends either before the candidates or among them. So one matrix product adds what both
-    halves give, for all pairs of their thresholds.
+    A pair holds those before the candidates, and those of the candidates. A cascade ends either
+    before the candidates or among them, so one matrix product adds what both halves give, for all
+    pairs.
     """
     before = list(itertools.product(*(_cuts(traces, stage) for stage in (PLAIN, ZOOMED))))
     behind = []
@@ -226,11 +229,7 @@ def _grid(
         # Rounded, so that equal means are equal on every machine.
         means.append((sums / len(traces.last)).round(9).ravel())
 
-    pairs = [
-        replace(start, tried=end.tried, tries=end.tries)
-        for start, end in itertools.product(starts, ends)
-    ]
-    return pairs, means[0], means[1]
+    return list(itertools.product(starts, ends)), means[0], means[1]
 
 
 def _cuts(traces: _Stacked, stage: str) -> tuple[float, ...]:
